@@ -1,0 +1,1 @@
+"""What crosses a boundary: documents on the wire, records in the store; imports nothing of ours."""

@@ -1,0 +1,208 @@
+"""A motion frame as a sender describes it, and the tasks it asks for.
+
+The field names are the wire's (`docs/topics.md`); everything a sender can get wrong is refused here
+with the name of the field.
+"""
+
+import json
+import re
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+MAX_METADATA_BYTES = 8 * 1024
+MAX_TASKS = 16
+MAX_TEXT_CHARACTERS = 2000
+CAMERA_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+RESERVED_CAMERA_IDS = frozenset({"bridge"})
+
+
+class Priority(IntEnum):
+    """How much a frame matters; a greater value leaves the heap first."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+    @property
+    def wire(self) -> str:
+        """The name on the wire, e.g. `critical`."""
+        return self.name.lower()
+
+    @classmethod
+    def from_intensity(cls, intensity: float) -> "Priority":
+        """The class of a frame that gives no priority of its own."""
+        if intensity >= 0.8:
+            return cls.CRITICAL
+        if intensity >= 0.6:
+            return cls.HIGH
+        if intensity >= 0.4:
+            return cls.NORMAL
+        return cls.LOW
+
+
+_PRIORITY_NAMES = {
+    **{priority.wire: priority for priority in Priority},
+    "immediate": Priority.CRITICAL,
+    "interactive": Priority.HIGH,
+    "preload": Priority.NORMAL,
+    "background": Priority.LOW,
+}
+
+
+def _read_priority(value: object) -> object:
+    if isinstance(value, Priority):
+        return value
+    if isinstance(value, str) and value in _PRIORITY_NAMES:
+        return _PRIORITY_NAMES[value]
+    raise ValueError(f"must be one of {', '.join(_PRIORITY_NAMES)}")
+
+
+PriorityName = Annotated[
+    Priority,
+    BeforeValidator(_read_priority),
+    PlainSerializer(lambda priority: priority.wire, return_type=str),
+]
+
+
+class Length(StrEnum):
+    """How long a plain caption is."""
+
+    SHORT = "short"
+    NORMAL = "normal"
+    LONG = "long"
+
+
+class TaskKind(StrEnum):
+    """What the model can be asked to do with a frame."""
+
+    CAPTION = "caption"
+    QUERY = "query"
+    DETECT = "detect"
+    POINT = "point"
+
+
+class Task(BaseModel):
+    """One task: `"caption"`, `{"query": "…"}`, `{"detect": "…"}` or `{"point": "…"}` on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: TaskKind
+    text: str = Field(default="", max_length=MAX_TEXT_CHARACTERS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_wire(cls, value: object) -> object:
+        if value == TaskKind.CAPTION.value:
+            return {"kind": TaskKind.CAPTION}
+        if isinstance(value, dict) and len(value) == 1:
+            [(kind, text)] = value.items()
+            if kind in {"query", "detect", "point"} and isinstance(text, str) and text.strip():
+                return {"kind": kind, "text": text.strip()}
+        if isinstance(value, dict) and "kind" in value:
+            return value
+        raise ValueError(
+            'must be "caption", {"query": "question"}, {"detect": "label"} or {"point": "label"}'
+        )
+
+    @model_serializer
+    def _to_wire(self) -> str | dict[str, str]:
+        return "caption" if self.kind is TaskKind.CAPTION else {self.kind.value: self.text}
+
+
+CAPTION = Task(kind=TaskKind.CAPTION)
+
+CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
+JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+
+
+def is_camera_id(text: str) -> bool:
+    """Whether a topic level can name a camera."""
+    return re.fullmatch(CAMERA_ID_PATTERN, text) is not None and text not in RESERVED_CAMERA_IDS
+
+
+class FrameOptions(BaseModel):
+    """Everything a sender may say about a frame besides the image; None where nothing was said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera_id: CameraId | None = None
+    motion_intensity: float | None = Field(default=None, ge=0.0, le=1.0, strict=True)
+    priority: PriorityName | None = None
+    timestamp: AwareDatetime | None = None
+    location: str | None = Field(default=None, max_length=256)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    prompt: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT_CHARACTERS)
+    length: Length | None = None
+    tasks: tuple[Task, ...] | None = Field(default=None, min_length=1, max_length=MAX_TASKS)
+    webhook_url: str | None = Field(default=None, max_length=2048)
+    webhook_headers: dict[str, str] | None = None
+    job_id: JobId | None = None
+    max_age: float | None = Field(default=None, gt=0, le=7 * 86400)
+    max_attempts: int | None = Field(default=None, ge=1, le=10)
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_is_small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value and len(json.dumps(value, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+            raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes as JSON")
+        return value
+
+    @field_validator("webhook_headers")
+    @classmethod
+    def _headers_are_headers(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name, text in (value or {}).items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name):
+                raise ValueError(f"{name[:40]!r} is not an HTTP header name")
+            if not re.fullmatch(r"[\t\x20-\x7e]{0,2048}", text):
+                raise ValueError(f"the value of {name!r} must be printable ASCII without line ends")
+        return value
+
+
+class MotionFrame(FrameOptions):
+    """The JSON form of a frame: its image is in `frame_data` or behind `frame_url`."""
+
+    frame_data: str | None = Field(default=None, min_length=1)
+    frame_url: str | None = Field(default=None, min_length=1, max_length=2048)
+
+    @model_validator(mode="after")
+    def _has_one_image(self) -> "MotionFrame":
+        if (self.frame_data is None) == (self.frame_url is None):
+            raise ValueError("exactly one of frame_data and frame_url is required")
+        return self
+
+
+class ImageInfo(BaseModel):
+    """What the header of an image says; its pixels have not been decoded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["JPEG", "PNG", "WEBP"]
+    width: int
+    height: int
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Read an RFC 3339 time with an offset.
+
+    Raises:
+        ValueError: It is not such a time.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("must carry an offset, e.g. 2024-01-01T12:00:00Z")
+    return moment

@@ -1,0 +1,105 @@
+"""A job: one accepted frame on its way to exactly one final status.
+
+The life cycle is here and nowhere else: `JobStatus` names the states, `TRANSITIONS` the allowed
+steps between them.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from schemas.frame import CAPTION, Length, Priority, PriorityName, Task
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life; `REJECTED` is the answer to a frame that never became a job."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing comes after it."""
+        return self not in {JobStatus.QUEUED, JobStatus.PROCESSING}
+
+
+#: From each status to those that may follow. A final status is an end.
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset(
+        {
+            JobStatus.PROCESSING,
+            JobStatus.FAILED,
+            JobStatus.CANCELLED,
+            JobStatus.DROPPED,
+            JobStatus.EXPIRED,
+            JobStatus.DUPLICATE,
+        }
+    ),
+    JobStatus.PROCESSING: frozenset(
+        {
+            JobStatus.QUEUED,  # returned: engine lost, preempted, or shut down
+            JobStatus.COMPLETED,
+            JobStatus.FAILED,
+            JobStatus.CANCELLED,
+            JobStatus.EXPIRED,
+            JobStatus.DUPLICATE,  # found to look like the frame before it
+        }
+    ),
+    **{status: frozenset() for status in JobStatus if status.is_final},
+}
+
+
+def sources_of(status: JobStatus) -> frozenset[JobStatus]:
+    """The statuses that `status` may follow."""
+    return frozenset(before for before, after in TRANSITIONS.items() if status in after)
+
+
+class ErrorDetail(BaseModel):
+    """Why something went wrong: a code for programs, a sentence for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str
+
+
+class Job(BaseModel):
+    """An accepted frame with everything resolved; the image itself is kept apart."""
+
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+    job_id: str
+    camera_id: str
+    status: JobStatus = JobStatus.QUEUED
+    priority: PriorityName = Priority.NORMAL
+    motion_intensity: float = 0.5
+    tasks: tuple[Task, ...] = (CAPTION,)
+    prompt: str | None = Field(default=None, description="question that replaces the caption")
+    length: Length = Length.NORMAL
+    location: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    webhook_url: str | None = None
+    webhook_headers: dict[str, str] | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    sha256: str = Field(default="", description="of the image bytes, hexadecimal")
+    num_bytes: int = Field(default=0, description="size of the image bytes")
+    width: int = 0
+    height: int = 0
+    taken_at: AwareDatetime
+    received_at: AwareDatetime
+    max_age: float = Field(default=300.0, description="seconds from taken_at or received_at")
+    max_attempts: int = 3
+    attempts: int = 0
+    engine_losses: int = Field(default=0, description="times the engine died under it")
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    error: ErrorDetail | None = None

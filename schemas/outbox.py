@@ -1,0 +1,34 @@
+"""A message that must go out: written with the transition that causes it, sent at least once."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class Channel(StrEnum):
+    """How an outbox message leaves."""
+
+    MQTT = "mqtt"
+    WEBHOOK = "webhook"
+
+
+class OutboxMessage(BaseModel):
+    """One message to one destination.
+
+    For MQTT the destination is a topic and `options` may hold `qos`, `retain` and MQTT 5 properties
+    (`user_properties`, `correlation_data` as hexadecimal, `content_type`); for a webhook it is a
+    URL and `options` holds the sender's `headers`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    message_id: int | None = Field(default=None, description="given by the store")
+    job_id: str | None
+    channel: Channel
+    destination: str
+    payload: bytes
+    options: dict[str, Any] = Field(default_factory=dict)
+    attempts: int = 0
+    created_at: AwareDatetime
+    next_attempt_at: AwareDatetime

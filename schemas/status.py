@@ -1,0 +1,188 @@
+"""What the service says about itself and about a frame's way: the status and bridge documents."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from schemas.frame import PriorityName
+from schemas.job import ErrorDetail, JobStatus
+
+
+class StatusDocument(BaseModel):
+    """One transition of one frame, on `<base>/<camera>/status`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str | None = Field(description="null only for a rejected frame that names none")
+    camera_id: str
+    status: JobStatus
+    message: str
+    priority: PriorityName | None = None
+    queue_position: int | None = Field(default=None, description="1 is next")
+    estimated_wait_time: float | None = Field(default=None, description="seconds")
+    webhook_configured: bool = False
+    attempts: int = 0
+    error: ErrorDetail | None = None
+    timestamp: AwareDatetime
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class DeadLetter(BaseModel):
+    """What could not be processed and why. Never the image."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str | None = None
+    topic: str
+    camera_id: str | None
+    size: int
+    sha256: str | None
+    error: ErrorDetail
+    attempts: int
+    timestamp: AwareDatetime
+
+
+class LogDocument(BaseModel):
+    """A warning or an error, on `<base>/bridge/log`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    level: str
+    code: str
+    message: str
+    timestamp: AwareDatetime
+
+
+ModelState = Literal["loading", "ready", "unloaded", "failed"]
+
+
+class ModelStatus(BaseModel):
+    """The model of one engine."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    revision: str
+    device: str
+    dtype: str
+    state: ModelState
+    message: str | None = Field(default=None, description="what it is doing, or why it failed")
+
+
+class BridgeInfo(BaseModel):
+    """Who is running here, on `<base>/bridge/info`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    instance: str
+    mqtt_version: str
+    model: ModelStatus
+    limits: dict[str, float]
+    settings: dict[str, Any] = Field(description="without secrets")
+
+
+class Latency(BaseModel):
+    """Seconds from arrival to the final status, of the most recent jobs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Stats(BaseModel):
+    """Counts and rates, on `<base>/bridge/stats`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    total_jobs: int
+    active_jobs: int
+    queue_size: int
+    max_concurrent_jobs: int
+    status_counts: dict[JobStatus, int]
+    system_status: Literal["running", "paused", "loading", "stopping"]
+    processing: bool
+    average_processing_time: float
+    webhook_success_rate: float | None
+    captions_per_minute: float
+    queue_by_priority: dict[str, int]
+    latency: dict[str, Latency]
+    dropped: dict[str, int] = Field(description="by reason, e.g. queue_full, cooldown, conflated")
+    duplicates: dict[str, int] = Field(description="by rule: content, similar")
+    uptime: float
+
+
+class GpuMemory(BaseModel):
+    """Bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    total: int
+    used: int
+    free: int
+
+
+class GpuUtilization(BaseModel):
+    """Percent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gpu: int
+    memory: int
+
+
+class Gpu(BaseModel):
+    """One NVIDIA device; temperature in °C, power in watts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    name: str
+    memory: GpuMemory
+    temperature: int | None
+    utilization: GpuUtilization | None
+    power: float | None
+
+
+class LoadedModel(BaseModel):
+    """A model in memory; sizes in MiB."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    vram_mb: float
+    ram_mb: float
+    loaded_at: AwareDatetime
+
+
+class Metrics(BaseModel):
+    """The machine, on `<base>/bridge/metrics`; cpu and memory in percent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpu: float
+    memory: float
+    device: str
+    gpus: tuple[Gpu, ...]
+    loaded_models: tuple[LoadedModel, ...]
+
+
+class HealthCheck(BaseModel):
+    """One part of the service."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    message: str
+
+
+class Health(BaseModel):
+    """Whether the service can do its job, on `<base>/bridge/health`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    checks: dict[str, HealthCheck]

@@ -1,0 +1,1 @@
+"""Receives frames, decides which to caption first, and delivers every outcome."""

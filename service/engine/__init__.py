@@ -1,0 +1,1 @@
+"""One engine process per device; its two sides meet only in `protocol`."""

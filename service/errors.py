@@ -1,0 +1,109 @@
+"""Everything the service raises on purpose.
+
+ServiceError
+├── ConfigurationError   the operator's file or environment: the command ends with 2
+├── FrameError           the sender's fault: answered as `rejected`, never retried
+│   ├── FrameTooLargeError
+│   └── FrameDecodeError
+├── EngineError          this attempt failed: retried alone, up to the job's max_attempts
+│   └── EngineLostError  its process died: a new one is started first
+├── StoreError           the store refused: nothing is acknowledged until it works again
+│   └── StoreFullError   no room on the disk
+├── UrlRefusedError      an address that may not be reached
+└── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
+    └── ReceiverGoneError  never wants it again: not retried
+"""
+
+
+class ServiceError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: For programs; stable.
+    """
+
+    code = "internal"
+
+
+class ConfigurationError(ServiceError):
+    """A setting is wrong; the message names its path."""
+
+    code = "configuration"
+
+
+class FrameError(ServiceError):
+    """The frame cannot be accepted as it is.
+
+    Args:
+        code: For programs, e.g. `not_an_image`.
+        message: What is wrong and what would be right.
+    """
+
+    code = "bad_frame"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FrameTooLargeError(FrameError):
+    """Too many bytes or pixels."""
+
+
+class FrameDecodeError(FrameError):
+    """Not an image, or not a whole one."""
+
+
+class EngineError(ServiceError):
+    """An attempt failed in the engine."""
+
+    code = "engine"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineLostError(EngineError):
+    """The engine's process ended or stopped answering."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("engine_lost", message)
+
+
+class StoreError(ServiceError):
+    """The database refused."""
+
+    code = "store"
+
+
+class StoreFullError(StoreError):
+    """The database has no room left."""
+
+    code = "store_full"
+
+
+class UrlRefusedError(ServiceError):
+    """A URL that the operator has not allowed, or an address behind one."""
+
+    code = "url_refused"
+
+
+class DeliveryError(ServiceError):
+    """A webhook receiver did not take the message.
+
+    Attributes:
+        retry_after: Seconds the receiver asked for, if it did.
+    """
+
+    code = "delivery"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ReceiverGoneError(DeliveryError):
+    """The receiver answered that it will never take it."""
+
+    code = "receiver_gone"
