@@ -97,7 +97,7 @@ class TaskKind(StrEnum):
 
 
 class Task(BaseModel):
-    """One task: `"caption"`, `{"query": "…"}`, `{"detect": "…"}` or `{"point": "…"}` on the wire."""
+    """One task; on the wire `"caption"`, or an object like `{"query": "Is it raining?"}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -35,7 +35,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task: `caption` (text: its length), `query`, `detect`, `point` (text: question, label)."""
+    """One task: `caption` (text: length), `query` (question), `detect` or `point` (label)."""
 
     kind: str
     text: str
