@@ -1,0 +1,1 @@
+"""Moondream2 in plain torch: pixels and prompts in, text and boxes out."""

@@ -1,0 +1,211 @@
+"""Reading checkpoints: names, layouts, number formats.
+
+A checkpoint is checked whole before its first tensor is read, from the headers alone: names first,
+then shapes. Tensors then go one by one from the mapped file to the device in the wanted dtype, so a
+load needs memory for the model once, not twice.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from service.moondream.errors import ModelFileError
+
+#: Names of one fault that an error lists before it says how many more there are.
+_LISTED = 5
+
+#: Prefixes of the training-time names and their successors, most specific first.
+_LEGACY_PREFIXES = (
+    ("vision_encoder.encoder.model.visual.patch_embed.linear.", "vision.patch_emb."),
+    ("vision_encoder.encoder.model.visual.pos_embed", "vision.pos_emb"),
+    ("vision_encoder.encoder.model.visual.norm.", "vision.post_ln."),
+    ("vision_encoder.encoder.model.visual.blocks.", "vision.blocks."),
+    ("vision_encoder.projection.mlp.", "vision.proj_mlp."),
+    ("text_model.transformer.embd.wte.weight", "text.wte"),
+    ("text_model.transformer.h.", "text.blocks."),
+    ("text_model.lm_head.ln.", "text.post_ln."),
+    ("text_model.lm_head.linear.", "text.lm_head."),
+    ("region_model.coordinate_features.weight", "region.coord_features"),
+    ("region_model.size_features.weight", "region.size_features"),
+    ("region_model.coordinate_encoder.", "region.coord_encoder."),
+    ("region_model.coordinate_decoder.", "region.coord_decoder."),
+    ("region_model.", "region."),
+)
+_LEGACY_INFIXES = (
+    (re.compile(r"^(vision\.blocks\.\d+)\.norm([12])\."), r"\1.ln\2."),
+    (re.compile(r"^(text\.blocks\.\d+)\.mixer\.Wqkv\."), r"\1.attn.qkv."),
+    (re.compile(r"^(text\.blocks\.\d+)\.mixer\.out_proj\."), r"\1.attn.proj."),
+)
+#: Stored transposed under their training-time names.
+_LEGACY_TRANSPOSED = frozenset({"region.coord_features", "region.size_features"})
+#: Buffers of a model that was saved after running.
+_CACHE = re.compile(r"^text\.blocks\.\d+\.kv_cache\.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One tensor of a checkpoint file."""
+
+    file: Any  # safetensors ships no types
+    key: str
+    is_transposed: bool
+
+    def shape(self) -> tuple[int, ...]:
+        shape = tuple(self.file.get_slice(self.key).get_shape())
+        return shape[::-1] if self.is_transposed else shape
+
+    def read(self) -> Tensor:
+        tensor: Tensor = self.file.get_tensor(self.key)
+        return tensor.T if self.is_transposed else tensor
+
+
+def load_state(
+    folder: Path | str,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Tensor]:
+    """Read the weights of a model folder.
+
+    Args:
+        folder: Holds `model.safetensors`, or shards and `model.safetensors.index.json`.
+        shapes: Every tensor of the model by its public name without the `model.` prefix.
+        device: Where the tensors go.
+        dtype: What they are converted to, whatever the file holds.
+
+    Returns:
+        All tensors of `shapes`, contiguous and independent of the file.
+
+    Raises:
+        ModelFileError: A file is missing or damaged, or the tensors are not those of the model.
+    """
+    with ExitStack() as stack:
+        stored: dict[str, _Stored] = {}
+        for path in _checkpoint_files(Path(folder)):
+            file = stack.enter_context(_open(path))
+            for name, tensor in _inventory(file):
+                if name in stored:
+                    raise ModelFileError(f"{path}: holds {name} a second time")
+                stored[name] = tensor
+        _check_names(Path(folder), stored, shapes)
+        return {
+            name: _take(stored, name, shapes[name], torch.device(device), dtype) for name in shapes
+        }
+
+
+def public_name(key: str) -> str:
+    """Translate a name of any release to the public one without the `model.` prefix."""
+    name = key.replace("._orig_mod", "").removeprefix("model.")
+    for old, new in _LEGACY_PREFIXES:
+        if name.startswith(old):
+            name = new + name[len(old) :]
+            break
+    for pattern, replacement in _LEGACY_INFIXES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def dequantise(packed: Tensor, scale: Tensor, zero: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Unpack a linear weight of the 4-bit releases.
+
+    Args:
+        packed: (out * in / 256, 128) uint8; the high nibbles are the first half of the groups.
+        scale: (out * in / 128, 1) of every group of 128 weights.
+        zero: (out * in / 128, 1).
+        shape: (out, in).
+
+    Returns:
+        (out, in) in the dtype of `scale`.
+    """
+    steps = torch.cat((packed >> 4, packed & 15))  # (out * in / 128, 128)
+    return ((steps.to(scale.dtype) - zero) * scale).reshape(shape)
+
+
+def _checkpoint_files(folder: Path) -> list[Path]:
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ModelFileError(f"{folder}: has neither {single.name} nor {index.name}")
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as exc:
+        raise ModelFileError(f"{index}: not an index of shards") from exc
+    # Shard names come from a downloaded file: they name files of this folder and nothing else.
+    return [folder / Path(str(shard)).name for shard in shards]
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (OSError, SafetensorError) as exc:
+        raise ModelFileError(f"{path}: not a readable safetensors file: {exc}") from exc
+
+
+def _inventory(file: Any) -> Iterator[tuple[str, _Stored]]:
+    """List the tensors of a file by public name."""
+    for key in file.keys():  # noqa: SIM118 - the file is no mapping
+        name = public_name(key)
+        if not _CACHE.match(name):
+            is_old = "region_model." in key and name in _LEGACY_TRANSPOSED
+            yield name, _Stored(file, key, is_old)
+
+
+def _check_names(
+    folder: Path, stored: Mapping[str, _Stored], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise one error that tells everything wrong with names and shapes."""
+    quantised = {name for name in shapes if f"{name}.packed" in stored}
+    parts = {f"{name}.{part}" for name in quantised for part in ("packed", "scale", "zero_point")}
+    wanted = (shapes.keys() - quantised) | parts
+    misshapen = [
+        f"{name} is {list(stored[name].shape())}, expected {list(shape)}"
+        for name, shape in shapes.items()
+        if name in stored and stored[name].shape() != tuple(shape)
+    ]
+    faults = [
+        f"{len(names)} {kind}: {_some(names)}"
+        for kind, names in (
+            ("missing", sorted(wanted - stored.keys())),
+            ("surplus", sorted(stored.keys() - wanted)),
+            ("of another shape", misshapen),
+        )
+        if names
+    ]
+    if faults:
+        raise ModelFileError(f"{folder}: tensors do not fit config.json; " + "; ".join(faults))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _take(
+    stored: Mapping[str, _Stored],
+    name: str,
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Read one tensor to its device and dtype."""
+    if name in stored:
+        tensor = stored[name].read().to(device, dtype)
+    else:
+        packed, scale, zero = (
+            stored[f"{name}.{part}"].read().to(device) for part in ("packed", "scale", "zero_point")
+        )
+        if 2 * packed.numel() != torch.Size(shape).numel():
+            raise ModelFileError(f"{name}.packed holds {2 * packed.numel()} weights, not {shape}")
+        tensor = dequantise(packed, scale, zero, shape).to(dtype)
+    # Same device and dtype: `tensor` is still a view of the mapped file, so copy it out.
+    return tensor.clone(memory_format=torch.contiguous_format)
