@@ -1,0 +1,91 @@
+# The one entry point: people, CI and hooks run the same targets, and each sets up what it needs.
+# `make demo` and `make test` work on a fresh Debian or Ubuntu with Python 3.11+, make and git.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The first interpreter that is new enough; set PYTHON to choose another.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$name; break; }; done)
+
+# Passed on to the program behind demo, run, test, bench, soak and demo-model.
+ARGS ?=
+# Extra options for installing PyTorch, e.g. the index of its CPU builds.
+TORCH_ARGS ?=
+# One file of bench/ without its .py; empty runs them all.
+BENCH ?=
+
+# Debian keeps mosquitto in a folder that an ordinary user's PATH lacks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin
+
+APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
+IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
+
+.PHONY: help setup demo run test check lint types imports format bench soak demo-model clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the environment: virtual environment, packages, Mosquitto.
+
+demo: $(READY) ## Show the service at work on drawn cameras; ARGS="--frames 12" ends by itself.
+	$(BIN)/moondream2mqtt demo $(ARGS)
+
+run: $(READY) ## Run the service with config.yaml, or with defaults where there is none.
+	$(BIN)/moondream2mqtt serve $(if $(wildcard config.yaml),--config config.yaml) $(ARGS)
+
+test: $(READY) ## Run every test; ARGS goes to pytest.
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports test ## Everything a change must pass.
+
+lint: $(READY) ## Rules and layout of the code.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Types, strictly.
+	$(BIN)/mypy
+
+imports: $(READY) ## Who may import whom.
+	$(BIN)/lint-imports
+
+format: $(READY) ## Lay the code out and mend what can be mended by itself.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
+	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_% bench/soak.py,$(wildcard bench/*.py))))); do \
+		echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
+
+soak: $(READY) ## Hours of load, crashes and restarts, judged by a counter outside.
+	$(BIN)/python -m bench.soak $(ARGS)
+
+demo-model: $(READY) ## Train the demonstration model again (90 minutes on two cores).
+	$(BIN)/python -m demo.train $(ARGS)
+
+clean: ## Remove the environment and all caches; data/ stays.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The file is written last, so an interrupted set-up is taken up again. PyTorch comes first and
+# alone: its options must not apply to the other packages.
+$(READY): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install python3 (Debian 12, Ubuntu 24.04 or newer)." >&2; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		if $(IS_APT_ROOT); then $(APT) python$$version-venv; \
+		else echo "Python lacks its venv module: sudo apt-get install python$$version-venv" >&2; exit 1; fi; fi
+	@if ! command -v mosquitto >/dev/null || ! command -v mosquitto_pub >/dev/null; then \
+		if $(IS_APT_ROOT); then $(APT) mosquitto mosquitto-clients; \
+		else echo "Mosquitto is missing: sudo apt-get install mosquitto mosquitto-clients" >&2; exit 1; fi; fi
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) torch==2.13.0
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
