@@ -148,8 +148,10 @@ class TokenizerSource:
     """Where the vocabulary of a public release is published."""
 
     repo: str
-    #: Commit or tag; None means the revision of the model itself.
-    revision: str | None
+    #: Commit or tag.
+    revision: str
+    #: Ids of the right file, where files of the same name are known to be wrong.
+    entries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +370,9 @@ _GENERATION_B = MoondreamConfig(
         point=Wrapping(prefix=(1, 2581, 2), suffix=(3,)),
     ),
     # The tokenizer.json beside the weights of this release is an older one; this is the right one.
-    tokenizer=TokenizerSource("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5"),
+    tokenizer=TokenizerSource(
+        "moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5", entries=51200
+    ),
 )
 
 _APRIL = replace(
@@ -387,10 +391,14 @@ _APRIL = replace(
         query_suffix_repeats=1,
     ),
     release=Release(pixel_dtype="float16", suppression=False),
-    tokenizer=TokenizerSource("vikhyatk/moondream2", None),
+    tokenizer=TokenizerSource("vikhyatk/moondream2", "2025-04-14"),
 )
 
-_MARCH = replace(_APRIL, release=replace(_APRIL.release, temperature=0.0))
+_MARCH = replace(
+    _APRIL,
+    release=replace(_APRIL.release, temperature=0.0),
+    tokenizer=TokenizerSource("vikhyatk/moondream2", "2025-03-27"),
+)
 
 _JANUARY = replace(
     _MARCH,

@@ -35,8 +35,8 @@ class Region(nn.Module):
     def __init__(self, config: RegionConfig) -> None:
         super().__init__()
         self.config = config
-        self.coord_features = nn.Parameter(torch.randn(1, config.coord_features // 2))
-        self.size_features = nn.Parameter(torch.randn(2, config.size_features // 2))
+        self.coord_features = _frequencies(1, config.coord_features // 2)
+        self.size_features = _frequencies(2, config.size_features // 2)
         self.coord_encoder = nn.Linear(config.coord_features, config.hidden_size)
         self.size_encoder = nn.Linear(config.size_features, config.hidden_size)
         self.coord_decoder = _Decoder(config, config.coord_bins)
@@ -86,8 +86,15 @@ class Region(nn.Module):
         return bins.round().clamp(0, last).long()
 
 
+def _frequencies(values: int, count: int) -> nn.Parameter:
+    """Draw random frequencies of unit variance."""
+    return nn.Parameter(torch.empty(values, count).uniform_(-math.sqrt(3), math.sqrt(3)))
+
+
 def _fourier(values: Tensor, features: Tensor) -> Tensor:
     """Project values on random frequencies: (N, n) and (n, F) to (N, 2 F), cosines first."""
-    # The product with two pi is rounded to the model's dtype before the projection.
-    phases = (2 * math.pi * values.to(features.dtype)) @ features
+    # Autocast must not shorten the phases of a float32 model; in a bfloat16 model the product with
+    # two pi is rounded before the projection, as in the reference.
+    with torch.autocast(values.device.type, enabled=False):
+        phases = (2 * math.pi * values.to(features.dtype)) @ features
     return torch.cat((phases.cos(), phases.sin()), dim=-1)
