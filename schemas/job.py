@@ -88,6 +88,12 @@ class Job(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     webhook_url: str | None = None
     webhook_headers: dict[str, str] | None = None
+    webhook_is_trusted: bool = Field(
+        default=False, description="the operator named the URL, not the frame"
+    )
+    frame_url: str | None = Field(default=None, description="where the image is still to be had")
+    publish_image: bool = False
+    similarity: float = Field(default=0.0, description="0: never taken for the frame before it")
     response_topic: str | None = None
     correlation_data: bytes | None = None
     sha256: str = Field(default="", description="of the image bytes, hexadecimal")

@@ -7,6 +7,7 @@ checked against this file by a test. Unknown keys and bad values are refused wit
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -21,6 +22,7 @@ from schemas.frame import CameraId
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
+_MASK = "**********"
 
 
 def _no_wildcards(text: str) -> str:
@@ -324,11 +326,24 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     def public(self) -> dict[str, Any]:
-        """The settings as JSON values, secrets masked."""
+        """The settings as JSON values; secrets, and URLs that may hold one, are masked."""
         content = self.model_dump(mode="json")
-        if "@" in (content["store"]["url"] or ""):
-            content["store"]["url"] = "**********@" + content["store"]["url"].rsplit("@", 1)[1]
+        for section in (content["store"], content["webhooks"]):
+            section["url"] = _without_credentials(section["url"])
+        for camera in content["cameras"].values():
+            camera["webhook_url"] = _without_credentials(camera["webhook_url"])
+            if camera["webhook_headers"]:
+                camera["webhook_headers"] = dict.fromkeys(camera["webhook_headers"], _MASK)
         return content
+
+
+def _without_credentials(url: str | None) -> str | None:
+    """Scheme, host and path of a URL; user information and query may hold secrets."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return urlunsplit((parts.scheme, host, parts.path, _MASK if parts.query else "", ""))
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -1,0 +1,81 @@
+"""What each camera is set to: the configuration file, overlaid by changes made at run time.
+
+Changes are kept in the store, so they survive a restart; the effective settings are published
+retained whenever they change.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.camera import CameraSettings
+from service.errors import ConfigurationError
+from service.settings import Settings
+from service.store.store import Store
+
+
+class Cameras:
+    """Effective settings by camera.
+
+    Args:
+        settings: The file's `cameras` section and the global defaults.
+        store: Keeps the changes.
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._effective: dict[str, CameraSettings] = {}
+        self._overrides: dict[str, dict[str, Any]] = {}
+
+    async def load(self) -> None:
+        """Read the changes of earlier runs."""
+        self._overrides = await self._store.camera_overrides()
+        self._effective.clear()
+        for camera_id in {*self._settings.cameras, *self._overrides}:
+            self.get(camera_id)
+
+    def known(self) -> list[str]:
+        """Cameras that are configured or have sent a frame."""
+        return sorted(self._effective)
+
+    def is_known(self, camera_id: str) -> bool:
+        """Whether the camera has been asked for before."""
+        return camera_id in self._effective
+
+    def get(self, camera_id: str) -> CameraSettings:
+        """The effective settings; a camera nobody configured has the defaults."""
+        if camera_id not in self._effective:
+            self._effective[camera_id] = self._merge(camera_id, self._overrides.get(camera_id, {}))
+        return self._effective[camera_id]
+
+    async def change(self, camera_id: str, changes: dict[str, Any]) -> CameraSettings:
+        """Change settings and keep them across restarts.
+
+        Raises:
+            ConfigurationError: An unknown setting or a bad value; the message names it.
+        """
+        override = {**self._overrides.get(camera_id, {}), **changes}
+        effective = self._merge(camera_id, override)
+        await self._store.set_camera_override(camera_id, override)
+        self._overrides[camera_id] = override
+        self._effective[camera_id] = effective
+        return effective
+
+    def webhook(self, camera_id: str) -> str | None:
+        """Where the operator wants this camera's results."""
+        return self.get(camera_id).webhook_url or self._settings.webhooks.url
+
+    def similarity(self, camera_id: str) -> float:
+        """How alike two frames must be to be the same scene; 0 turns the check off."""
+        own = self.get(camera_id).similarity
+        return self._settings.dedupe.similarity if own is None else own
+
+    def _merge(self, camera_id: str, override: dict[str, Any]) -> CameraSettings:
+        configured = self._settings.cameras.get(camera_id, CameraSettings())
+        try:
+            return CameraSettings.model_validate({**configured.model_dump(), **override})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            path = ".".join(str(part) for part in ("cameras", camera_id, *first["loc"]))
+            raise ConfigurationError(f"{path}: {first['msg']}") from error

@@ -1,0 +1,362 @@
+"""The only exit: one outcome becomes one transaction, and what must go out goes with it.
+
+A final status, the result and every message about them (MQTT, webhook, dead letter) are written
+together; the senders then drain the outbox and send each at least once. `queued` and `processing`
+are news, not promises: they are published directly and are said again after a restart.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from broker.codec import encode
+from broker.topics import Topics
+from schemas.frame import Priority
+from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.outbox import Channel, OutboxMessage
+from schemas.result import Result, ResultDocument
+from schemas.status import DeadLetter, StatusDocument
+from service.clock import Clock
+from service.statistics import Statistics
+from service.store.store import Ending, Store
+
+logger = logging.getLogger(__name__)
+
+_MESSAGES = {
+    JobStatus.QUEUED: "Waiting for the model",
+    JobStatus.PROCESSING: "The model is looking at it",
+    JobStatus.COMPLETED: "Captioned",
+}
+
+
+class Announcer(Protocol):
+    """Publishes a document at once, without promise; see `broker.publisher`."""
+
+    def announce(self, topic: str, payload: bytes) -> None:
+        """Hand over and return; lost when the broker is away."""
+
+
+class Sender(Protocol):
+    """Drains one channel of the outbox."""
+
+    def notify(self, messages: Sequence[OutboxMessage]) -> None:
+        """These rows have just been committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A frame that never became a job, and what its sender is told."""
+
+    topic: str
+    camera_id: str | None  #: None when the topic names no valid camera
+    job_id: str | None
+    size: int
+    sha256: str | None
+    error: ErrorDetail
+
+
+class Deliver:
+    """Turns outcomes into final states.
+
+    Args:
+        store: Where they become durable.
+        topics: Names of the topics.
+        announcer: For what is said without promise.
+        senders: One per channel; told of new rows.
+        statistics: Counts every ending.
+        clock: For timestamps.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        announcer: Announcer,
+        senders: Mapping[Channel, Sender],
+        statistics: Statistics,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._announcer = announcer
+        self._senders = senders
+        self._statistics = statistics
+        self._clock = clock
+        self._newest_caption: dict[str, datetime] = {}
+
+    async def accept(
+        self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
+    ) -> None:
+        """Commit what intake decided about a group of frames, in one transaction.
+
+        Jobs that are final already (duplicates, drops) and rejections send their messages.
+
+        Raises:
+            StoreError: Nothing was committed, nothing may be acknowledged.
+        """
+        now = self._clock.now()
+        messages = [m for job in jobs if job.status.is_final for m in self._farewell(job, now)]
+        for rejection in rejections:
+            messages += self._refusal(rejection, now)
+        stored = await asyncio.shield(self._store.accept(jobs, images, messages))
+        self._notify(stored)
+        for job in jobs:
+            if job.status.is_final:
+                self._count(job)
+        for rejection in rejections:
+            self._statistics.ended(JobStatus.REJECTED, rejection.error.code)
+            logger.warning(
+                "%s %s rejected: %s",
+                rejection.job_id or "-",
+                rejection.camera_id or rejection.topic,
+                rejection.error.message,
+                extra={"action": "frame_rejected"},
+            )
+
+    async def complete(self, job: Job, result: Result, image: bytes | None) -> bool:
+        """End a job with its result.
+
+        Args:
+            job: As it was when it went to the engine.
+            result: What the model said.
+            image: JPEG to publish beside it, if the camera wants one.
+
+        Returns:
+            False when the job had ended already, e.g. was cancelled a moment ago.
+        """
+        now = self._clock.now()
+        job = job.model_copy(update={"status": JobStatus.COMPLETED, "finished_at": now})
+        document = result_document(job, result, now)
+        messages = self._farewell(job, now, document, image)
+        ending = Ending(job.job_id, JobStatus.COMPLETED, now, result=document, messages=messages)
+        ended = await self._finish([ending])
+        if not ended:
+            return False
+        latency = (now - job.received_at).total_seconds()
+        self._statistics.completed(
+            job.priority, latency, result.processing_time, self._clock.monotonic()
+        )
+        return True
+
+    async def end(
+        self, jobs: Sequence[Job], status: JobStatus, error: ErrorDetail | None = None
+    ) -> list[Job]:
+        """End jobs without a result, in one transaction.
+
+        Args:
+            jobs: Not final yet, as far as the caller knows.
+            status: Failed, cancelled, dropped, expired or duplicate.
+            error: Why.
+
+        Returns:
+            Those that ended here; others had ended already.
+        """
+        now = self._clock.now()
+        endings = []
+        for job in jobs:
+            update = {"status": status, "finished_at": now, "error": error}
+            messages = self._farewell(job.model_copy(update=update), now)
+            endings.append(Ending(job.job_id, status, now, error=error, messages=messages))
+        return await self._finish(endings)
+
+    def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
+        """Publish where a job is, without promise."""
+        document = self._status(job, self._clock.now(), position, wait)
+        self._announcer.announce(self._topics.status(job.camera_id), encode(document))
+
+    async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
+        stored = await asyncio.shield(self._store.finish_many(endings))
+        ended = []
+        for job, messages in stored:
+            self._notify(messages)
+            self._count(job)
+            ended.append(job)
+        return ended
+
+    def _count(self, job: Job) -> None:
+        reason = job.error.code if job.error else None
+        self._statistics.ended(job.status, reason)
+        finished_at = job.finished_at or self._clock.now()
+        log = logger.warning if job.status is JobStatus.FAILED else logger.info
+        log(
+            "%s %s %s%s in %.2f s",
+            job.job_id,
+            job.camera_id,
+            job.status.value,
+            f" ({reason})" if reason else "",
+            (finished_at - job.received_at).total_seconds(),
+            extra={"action": f"job_{job.status.value}"},
+        )
+
+    def _notify(self, messages: Sequence[OutboxMessage]) -> None:
+        for channel, sender in self._senders.items():
+            if chosen := [message for message in messages if message.channel is channel]:
+                sender.notify(chosen)
+
+    def _farewell(
+        self,
+        job: Job,
+        now: datetime,
+        document: ResultDocument | None = None,
+        image: bytes | None = None,
+    ) -> list[OutboxMessage]:
+        """Everything that goes out because a job has ended."""
+        document = document or result_document(job, None, now)
+        payload = encode(document)
+        status = encode(self._status(job, now))
+        messages = [self._mqtt(job, self._topics.status(job.camera_id), status, now)]
+        if document.result is not None:
+            is_newest = self._newest_caption.get(job.camera_id, job.taken_at) <= job.taken_at
+            if is_newest:
+                self._newest_caption[job.camera_id] = job.taken_at
+            topic = self._topics.caption(job.camera_id)
+            messages.append(self._mqtt(job, topic, payload, now, retain=is_newest))
+            if image is not None and is_newest:
+                messages.append(
+                    self._mqtt(
+                        job,
+                        self._topics.image(job.camera_id),
+                        image,
+                        now,
+                        retain=True,
+                        content_type="image/jpeg",
+                    )
+                )
+        if job.response_topic is not None:
+            messages.append(self._mqtt(job, job.response_topic, payload, now, is_response=True))
+        if job.webhook_url is not None:
+            messages.append(_webhook(job, payload, now))
+        if job.status is JobStatus.FAILED and job.error is not None:
+            letter = DeadLetter(
+                job_id=job.job_id,
+                topic=self._topics.frame(job.camera_id),
+                camera_id=job.camera_id,
+                size=job.num_bytes,
+                sha256=job.sha256 or None,
+                error=job.error,
+                attempts=job.attempts,
+                timestamp=now,
+            )
+            messages.append(
+                self._mqtt(job, self._topics.bridge("dead_letter"), encode(letter), now)
+            )
+        return messages
+
+    def _refusal(self, rejection: Rejection, now: datetime) -> list[OutboxMessage]:
+        """Everything that goes out because a frame was not accepted."""
+        letter = DeadLetter(
+            job_id=rejection.job_id,
+            topic=rejection.topic[:1024],
+            camera_id=rejection.camera_id,
+            size=rejection.size,
+            sha256=rejection.sha256,
+            error=rejection.error,
+            attempts=0,
+            timestamp=now,
+        )
+        messages = [
+            _message(rejection.job_id, self._topics.bridge("dead_letter"), encode(letter), now, {})
+        ]
+        if rejection.camera_id is not None:
+            status = StatusDocument(
+                job_id=rejection.job_id,
+                camera_id=rejection.camera_id,
+                status=JobStatus.REJECTED,
+                message=rejection.error.message,
+                error=rejection.error,
+                timestamp=now,
+            )
+            topic = self._topics.status(rejection.camera_id)
+            messages.append(_message(rejection.job_id, topic, encode(status), now, {}))
+        return messages
+
+    def _status(
+        self,
+        job: Job,
+        now: datetime,
+        position: int | None = None,
+        wait: float | None = None,
+    ) -> StatusDocument:
+        message = job.error.message if job.error else _MESSAGES.get(job.status, job.status.value)
+        return StatusDocument(
+            job_id=job.job_id,
+            camera_id=job.camera_id,
+            status=job.status,
+            message=message,
+            priority=job.priority,
+            queue_position=position,
+            estimated_wait_time=wait,
+            webhook_configured=job.webhook_url is not None,
+            attempts=job.attempts,
+            error=job.error,
+            timestamp=now,
+            metadata=job.metadata,
+        )
+
+    def _mqtt(
+        self,
+        job: Job,
+        topic: str,
+        payload: bytes,
+        now: datetime,
+        *,
+        retain: bool = False,
+        is_response: bool = False,
+        content_type: str = "application/json",
+    ) -> OutboxMessage:
+        options: dict[str, Any] = {
+            "retain": retain,
+            "content_type": content_type,
+            "user_properties": [
+                ["job_id", job.job_id],
+                ["status", job.status.value],
+                ["priority", Priority(job.priority).wire],
+            ],
+        }
+        if is_response and job.correlation_data is not None:
+            options["correlation_data"] = job.correlation_data.hex()
+        return _message(job.job_id, topic, payload, now, options)
+
+
+def result_document(job: Job, result: Result | None, now: datetime) -> ResultDocument:
+    """The end of a job as everyone outside sees it."""
+    return ResultDocument(
+        job_id=job.job_id,
+        camera_id=job.camera_id,
+        status=job.status,
+        result=result,
+        error_message=job.error.message if job.error else None,
+        timestamp=now,
+        location=job.location,
+        metadata=job.metadata,
+    )
+
+
+def _message(
+    job_id: str | None, topic: str, payload: bytes, now: datetime, options: dict[str, Any]
+) -> OutboxMessage:
+    return OutboxMessage(
+        job_id=job_id,
+        channel=Channel.MQTT,
+        destination=topic,
+        payload=payload,
+        options=options,
+        created_at=now,
+        next_attempt_at=now,
+    )
+
+
+def _webhook(job: Job, payload: bytes, now: datetime) -> OutboxMessage:
+    assert job.webhook_url is not None
+    return OutboxMessage(
+        job_id=job.job_id,
+        channel=Channel.WEBHOOK,
+        destination=job.webhook_url,
+        payload=payload,
+        options={"headers": job.webhook_headers or {}, "trusted": job.webhook_is_trusted},
+        created_at=now,
+        next_attempt_at=now,
+    )

@@ -1,0 +1,481 @@
+"""From the heap into free engine slots, and from engine events to endings.
+
+The engines pull: a job leaves the heap only when an engine has room, so priority is decided as late
+as possible. A critical job that finds no room takes the place of the least urgent running one,
+which returns to the heap without a counted attempt: it never waits behind a lesser one longer than
+the step that is running.
+
+Attempts are committed before the engine sees a job, so a job that kills its engine is known after
+a restart. Jobs that were in an engine when it died run again alone; the one that kills it twice is
+not tried a third time.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, assert_never
+
+from schemas.frame import Priority
+from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.status import ModelStatus
+from service.answers import build_result, task_specs
+from service.clock import Clock
+from service.deliver import Deliver
+from service.engine.process import EngineEvent, Lost
+from service.engine.protocol import (
+    Alive,
+    Cancelled,
+    Capacity,
+    Done,
+    Failed,
+    Loading,
+    LoadFailed,
+    Ready,
+    Similar,
+    Started,
+    Submit,
+)
+from service.errors import EngineLostError, StoreError
+from service.heap import JobHeap, Ticket
+from service.settings import Settings
+from service.statistics import Statistics
+from service.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+_MOST_LOSSES = 2  # the second time a job's engine dies under it, it ends
+_MOST_STARTED_AT_ONCE = 16  # one transaction; more would make an urgent newcomer wait for it
+_STORE_RETRY_S = 1.0
+
+
+class Captioner(Protocol):
+    """One engine, as seen from here; see `service.engine.process`."""
+
+    status: ModelStatus
+    events: asyncio.Queue[EngineEvent]
+
+    @property
+    def capacity(self) -> int:
+        """Most jobs held at once; 0 while it is not ready."""
+
+    async def submit(self, job: Submit) -> None:
+        """Hand over a job. Raises EngineLostError when the process is gone."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask to forget a job; `Cancelled` follows unless an outcome came first."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A job in an engine."""
+
+    job: Job
+    ticket: Ticket
+    engine: Captioner
+    is_started: bool = False
+    leaving: Literal["cancel", "preempt"] | None = None
+
+
+class Dispatcher:
+    """Feeds engines and collects what they say.
+
+    Args:
+        heap: Waiting jobs.
+        store: Job records and images.
+        deliver: The exit.
+        engines: At least one.
+        settings: Model, queue and dedupe sections are used.
+        statistics: Counts preemptions.
+        clock: For ages and backoff.
+    """
+
+    def __init__(
+        self,
+        heap: JobHeap,
+        store: Store,
+        deliver: Deliver,
+        engines: Sequence[Captioner],
+        settings: Settings,
+        statistics: Statistics,
+        clock: Clock,
+    ) -> None:
+        self._heap = heap
+        self._store = store
+        self._deliver = deliver
+        self._engines = engines
+        self._settings = settings
+        self._statistics = statistics
+        self._clock = clock
+        self._running: dict[str, _Running] = {}
+        self._delayed: dict[str, asyncio.TimerHandle] = {}
+        self._suspects: deque[Ticket] = deque()
+        self._overflows: set[asyncio.Future[None]] = set()
+        self._is_paused = False
+        self._is_stopping = False
+        self._wake = asyncio.Event()
+
+    @property
+    def num_running(self) -> int:
+        """Jobs in engines."""
+        return len(self._running)
+
+    @property
+    def num_delayed(self) -> int:
+        """Jobs that wait for their next attempt outside the heap."""
+        return len(self._delayed) + len(self._suspects)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the engines take no new jobs."""
+        return self._is_paused
+
+    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Let committed jobs wait for their turn.
+
+        Returns:
+            Tickets evicted to make room; the caller ends their jobs.
+        """
+        evicted = [out for ticket in tickets if (out := self._heap.push(ticket)) is not None]
+        self._wake.set()
+        return evicted
+
+    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
+        """Position and estimated seconds for those of the jobs that still wait in the heap."""
+        pace = self._statistics.seconds_per_caption(self._clock.monotonic())
+        waiting = [
+            (job, self._heap.position(job.job_id)) for job in jobs if job.job_id in self._heap
+        ]
+        return [
+            (job, position, None if pace is None else round(position * pace, 2))
+            for job, position in waiting
+        ]
+
+    def take_waiting(self, camera_id: str, up_to: Priority) -> list[Ticket]:
+        """Take a camera's waiting jobs of this class and below out of the heap."""
+        chosen = [
+            each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
+        ]
+        for ticket in chosen:
+            self._heap.remove(ticket.job_id)
+        return chosen
+
+    def pause(self) -> None:
+        """Take no new jobs; frames are still accepted."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Take jobs again."""
+        self._is_paused = False
+        self._wake.set()
+
+    async def cancel(self, job: Job) -> bool:
+        """End a queued job at once, a running one at the engine's next step.
+
+        Returns:
+            False when it is neither waiting nor running.
+        """
+        if running := self._running.get(job.job_id):
+            running.leaving = "cancel"
+            await running.engine.cancel(job.job_id)
+            return True
+        if not self._take_out(job.job_id):
+            return False
+        error = ErrorDetail(code="cancelled", message="Cancelled by request")
+        return bool(await self._deliver.end([job], JobStatus.CANCELLED, error))
+
+    async def run(self) -> None:
+        """Feed and collect for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._feed(), name="dispatch-feed")
+            for number, engine in enumerate(self._engines):
+                tasks.create_task(self._collect(engine), name=f"dispatch-collect-{number}")
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take nothing new, wait for running jobs, return the rest to the store."""
+        self._is_stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._running:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            rest = list(self._running)
+            logger.info("%d running jobs return to the store", len(rest))
+            self._running.clear()
+            await self._store.requeue(rest, refund=True)
+
+    # -- feeding ---------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while not (self._is_paused or self._is_stopping) and await self._feed_once():
+                    pass
+            except StoreError as error:
+                logger.error("jobs cannot be started: %s", error, extra={"action": "store_failed"})
+                await asyncio.sleep(_STORE_RETRY_S)
+                self._wake.set()
+
+    async def _feed_once(self) -> bool:
+        """Start what fits; False when nothing more can be started now."""
+        for engine in self._engines:
+            if tickets := self._choose(engine):
+                await self._start(engine, tickets)
+                return True
+        return await self._make_room()
+
+    def _choose(self, engine: Captioner) -> list[Ticket]:
+        """Tickets for the free places of an engine, most urgent first."""
+        now = self._clock.monotonic()
+        here = [each for each in self._running.values() if each.engine is engine]
+        room = engine.capacity - sum(each.leaving != "preempt" for each in here)
+        is_alone = bool(self._suspects) or any(each.job.engine_losses for each in here)
+        if is_alone and self._heap.most_urgent(now) is not Priority.CRITICAL:
+            # A job that was in an engine when it died runs alone, so that the killer is known.
+            may_run = self._suspects and engine.capacity and not here
+            return [self._suspects.popleft()] if may_run else []
+        chosen: list[Ticket] = []
+        while room > len(chosen) < _MOST_STARTED_AT_ONCE:
+            ticket = self._heap.pop(now)
+            if ticket is None:
+                break
+            chosen.append(ticket)
+        return chosen
+
+    async def _make_room(self) -> bool:
+        """Preempt for a waiting critical job; False when there is no cause or nobody to preempt."""
+        if self._heap.most_urgent(self._clock.monotonic()) is not Priority.CRITICAL:
+            return False
+        lesser = [
+            each
+            for each in self._running.values()
+            if each.leaving is None and each.job.priority < Priority.CRITICAL
+        ]
+        if not lesser:
+            return False
+        victim = min(
+            lesser, key=lambda each: (each.is_started, each.job.priority, -each.ticket.queued_at)
+        )
+        victim.leaving = "preempt"
+        self._statistics.num_preempted += 1
+        await victim.engine.cancel(victim.job.job_id)
+        return True
+
+    async def _start(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
+        """Commit the attempt, then hand over."""
+        now = self._clock.monotonic()
+        fresh = {each.job_id: each for each in tickets if each.expires_at > now}
+        await self._expire([each.job_id for each in tickets if each.job_id not in fresh])
+        try:
+            jobs = await self._store.start(list(fresh), self._clock.now())
+        except StoreError:
+            self.push(fresh.values())
+            raise
+        for job in jobs:
+            await self._hand_over(engine, job, fresh[job.job_id])
+
+    async def _hand_over(self, engine: Captioner, job: Job, ticket: Ticket) -> None:
+        image = await self._store.image(job.job_id)
+        if image is None:
+            error = ErrorDetail(code="frame_gone", message="The frame is no longer in the store")
+            await self._deliver.end([job], JobStatus.FAILED, error)
+            return
+        self._running[job.job_id] = _Running(job, ticket, engine)
+        self._deliver.announce(job)
+        try:
+            await engine.submit(self._order(job, ticket, image))
+        except EngineLostError:
+            # The engine's Lost event does not name a job it never got.
+            if self._running.pop(job.job_id, None) is not None:
+                await self._store.requeue([job.job_id], refund=True)
+                self.push([ticket])
+
+    def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
+        model = self._settings.model
+        return Submit(
+            job_id=job.job_id,
+            camera_id=job.camera_id,
+            rank=(-float(job.priority), ticket.queued_at),
+            tasks=tuple(task_specs(job)),
+            temperature=model.temperature,
+            top_p=model.top_p,
+            max_tokens=model.max_tokens,
+            max_objects=model.max_objects,
+            seed=zlib.crc32(job.job_id.encode()),
+            similarity=job.similarity,
+            similarity_window=self._settings.dedupe.window,
+            importance=int(job.priority),
+            want_image=job.publish_image,
+            body=image,
+        )
+
+    async def _expire(self, job_ids: Sequence[str]) -> None:
+        jobs = [job for job_id in job_ids if (job := await self._store.get(job_id)) is not None]
+        if not jobs:
+            return
+        for job in jobs:
+            message = f"Older than {job.max_age:g} s when its turn came"
+            error = ErrorDetail(code="expired", message=message)
+            await self._deliver.end([job], JobStatus.EXPIRED, error)
+
+    # -- collecting ------------------------------------------------------------------------------
+
+    async def _collect(self, engine: Captioner) -> None:
+        while True:
+            event = await engine.events.get()
+            while True:
+                try:
+                    await self._handle(event)
+                    break
+                except StoreError as error:
+                    logger.error(
+                        "an outcome cannot be stored, trying again: %s",
+                        error,
+                        extra={"action": "store_failed"},
+                    )
+                    await asyncio.sleep(_STORE_RETRY_S)
+            self._wake.set()
+
+    async def _handle(self, event: EngineEvent) -> None:
+        match event:
+            case Started(job_id=job_id):
+                if running := self._running.get(job_id):
+                    running.is_started = True
+            case Done():
+                await self._complete(event)
+            case Similar():
+                await self._skip(event)
+            case Failed():
+                await self._fail(event)
+            case Cancelled(job_id=job_id):
+                await self._released(job_id)
+            case Lost(job_ids=job_ids, message=message):
+                await self._lost(job_ids, message)
+            case Ready() | Loading() | LoadFailed() | Capacity() | Alive():
+                pass
+            case _:
+                assert_never(event)
+
+    async def _complete(self, event: Done) -> None:
+        running = self._running.get(event.job_id)
+        if running is None:
+            return
+        result = build_result(running.job, event, running.engine.status, self._clock.now())
+        await self._deliver.complete(running.job, result, event.body or None)
+        self._running.pop(event.job_id, None)
+
+    async def _skip(self, event: Similar) -> None:
+        running = self._running.get(event.job_id)
+        if running is None:
+            return
+        error = ErrorDetail(
+            code="similar",
+            message=f"Looks like the frame of {event.other_job_id} ({event.likeness:.0%} alike)",
+        )
+        await self._deliver.end([running.job], JobStatus.DUPLICATE, error)
+        self._running.pop(event.job_id, None)
+
+    async def _fail(self, event: Failed) -> None:
+        running = self._running.get(event.job_id)
+        if running is None:
+            return
+        error = ErrorDetail(code=event.code, message=event.message)
+        if event.can_retry and running.job.attempts < running.job.max_attempts:
+            await self._store.requeue([event.job_id], error=error)
+            delay = self._settings.queue.retry_delay * 2 ** (running.job.attempts - 1)
+            self._later(running.ticket, delay)
+            logger.warning(
+                "%s %s attempt %d failed, next in %.1f s: %s",
+                event.job_id,
+                running.job.camera_id,
+                running.job.attempts,
+                delay,
+                event.message,
+                extra={"action": "job_retried"},
+            )
+        else:
+            await self._deliver.end([running.job], JobStatus.FAILED, error)
+        self._running.pop(event.job_id, None)
+
+    async def _released(self, job_id: str) -> None:
+        running = self._running.get(job_id)
+        if running is None:
+            return
+        if running.leaving == "cancel":
+            error = ErrorDetail(code="cancelled", message="Cancelled by request")
+            await self._deliver.end([running.job], JobStatus.CANCELLED, error)
+        else:
+            await self._store.requeue([job_id], refund=True)
+            await self._overflow(self.push([running.ticket]))
+        self._running.pop(job_id, None)
+
+    async def _lost(self, job_ids: Sequence[str], message: str) -> None:
+        logger.error(
+            "the engine was lost with %d jobs: %s",
+            len(job_ids),
+            message,
+            extra={"action": "engine_lost"},
+        )
+        held = [self._running[job_id] for job_id in job_ids if job_id in self._running]
+        lost = [each for each in held if each.leaving != "cancel"]
+        guilty = [each for each in lost if each.job.engine_losses + 1 >= _MOST_LOSSES]
+        spent = [
+            each
+            for each in lost
+            if each not in guilty and each.job.attempts >= each.job.max_attempts
+        ]
+        for each in guilty:
+            error = ErrorDetail(
+                code="engine_killer",
+                message="The engine died under this job twice; not tried again",
+            )
+            await self._deliver.end([each.job], JobStatus.FAILED, error)
+        for each in spent:
+            error = ErrorDetail(code="engine_lost", message=message)
+            await self._deliver.end([each.job], JobStatus.FAILED, error)
+        for each in (each for each in held if each.leaving == "cancel"):
+            error = ErrorDetail(code="cancelled", message="Cancelled by request")
+            await self._deliver.end([each.job], JobStatus.CANCELLED, error)
+        again = [each for each in lost if each not in guilty and each not in spent]
+        if again:
+            ids = [each.job.job_id for each in again]
+            await self._store.requeue(ids, count_loss=True)
+            self._suspects.extend(each.ticket for each in again)
+        for each in held:
+            self._running.pop(each.job.job_id, None)
+
+    # -- waiting outside the heap ----------------------------------------------------------------
+
+    def _later(self, ticket: Ticket, delay: float) -> None:
+        def come_back() -> None:
+            del self._delayed[ticket.job_id]
+            evicted = self.push([ticket])
+            if evicted:
+                overflow = asyncio.ensure_future(self._overflow(evicted))
+                self._overflows.add(overflow)
+                overflow.add_done_callback(self._overflows.discard)
+
+        self._delayed[ticket.job_id] = asyncio.get_running_loop().call_later(delay, come_back)
+
+    async def _overflow(self, evicted: Sequence[Ticket]) -> None:
+        await self.drop(evicted, "queue_full", "The queue is full and others matter more")
+
+    async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
+        """End jobs that left the heap without a turn, in one transaction."""
+        jobs = [job for each in tickets if (job := await self._store.get(each.job_id)) is not None]
+        error = ErrorDetail(code=code, message=message)
+        await self._deliver.end(jobs, JobStatus.DROPPED, error)
+
+    def _take_out(self, job_id: str) -> bool:
+        if handle := self._delayed.pop(job_id, None):
+            handle.cancel()
+            return True
+        for ticket in self._suspects:
+            if ticket.job_id == job_id:
+                self._suspects.remove(ticket)
+                return True
+        return self._heap.remove(job_id) is not None

@@ -1,0 +1,417 @@
+"""From an MQTT message to a committed job: validate, decide, commit, acknowledge, push.
+
+Whatever arrived while the last commit ran is the next group (at most 64 frames): no frame waits for
+company, and under load the groups grow by themselves. A frame is acknowledged after the commit that
+holds its job or its rejection, in arrival order; when the store fails nothing is acknowledged, the
+byte gate closes and the broker keeps the rest.
+"""
+
+import asyncio
+import hashlib
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import inf
+from typing import Protocol
+
+from broker.codec import PayloadError
+from broker.connection import Message
+from broker.sources.image import IncomingFrame, read_frame
+from broker.sources.routes import Route, Routes
+from broker.topics import Topics
+from schemas.frame import CAPTION, FrameOptions, Priority
+from schemas.job import ErrorDetail, Job, JobStatus
+from service.cameras import Cameras
+from service.clock import Clock
+from service.deliver import Deliver, Rejection
+from service.errors import FrameError, StoreError, UrlRefusedError
+from service.heap import Ticket
+from service.images import ImageLimits, inspect
+from service.settings import Settings
+from service.statistics import Statistics
+from service.store.store import Store
+from service.tickets import ticket_of
+
+logger = logging.getLogger(__name__)
+
+_MOST_IN_GROUP = 64
+_MOST_BYTES_IN_GROUP = 8 << 20  # keeps one transaction, and the pause for it, short
+_SLICE_S = 0.010  # after so much work the event loop gets a turn
+_STORE_RETRY_S = (0.5, 1.0, 2.0, 5.0)
+
+
+class Inbox(Protocol):
+    """The receiving connection; see `broker.connection`."""
+
+    inbox: asyncio.Queue[Message]
+
+    def acknowledge(self, message: Message) -> bool:
+        """Send PUBACK unless the connection has changed since."""
+
+    def release(self, message: Message) -> None:
+        """Give the message's bytes back to the byte gate."""
+
+
+class Gate(Protocol):
+    """What the disk has to say; see `service.retention`."""
+
+    def accepts(self, priority: Priority) -> bool:
+        """Whether a frame of this class may be kept now."""
+
+
+class UrlPolicy(Protocol):
+    """Which addresses a frame may name; see `service.urls`."""
+
+    def check_webhook(self, url: str) -> None:
+        """Raises UrlRefusedError."""
+
+    def check_fetch(self, url: str) -> None:
+        """Raises UrlRefusedError."""
+
+
+class Line(Protocol):
+    """Where committed jobs wait; see `service.dispatch`."""
+
+    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Let jobs wait for their turn; returns those evicted to make room."""
+
+    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
+        """Position and estimated seconds for those of the jobs that still wait."""
+
+    def take_waiting(self, camera_id: str, up_to: Priority) -> list[Ticket]:
+        """Take a camera's waiting jobs of this class and below out of the line."""
+
+    async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
+        """End jobs that left the line without a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A frame that can be accepted."""
+
+    message: Message
+    route: Route
+    frame: IncomingFrame
+    sha256: str  # of the image; empty while it is still behind a URL
+    width: int
+    height: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What two deliveries of the same picture share."""
+        return (self.route.camera_id, self.sha256)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What intake has decided about some messages and not yet committed."""
+
+    jobs: list[Job] = field(default_factory=list)
+    images: dict[str, bytes] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    repeats: list[str] = field(default_factory=list)  # job ids that are answered once more
+    accepted_at: dict[str, float] = field(default_factory=dict)  # by camera, for the cooldown
+
+
+class Intake:
+    """Turns messages into jobs.
+
+    Args:
+        inbox: Where messages come from and are acknowledged.
+        routes: Which camera a topic means.
+        topics: To publish a camera's settings at its first frame.
+        store: Is asked for known ids and content.
+        deliver: Commits.
+        line: Gets the committed jobs.
+        cameras: Settings per camera.
+        urls: Which URLs a frame may name.
+        gate: Whether the disk takes more.
+        settings: Frames, queue and dedupe sections are used.
+        statistics: Counts frames.
+        clock: For arrival and windows.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        routes: Routes,
+        topics: Topics,
+        store: Store,
+        deliver: Deliver,
+        line: Line,
+        cameras: Cameras,
+        urls: UrlPolicy,
+        gate: Gate,
+        settings: Settings,
+        statistics: Statistics,
+        clock: Clock,
+    ) -> None:
+        self._inbox = inbox
+        self._routes = routes
+        self._topics = topics
+        self._store = store
+        self._deliver = deliver
+        self._line = line
+        self._cameras = cameras
+        self._urls = urls
+        self._gate = gate
+        self._settings = settings
+        self._statistics = statistics
+        self._clock = clock
+        frames = settings.frames
+        self._limits = ImageLimits(
+            max_bytes=frames.max_bytes,
+            max_pixels=frames.max_pixels,
+            max_pixels_costly=frames.max_pixels_costly,
+            max_side=frames.max_side,
+            min_side=frames.min_side,
+        )
+        self._last_accepted: dict[str, float] = {}
+        self._patterns = [
+            pattern.replace("{base}", settings.mqtt.base_topic)
+            for pattern in settings.mqtt.response_topics
+        ]
+
+    async def run(self) -> None:
+        """Take groups for ever."""
+        while True:
+            messages = await self._gather()
+            await self._admit(messages)
+
+    async def _gather(self) -> list[Message]:
+        """Wait for a message and take those that are there already."""
+        messages = [await self._inbox.inbox.get()]
+        num_bytes = len(messages[0].payload)
+        while (
+            len(messages) < _MOST_IN_GROUP
+            and num_bytes < _MOST_BYTES_IN_GROUP
+            and not self._inbox.inbox.empty()
+        ):
+            messages.append(self._inbox.inbox.get_nowait())
+            num_bytes += len(messages[-1].payload)
+        return messages
+
+    async def _admit(self, messages: Sequence[Message]) -> None:
+        """One group: validate, decide, commit, acknowledge, push."""
+        candidates: list[_Candidate | Rejection] = []
+        yield_at = self._clock.monotonic() + _SLICE_S
+        for message in messages:
+            if (outcome := self._read(message)) is not None:
+                candidates.append(outcome)
+            if self._clock.monotonic() >= yield_at:
+                await asyncio.sleep(0)
+                yield_at = self._clock.monotonic() + _SLICE_S
+        group = await self._commit(candidates)
+        self._last_accepted.update(group.accepted_at)
+        for message in messages:
+            self._inbox.acknowledge(message)
+            self._inbox.release(message)
+        await self._queue(group)
+
+    # -- validate --------------------------------------------------------------------------------
+
+    def _read(self, message: Message) -> _Candidate | Rejection | None:
+        """What a message says, or why it is refused; None for a replay that is nobody's motion."""
+        route = self._routes.find(message.topic)
+        if message.retain and not (route is not None and route.accept_retained):
+            return None
+        self._statistics.num_frames += 1
+        try:
+            if route is None:
+                raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
+            frame = read_frame(message, route.camera_id)
+            return self._check(message, route, frame)
+        except (PayloadError, FrameError, UrlRefusedError) as error:
+            return self._rejection(message, route, error.code, error)
+        except Exception as error:  # noqa: BLE001 - a hostile payload must not stop the others
+            logger.exception("a frame on %s broke its reader", message.topic)
+            return self._rejection(message, route, "internal", error)
+
+    def _check(self, message: Message, route: Route, frame: IncomingFrame) -> _Candidate:
+        """Hold the frame against everything that can be known without its pixels.
+
+        Raises:
+            FrameError: The image is not acceptable.
+            UrlRefusedError: A URL in the frame is not allowed.
+        """
+        if frame.options.webhook_url is not None:
+            self._urls.check_webhook(frame.options.webhook_url)
+        if frame.image is None:
+            assert frame.frame_url is not None
+            self._urls.check_fetch(frame.frame_url)
+            return _Candidate(message, route, frame, "", 0, 0)
+        info = inspect(frame.image, self._limits)
+        digest = hashlib.sha256(frame.image).hexdigest()
+        return _Candidate(message, route, frame, digest, info.width, info.height)
+
+    def _rejection(
+        self, message: Message, route: Route | None, code: str, error: Exception
+    ) -> Rejection:
+        return Rejection(
+            topic=message.topic,
+            camera_id=route.camera_id if route else None,
+            job_id=getattr(error, "job_id", None),
+            size=len(message.payload),
+            sha256=hashlib.sha256(message.payload).hexdigest(),
+            error=ErrorDetail(code=code, message=str(error)),
+        )
+
+    # -- decide and commit -----------------------------------------------------------------------
+
+    async def _commit(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
+        """Decide and commit, again and again until the store takes it."""
+        if not candidates:
+            return _Group()
+        delays = iter(_STORE_RETRY_S)
+        while True:
+            try:
+                group = await self._decide(candidates)
+                await self._deliver.accept(group.jobs, group.images, group.rejections)
+            except StoreError as error:
+                delay = next(delays, _STORE_RETRY_S[-1])
+                logger.error(
+                    "%d frames cannot be stored, nothing is acknowledged, again in %.1f s: %s",
+                    len(candidates),
+                    delay,
+                    error,
+                    extra={"action": "store_failed"},
+                )
+                await asyncio.sleep(delay)
+            else:
+                return group
+
+    async def _decide(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
+        frames = [each for each in candidates if isinstance(each, _Candidate)]
+        group = _Group(rejections=[each for each in candidates if isinstance(each, Rejection)])
+        ids = [each.frame.options.job_id for each in frames if each.frame.options.job_id]
+        known_ids = set(await self._store.existing(ids)) if ids else set()
+        window = timedelta(seconds=self._settings.dedupe.window)
+        keys = [each.key for each in frames if each.sha256]
+        now = self._clock.now()
+        known_content = (
+            await self._store.same_content(keys, now - window) if window and keys else {}
+        )
+        for each in frames:
+            job_id = each.frame.options.job_id
+            if job_id is not None and job_id in known_ids:
+                group.repeats.append(job_id)
+                continue
+            other = known_content.get(each.key) if each.sha256 else None
+            if other is not None and each.message.dup and job_id is None:
+                self._statistics.num_redelivered += 1  # our PUBACK was lost, not the frame
+                group.repeats.append(other)
+                continue
+            job = self._judge(each, self._job(each, now), other, group.accepted_at)
+            group.jobs.append(job)
+            known_ids.add(job.job_id)
+            if job.status is JobStatus.QUEUED:
+                group.accepted_at[job.camera_id] = each.message.arrived_monotonic
+                if each.frame.image is not None:
+                    group.images[job.job_id] = each.frame.image
+                if window and each.sha256:
+                    known_content[each.key] = job.job_id
+        return group
+
+    def _judge(
+        self, each: _Candidate, job: Job, other: str | None, accepted_at: dict[str, float]
+    ) -> Job:
+        """Whether the frame needs no caption, by rule."""
+        camera = self._cameras.get(job.camera_id)
+        if not camera.enabled:
+            return _ended(job, JobStatus.DROPPED, "camera_disabled", "The camera is switched off")
+        if job.motion_intensity < camera.min_intensity:
+            message = f"Motion {job.motion_intensity:g} is under {camera.min_intensity:g}"
+            return _ended(job, JobStatus.DROPPED, "low_intensity", message)
+        if other is not None:
+            return _ended(job, JobStatus.DUPLICATE, "content", f"The same picture as {other}")
+        last = accepted_at.get(job.camera_id, self._last_accepted.get(job.camera_id, -inf))
+        since = each.message.arrived_monotonic - last
+        if since < camera.cooldown and job.priority < Priority.CRITICAL:
+            message = f"Within {camera.cooldown:g} s of the frame before it"
+            return _ended(job, JobStatus.DROPPED, "cooldown", message)
+        if not self._gate.accepts(job.priority):
+            message = "The disk is nearly full; only more important frames are kept"
+            return _ended(job, JobStatus.DROPPED, "disk_full", message)
+        return job
+
+    def _job(self, each: _Candidate, now: datetime) -> Job:
+        """The job with everything resolved: frame before camera before defaults."""
+        options, camera = each.frame.options, self._cameras.get(each.route.camera_id)
+        intensity = (
+            each.route.motion_intensity
+            if options.motion_intensity is None
+            else options.motion_intensity
+        )
+        priority = options.priority
+        tasks = options.tasks or camera.tasks
+        if options.prompt is not None and CAPTION not in tasks:
+            tasks = (CAPTION, *tasks)
+        queue = self._settings.queue
+        return Job(
+            job_id=options.job_id or str(uuid.uuid4()),
+            camera_id=each.route.camera_id,
+            priority=Priority.from_intensity(intensity) if priority is None else priority,
+            motion_intensity=intensity,
+            tasks=tasks,
+            prompt=options.prompt or camera.prompt,
+            length=options.length or camera.length,
+            location=options.location or camera.location,
+            metadata=options.metadata,
+            webhook_url=options.webhook_url or self._cameras.webhook(each.route.camera_id),
+            webhook_headers=self._webhook_headers(options, each.route.camera_id),
+            webhook_is_trusted=options.webhook_url is None,
+            frame_url=each.frame.frame_url,
+            publish_image=camera.publish_image,
+            similarity=self._cameras.similarity(each.route.camera_id),
+            response_topic=self._response_topic(each.message),
+            correlation_data=each.message.properties.correlation_data,
+            sha256=each.sha256,
+            num_bytes=len(each.frame.image or b""),
+            width=each.width,
+            height=each.height,
+            taken_at=options.timestamp or each.message.arrived_at,
+            received_at=each.message.arrived_at,
+            max_age=options.max_age or queue.max_age,
+            max_attempts=options.max_attempts or queue.max_attempts,
+        )
+
+    def _webhook_headers(self, options: FrameOptions, camera_id: str) -> dict[str, str] | None:
+        """Never the operator's headers on a sender's URL: they may hold a token."""
+        if options.webhook_url is not None:
+            return options.webhook_headers
+        return self._cameras.get(camera_id).webhook_headers
+
+    def _response_topic(self, message: Message) -> str | None:
+        topic = message.properties.response_topic
+        if topic is None or not self._topics.is_response_topic(topic, self._patterns):
+            return None
+        return topic
+
+    # -- after the commit ------------------------------------------------------------------------
+
+    async def _queue(self, group: _Group) -> None:
+        """Let the new jobs wait for their turn, and say where they stand."""
+        new = [job for job in group.jobs if job.status is JobStatus.QUEUED]
+        for job in new:
+            await self._conflate(job)
+        evicted = self._line.push(ticket_of(job, self._clock) for job in new)
+        for job, position, wait in self._line.places(new):
+            self._deliver.announce(job, position, wait)
+        if evicted:
+            await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
+        for job in (await self._store.existing(group.repeats)).values() if group.repeats else ():
+            self._deliver.announce(job)
+
+    async def _conflate(self, job: Job) -> None:
+        if not self._cameras.get(job.camera_id).newest_wins:
+            return
+        replaced = self._line.take_waiting(job.camera_id, job.priority)
+        if replaced:
+            await self._line.drop(replaced, "conflated", f"Replaced by the newer {job.job_id}")
+
+
+def _ended(job: Job, status: JobStatus, code: str, message: str) -> Job:
+    error = ErrorDetail(code=code, message=message)
+    return job.model_copy(update={"status": status, "error": error, "finished_at": job.received_at})

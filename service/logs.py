@@ -1,0 +1,92 @@
+"""Logging: one line per event on stderr, and warnings as documents for `bridge/log`.
+
+Never image bytes, never secrets. Control characters from outside are escaped, so that a hostile
+name cannot forge a line.
+"""
+
+import json
+import logging
+import re
+from collections import deque
+from datetime import UTC, datetime
+from typing import Literal
+
+from schemas.status import LogDocument
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MOST_DOCUMENTS = 200  # more warnings than that in one interval say nothing new
+
+
+def escape(text: str) -> str:
+    """The text with control characters made visible."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = escape(record.message)
+        return super().formatMessage(record)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        content = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "action": getattr(record, "action", None),
+        }
+        if record.exc_info:
+            content["traceback"] = self.formatException(record.exc_info)
+        return json.dumps({key: value for key, value in content.items() if value is not None})
+
+
+class BridgeLog(logging.Handler):
+    """Keeps warnings and errors until they are published; the oldest go when nobody does."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._documents: deque[LogDocument] = deque(maxlen=_MOST_DOCUMENTS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record as a document, without its traceback."""
+        self._documents.append(
+            LogDocument(
+                level=record.levelname.lower(),
+                code=getattr(record, "action", record.name),
+                message=escape(record.getMessage())[:2000],
+                timestamp=datetime.fromtimestamp(record.created, UTC),
+            )
+        )
+
+    def take(self) -> list[LogDocument]:
+        """Hand over what has come since the last call."""
+        taken = list(self._documents)
+        self._documents.clear()
+        return taken
+
+
+def configure(level: str, form: Literal["text", "json"]) -> None:
+    """Send the log to stderr.
+
+    The HTTP libraries are held at warnings: at INFO they write whole URLs, passwords included.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in (
+        "httpx",
+        "httpcore",
+        "alembic",
+        "sqlalchemy",
+        "asyncio",
+        "paho",
+        "huggingface_hub",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)

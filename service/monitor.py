@@ -1,0 +1,255 @@
+"""What the service says about itself: statistics, metrics, health, info and warnings.
+
+It only reads what others count, and publishes retained documents, so that a subscriber who comes
+late sees the newest.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import psutil
+from pydantic import BaseModel
+
+from schemas.frame import Priority
+from schemas.job import JobStatus
+from schemas.status import (
+    BridgeInfo,
+    Gpu,
+    Health,
+    HealthCheck,
+    LoadedModel,
+    Metrics,
+    ModelStatus,
+    Stats,
+)
+from service.clock import Clock
+from service.errors import StoreError
+from service.heap import JobHeap
+from service.logs import BridgeLog
+from service.settings import Settings
+from service.statistics import Statistics
+from service.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+_INFO_CHECK_S = 0.2  # how soon a change of the model's state shows in bridge/info
+
+
+class PublishDocument(Protocol):
+    """Publishes a bridge document; see `broker.publisher`."""
+
+    async def __call__(self, name: str, document: BaseModel) -> None:
+        """Raises nothing when the broker is away: the next one will tell."""
+
+
+class MonitoredEngine(Protocol):
+    """What is read of an engine."""
+
+    status: ModelStatus
+
+    @property
+    def capacity(self) -> int:
+        """Most jobs held at once."""
+
+    @property
+    def loaded_models(self) -> Sequence[LoadedModel]:
+        """What is in memory."""
+
+
+class MonitoredLine(Protocol):
+    """What is read of the dispatcher."""
+
+    @property
+    def num_running(self) -> int:
+        """Jobs in engines."""
+
+    @property
+    def num_delayed(self) -> int:
+        """Jobs waiting for their next attempt."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the engines take no new jobs."""
+
+
+Check = Callable[[], HealthCheck]
+
+
+class Monitor:
+    """Publishes the bridge documents.
+
+    Args:
+        publish: Where to.
+        heap: Its size.
+        line: Running and delayed jobs.
+        engines: Model and capacity.
+        store: Counts by status.
+        statistics: Counters and rates.
+        checks: Health by part: broker, webhooks, disk; engine and store are added here.
+        read_gpus: GPU readings.
+        webhook_success_rate: Of recent attempts, None before the first.
+        bridge_log: Warnings to publish.
+        mqtt_version: The protocol in use.
+        instance: The service's own name.
+        version: Of the package.
+        settings: Shown without secrets; gives the interval.
+        clock: For uptime.
+    """
+
+    def __init__(
+        self,
+        *,
+        publish: PublishDocument,
+        heap: JobHeap,
+        line: MonitoredLine,
+        engines: Sequence[MonitoredEngine],
+        store: Store,
+        statistics: Statistics,
+        checks: dict[str, Check],
+        read_gpus: Callable[[], tuple[Gpu, ...]],
+        webhook_success_rate: Callable[[], float | None],
+        bridge_log: BridgeLog,
+        mqtt_version: Callable[[], str],
+        instance: str,
+        version: str,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._publish = publish
+        self._heap = heap
+        self._line = line
+        self._engines = engines
+        self._store = store
+        self._statistics = statistics
+        self._checks = checks
+        self._read_gpus = read_gpus
+        self._webhook_success_rate = webhook_success_rate
+        self._bridge_log = bridge_log
+        self._mqtt_version = mqtt_version
+        self._instance = instance
+        self._version = version
+        self._settings = settings
+        self._clock = clock
+        self._started_at = clock.monotonic()
+        self._store_error: str | None = None
+        self.is_stopping = False
+
+    async def run(self) -> None:
+        """Publish for ever: info when it changes, the rest at every interval."""
+        psutil.cpu_percent()  # the first call only starts the measurement
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_info(), name="monitor-info")
+            tasks.create_task(self._report(), name="monitor-report")
+
+    def info(self) -> BridgeInfo:
+        """Who is running here."""
+        return BridgeInfo(
+            version=self._version,
+            instance=self._instance,
+            mqtt_version=self._mqtt_version(),
+            model=self._model(),
+            limits={
+                "max_frame_bytes": self._settings.frames.max_bytes,
+                "max_pixels": self._settings.frames.max_pixels,
+                "queue_capacity": self._settings.queue.capacity,
+                "max_concurrent_jobs": sum(engine.capacity for engine in self._engines),
+            },
+            settings=self._settings.public(),
+        )
+
+    async def stats(self) -> Stats:
+        """Counts and rates."""
+        counts = await self._counts()
+        now = self._clock.monotonic()
+        return Stats(
+            total_jobs=sum(counts.values()),
+            active_jobs=self._line.num_running,
+            queue_size=len(self._heap) + self._line.num_delayed,
+            max_concurrent_jobs=sum(engine.capacity for engine in self._engines),
+            status_counts=counts,
+            system_status=self._system_status(),
+            processing=not self._line.is_paused,
+            average_processing_time=self._statistics.average_processing_time(),
+            webhook_success_rate=self._webhook_success_rate(),
+            captions_per_minute=self._statistics.captions_per_minute(now),
+            queue_by_priority={rank.wire: self._heap.num_in(rank) for rank in Priority},
+            latency=self._statistics.latency(),
+            dropped=dict(self._statistics.dropped),
+            duplicates=dict(self._statistics.duplicates),
+            uptime=round(now - self._started_at, 1),
+        )
+
+    def metrics(self) -> Metrics:
+        """The machine."""
+        return Metrics(
+            cpu=psutil.cpu_percent(),
+            memory=psutil.virtual_memory().percent,
+            device=self._model().device,
+            gpus=self._read_gpus(),
+            loaded_models=tuple(
+                model for engine in self._engines for model in engine.loaded_models
+            ),
+        )
+
+    def health(self) -> Health:
+        """Whether the service can do its job; the worst part decides."""
+        checks = {name: check() for name, check in self._checks.items()}
+        checks["engine"] = self._engine_health()
+        checks["store"] = (
+            HealthCheck(status="healthy", message="ok")
+            if self._store_error is None
+            else HealthCheck(status="unhealthy", message=self._store_error)
+        )
+        order = ("healthy", "degraded", "unhealthy")
+        worst = max((check.status for check in checks.values()), key=order.index)
+        return Health(status=worst, checks=checks)
+
+    async def _follow_info(self) -> None:
+        published: BridgeInfo | None = None
+        while True:
+            info = self.info()
+            if info != published:
+                await self._publish("info", info)
+                published = info
+            for document in self._bridge_log.take():
+                await self._publish("log", document)
+            await asyncio.sleep(_INFO_CHECK_S)
+
+    async def _report(self) -> None:
+        while True:
+            await self._publish("stats", await self.stats())
+            await self._publish("metrics", self.metrics())
+            await self._publish("health", self.health())
+            await asyncio.sleep(self._settings.stats_interval)
+
+    async def _counts(self) -> dict[JobStatus, int]:
+        try:
+            counts = await self._store.counts()
+        except StoreError as error:
+            self._store_error = str(error)
+            return {}
+        self._store_error = None
+        return counts
+
+    def _model(self) -> ModelStatus:
+        """The engines' common state: the least ready one speaks."""
+        order = ("failed", "loading", "unloaded", "ready")
+        return min((engine.status for engine in self._engines), key=lambda s: order.index(s.state))
+
+    def _system_status(self) -> Literal["running", "paused", "loading", "stopping"]:
+        if self.is_stopping:
+            return "stopping"
+        if self._line.is_paused:
+            return "paused"
+        return "running" if any(e.status.state == "ready" for e in self._engines) else "loading"
+
+    def _engine_health(self) -> HealthCheck:
+        states = [engine.status.state for engine in self._engines]
+        message = self._model().message or ", ".join(states)
+        if all(state in {"ready", "unloaded"} for state in states):
+            return HealthCheck(status="healthy", message=message)
+        if any(state == "ready" for state in states) or "failed" not in states:
+            return HealthCheck(status="degraded", message=message)
+        return HealthCheck(status="unhealthy", message=message)

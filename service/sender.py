@@ -1,0 +1,163 @@
+"""Drains the MQTT rows of the outbox: a row is done at PUBACK.
+
+Rows come two ways: handed over right after their commit, which is fast, or read from the store
+after a start, a reconnect or an overflow, which forgets nothing. A row is in flight once.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from broker.errors import NotConnectedError, PublishError
+from schemas.outbox import Channel, OutboxMessage
+from service.clock import Clock
+from service.errors import StoreError
+from service.store.outbox import Outbox
+
+logger = logging.getLogger(__name__)
+
+_MOST_WAITING = 1000  # handed over and not yet sent; beyond it the store is read instead
+_MOST_IN_FLIGHT = 50  # unacknowledged; more does not make a broker faster
+_PAGE = 200
+_SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only sends twice
+_RETRY_DELAY_S = 1.0
+
+
+class Publish(Protocol):
+    """Sends one message and returns at PUBACK."""
+
+    async def __call__(self, topic: str, payload: bytes, **options: Any) -> None:
+        """Raises NotConnectedError or PublishError."""
+
+
+class MqttSender:
+    """Publishes committed messages until the broker has them.
+
+    Args:
+        outbox: The rows.
+        publish: The connection's.
+        is_connected: Set while the broker is there.
+        clock: For due times.
+    """
+
+    def __init__(
+        self, outbox: Outbox, publish: Publish, is_connected: asyncio.Event, clock: Clock
+    ) -> None:
+        self._outbox = outbox
+        self._publish = publish
+        self._is_connected = is_connected
+        self._clock = clock
+        self._waiting: deque[OutboxMessage] = deque()
+        self._in_hand: set[int] = set()  # waiting, in flight, or sent and not yet deleted
+        self._sent: list[int] = []
+        self._is_behind = True  # rows of an earlier life may be in the store
+        self._wake = asyncio.Event()
+        self._some_sent = asyncio.Event()
+        self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
+
+    def notify(self, messages: Sequence[OutboxMessage]) -> None:
+        """Take rows that have just been committed."""
+        if self._is_behind or len(self._waiting) + len(messages) > _MOST_WAITING:
+            self._is_behind = True  # order: what is in the store goes first
+        else:
+            self._take(messages)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._delete_sent(), name="outbox-sent")
+            while True:
+                await self._is_connected.wait()
+                if not self._waiting and self._is_behind:
+                    await self._read_store()
+                if not self._waiting:
+                    self._wake.clear()
+                    if not self._is_behind:
+                        await self._wake.wait()
+                    continue
+                await self._room.acquire()
+                tasks.create_task(self._send(self._waiting.popleft()), name="outbox-send")
+
+    async def flush(self) -> None:
+        """Wait until everything committed so far has been sent."""
+        while self._in_hand or self._is_behind:
+            await asyncio.sleep(0.01)
+
+    def _take(self, messages: Sequence[OutboxMessage]) -> None:
+        for message in messages:
+            assert message.message_id is not None
+            if message.message_id not in self._in_hand:
+                self._in_hand.add(message.message_id)
+                self._waiting.append(message)
+
+    async def _read_store(self) -> None:
+        try:
+            limit = _PAGE + len(self._in_hand)
+            rows = await self._outbox.due(Channel.MQTT, self._clock.now(), limit)
+        except StoreError as error:
+            logger.warning("outbox cannot be read: %s", error, extra={"action": "outbox_unread"})
+            await asyncio.sleep(_RETRY_DELAY_S)
+            return
+        self._take(rows)
+        self._is_behind = len(rows) == limit
+
+    async def _send(self, message: OutboxMessage) -> None:
+        assert message.message_id is not None
+        options = dict(message.options)
+        if "correlation_data" in options:
+            options["correlation_data"] = bytes.fromhex(options["correlation_data"])
+        if "user_properties" in options:
+            options["user_properties"] = [
+                (name, value) for name, value in options["user_properties"]
+            ]
+        try:
+            await self._publish(message.destination, message.payload, **options)
+        except NotConnectedError:
+            self._return(message.message_id)
+        except PublishError as error:
+            logger.error(
+                "%s: the broker refuses a message of %d bytes on %s: %s",
+                message.job_id or "-",
+                len(message.payload),
+                message.destination,
+                error,
+                extra={"action": "publish_refused"},
+            )
+            self._mark_sent(message.message_id)  # it would be refused for ever
+        else:
+            self._mark_sent(message.message_id)
+        finally:
+            self._room.release()
+
+    def _return(self, message_id: int) -> None:
+        """Read it from the store again, and those behind it too, so that their order stays."""
+        self._in_hand.discard(message_id)
+        self._in_hand.difference_update(message.message_id or 0 for message in self._waiting)
+        self._waiting.clear()
+        self._is_behind = True
+        self._wake.set()
+
+    def _mark_sent(self, message_id: int) -> None:
+        self._sent.append(message_id)
+        self._some_sent.set()
+
+    async def _delete_sent(self) -> None:
+        while True:
+            await self._some_sent.wait()
+            await asyncio.sleep(_SENT_DELAY_S)
+            self._some_sent.clear()
+            done, self._sent = self._sent, []
+            try:
+                await self._outbox.sent(done)
+            except StoreError as error:
+                logger.warning(
+                    "outbox cannot be cleared: %s", error, extra={"action": "outbox_uncleared"}
+                )
+                self._sent += done
+                await asyncio.sleep(_RETRY_DELAY_S)
+                self._some_sent.set()
+            else:
+                self._in_hand.difference_update(done)

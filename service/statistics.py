@@ -1,0 +1,81 @@
+"""Counts and rates of what happened since the start; every counter has one writer.
+
+Plain memory: what must survive a restart is in the store.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from schemas.frame import Priority
+from schemas.job import JobStatus
+from schemas.status import Latency
+
+_MOST_SAMPLES = 1000  # of one class; enough for a p99, old enough to forget
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What `bridge/stats` reports."""
+
+    endings: Counter[JobStatus] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)  #: by reason
+    duplicates: Counter[str] = field(default_factory=Counter)  #: by rule
+    num_frames: int = 0  #: received, of any fate
+    num_redelivered: int = 0  #: sent again by the broker and known already
+    num_preempted: int = 0
+    _latencies: dict[Priority, deque[float]] = field(
+        default_factory=lambda: {each: deque(maxlen=_MOST_SAMPLES) for each in Priority}
+    )
+    _engine_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
+    _captions: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
+
+    def ended(self, status: JobStatus, reason: str | None) -> None:
+        """Count a final status; `reason` is the error code, or the rule that found a duplicate."""
+        self.endings[status] += 1
+        if status is JobStatus.DROPPED:
+            self.dropped[reason or "unknown"] += 1
+        elif status is JobStatus.DUPLICATE:
+            self.duplicates[reason or "unknown"] += 1
+
+    def completed(
+        self, priority: Priority, latency: float, engine_seconds: float, now: float
+    ) -> None:
+        """Count a caption: seconds from arrival to the end, and the engine's share of them."""
+        self._latencies[priority].append(latency)
+        self._engine_seconds.append(engine_seconds)
+        self._captions.append(now)
+
+    def captions_per_minute(self, now: float) -> float:
+        """Captions of the last minute; scaled up when the kept samples do not reach back so far."""
+        recent = [moment for moment in self._captions if now - moment <= 60.0]
+        if len(recent) == _MOST_SAMPLES and now > recent[0]:
+            return round(60.0 * len(recent) / (now - recent[0]), 1)
+        return float(len(recent))
+
+    def average_processing_time(self) -> float:
+        """Mean seconds in the engine of recent captions; 0 before the first."""
+        samples = self._engine_seconds
+        return round(sum(samples) / len(samples), 4) if samples else 0.0
+
+    def seconds_per_caption(self, now: float) -> float | None:
+        """How often a caption comes at present, None when that is not known."""
+        recent = [moment for moment in self._captions if now - moment <= 60.0]
+        return (now - recent[0]) / len(recent) if len(recent) >= 3 else None
+
+    def latency(self) -> dict[str, Latency]:
+        """Percentiles per priority, for those with captions."""
+        return {
+            priority.wire: Latency(
+                p50=_percentile(samples, 50),
+                p95=_percentile(samples, 95),
+                p99=_percentile(samples, 99),
+            )
+            for priority, samples in self._latencies.items()
+            if samples
+        }
+
+
+def _percentile(samples: deque[float], percent: int) -> float:
+    """Nearest rank."""
+    ordered = sorted(samples)
+    return round(ordered[max(0, -(-len(ordered) * percent // 100) - 1)], 4)
