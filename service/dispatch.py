@@ -31,14 +31,14 @@ from service.engine.protocol import (
     Capacity,
     Done,
     Failed,
-    Loading,
     LoadFailed,
+    Loading,
     Ready,
     Similar,
     Started,
     Submit,
 )
-from service.errors import EngineLostError, StoreError
+from service.errors import EngineError, StoreError
 from service.heap import JobHeap, Ticket
 from service.settings import Settings
 from service.statistics import Statistics
@@ -54,15 +54,18 @@ _STORE_RETRY_S = 1.0
 class Captioner(Protocol):
     """One engine, as seen from here; see `service.engine.process`."""
 
-    status: ModelStatus
     events: asyncio.Queue[EngineEvent]
 
     @property
+    def state(self) -> ModelStatus:
+        """The model and what is happening to it."""
+
+    @property
     def capacity(self) -> int:
-        """Most jobs held at once; 0 while it is not ready."""
+        """Most jobs held at once; 0 while it is not ready. Jobs being cancelled do not count."""
 
     async def submit(self, job: Submit) -> None:
-        """Hand over a job. Raises EngineLostError when the process is gone."""
+        """Hand over a job. Raises EngineError when it was not taken."""
 
     async def cancel(self, job_id: str) -> None:
         """Ask to forget a job; `Cancelled` follows unless an outcome came first."""
@@ -116,6 +119,7 @@ class Dispatcher:
         self._is_paused = False
         self._is_stopping = False
         self._wake = asyncio.Event()
+        self._handled = asyncio.Event()
 
     @property
     def num_running(self) -> int:
@@ -199,7 +203,8 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._running:
-                    await asyncio.sleep(0.02)
+                    self._handled.clear()
+                    await self._handled.wait()
         except TimeoutError:
             rest = list(self._running)
             logger.info("%d running jobs return to the store", len(rest))
@@ -288,8 +293,8 @@ class Dispatcher:
         self._deliver.announce(job)
         try:
             await engine.submit(self._order(job, ticket, image))
-        except EngineLostError:
-            # The engine's Lost event does not name a job it never got.
+        except EngineError:
+            # It was not taken, so no event will name it.
             if self._running.pop(job.job_id, None) is not None:
                 await self._store.requeue([job.job_id], refund=True)
                 self.push([ticket])
@@ -338,6 +343,7 @@ class Dispatcher:
                         extra={"action": "store_failed"},
                     )
                     await asyncio.sleep(_STORE_RETRY_S)
+            self._handled.set()
             self._wake.set()
 
     async def _handle(self, event: EngineEvent) -> None:
@@ -364,7 +370,7 @@ class Dispatcher:
         running = self._running.get(event.job_id)
         if running is None:
             return
-        result = build_result(running.job, event, running.engine.status, self._clock.now())
+        result = build_result(running.job, event, running.engine.state, self._clock.now())
         await self._deliver.complete(running.job, result, event.body or None)
         self._running.pop(event.job_id, None)
 

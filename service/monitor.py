@@ -47,14 +47,16 @@ class PublishDocument(Protocol):
 class MonitoredEngine(Protocol):
     """What is read of an engine."""
 
-    status: ModelStatus
+    @property
+    def state(self) -> ModelStatus:
+        """The model and what is happening to it."""
 
     @property
     def capacity(self) -> int:
         """Most jobs held at once."""
 
     @property
-    def loaded_models(self) -> Sequence[LoadedModel]:
+    def loaded(self) -> LoadedModel | None:
         """What is in memory."""
 
 
@@ -188,9 +190,7 @@ class Monitor:
             memory=psutil.virtual_memory().percent,
             device=self._model().device,
             gpus=self._read_gpus(),
-            loaded_models=tuple(
-                model for engine in self._engines for model in engine.loaded_models
-            ),
+            loaded_models=tuple(each.loaded for each in self._engines if each.loaded is not None),
         )
 
     def health(self) -> Health:
@@ -236,17 +236,21 @@ class Monitor:
     def _model(self) -> ModelStatus:
         """The engines' common state: the least ready one speaks."""
         order = ("failed", "loading", "unloaded", "ready")
-        return min((engine.status for engine in self._engines), key=lambda s: order.index(s.state))
+        return min(
+            (engine.state for engine in self._engines), key=lambda model: order.index(model.state)
+        )
 
     def _system_status(self) -> Literal["running", "paused", "loading", "stopping"]:
         if self.is_stopping:
             return "stopping"
         if self._line.is_paused:
             return "paused"
-        return "running" if any(e.status.state == "ready" for e in self._engines) else "loading"
+        return (
+            "running" if any(each.state.state == "ready" for each in self._engines) else "loading"
+        )
 
     def _engine_health(self) -> HealthCheck:
-        states = [engine.status.state for engine in self._engines]
+        states = [engine.state.state for engine in self._engines]
         message = self._model().message or ", ".join(states)
         if all(state in {"ready", "unloaded"} for state in states):
             return HealthCheck(status="healthy", message=message)
