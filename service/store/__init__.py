@@ -1,0 +1,1 @@
+"""Where jobs, frames and unsent messages survive: SQLite by default, PostgreSQL by URL."""

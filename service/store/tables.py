@@ -1,0 +1,85 @@
+"""The tables, as the newest migration leaves them.
+
+Times are whole microseconds since 1970 in UTC: exact, ordered, and the same in both databases.
+Rows never leave this package; `rows.py` turns them into schemas.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+#: What a job was when it came in is `document`; what changes afterwards has a column of its own,
+#: and the column counts.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("instance", String(128), nullable=False),  # whose heap it belongs to
+    Column("camera_id", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("engine_losses", Integer, nullable=False),
+    Column("error", Text),  # ErrorDetail as JSON
+    Column("document", Text, nullable=False),  # Job as JSON
+    Column("result", Text),  # ResultDocument as JSON
+)
+Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
+Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
+Index("jobs_by_content", jobs.c.sha256)
+Index("jobs_by_end", jobs.c.finished_at)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("num_bytes", Integer, nullable=False),
+    Column("image", LargeBinary, nullable=False),
+)
+Index("frames_by_size", frames.c.num_bytes)  # the sum is read from it, not past the images
+
+#: No foreign key: a message outlives its job when a receiver is away longer than jobs are kept.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column(
+        "message_id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("instance", String(128), nullable=False),
+    Column("job_id", String(64)),
+    Column("channel", String(16), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("options", Text, nullable=False),  # JSON
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("next_attempt_at", BigInteger, nullable=False),
+    # Ids are never used again: a late `sent` must not remove another message.
+    sqlite_autoincrement=True,
+)
+Index("outbox_by_time", outbox.c.channel, outbox.c.next_attempt_at)
+
+cameras = Table(
+    "cameras",
+    metadata,
+    Column("camera_id", String(64), primary_key=True),
+    Column("settings", Text, nullable=False),  # JSON: what was changed at run time
+)
