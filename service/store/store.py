@@ -129,7 +129,8 @@ class Store:
 
         Args:
             new_jobs: Queued, or final from the start.
-            images: By job id; those of final jobs are not kept.
+            images: By job id; those of final jobs are not kept, and a job without one waits for
+                `add_image`.
             messages: What must go out, of these jobs or of none.
 
         Returns:
@@ -149,16 +150,19 @@ class Store:
         if fresh:
             rows = [job_row(job, self._instance) for job in fresh.values()]
             await connection.execute(insert(jobs), rows)
-        if kept := [job_id for job_id, job in fresh.items() if not job.status.is_final]:
-            await connection.execute(
-                insert(frames),
-                [
-                    {"job_id": job_id, "num_bytes": len(images[job_id]), "image": images[job_id]}
-                    for job_id in kept
-                ],
-            )
+        waiting = [job_id for job_id, job in fresh.items() if not job.status.is_final]
+        if kept := [_frame_row(job_id, images[job_id]) for job_id in waiting if job_id in images]:
+            await connection.execute(insert(frames), kept)
         unwritten = [message for message in messages if message.job_id not in known]
         return await insert_messages(connection, unwritten, self._instance)
+
+    async def add_image(self, job_id: str, image: bytes) -> bool:
+        """Keep the frame of a job that came without one.
+
+        Returns:
+            False, and nothing is written, when the job has ended, has a frame, or is unknown.
+        """
+        return await self._database.write(_add_image, job_id, image)
 
     async def existing(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Those of `job_ids` that are stored."""
@@ -258,16 +262,19 @@ class Store:
             The job as it ended and the messages with their ids; None, and nothing is written, when
             the job is unknown or this end is not allowed any more.
         """
-        [ended] = await self.finish_many([Ending(job_id, status, at, error, result, messages)])
-        return ended
+        ended = await self.finish_many([Ending(job_id, status, at, error, result, messages)])
+        return ended[0] if ended else None
 
-    async def finish_many(self, endings: Sequence[Ending]) -> list[Ended | None]:
-        """End several jobs in one transaction; each as `finish` does, in the same order."""
+    async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
+        """End several jobs in one transaction.
+
+        Returns:
+            Those that ended, in the order of `endings`; a job that is unknown, or may not end like
+            this any more, is left out and nothing is written for it.
+        """
         return await self._database.write(self._finish, endings)
 
-    async def _finish(
-        self, connection: AsyncConnection, endings: Sequence[Ending]
-    ) -> list[Ended | None]:
+    async def _finish(self, connection: AsyncConnection, endings: Sequence[Ending]) -> list[Ended]:
         before = await _lock(connection, [ending.job_id for ending in endings])
         allowed: dict[str, Ending] = {}
         for ending in endings:
@@ -275,19 +282,15 @@ class Store:
             if job is not None and job.status in sources_of(ending.status):
                 allowed.setdefault(ending.job_id, ending)
         if not allowed:
-            return [None for _ in endings]
+            return []
         await connection.execute(_END, [_end_row(ending) for ending in allowed.values()])
         if not self.keep_finished_frames:
             await _delete_frames(connection, list(allowed))
         messages = [message for ending in allowed.values() for message in ending.messages]
         written = iter(await insert_messages(connection, messages, self._instance))
-        ended: dict[str, Ended] = {
-            job_id: (_ended(before[job_id], ending), [next(written) for _ in ending.messages])
-            for job_id, ending in allowed.items()
-        }
         return [
-            ended[ending.job_id] if allowed.get(ending.job_id) is ending else None
-            for ending in endings
+            (_ended(before[job_id], ending), [next(written) for _ in ending.messages])
+            for job_id, ending in allowed.items()
         ]
 
     async def recover(self) -> list[Job]:
@@ -451,6 +454,10 @@ def _matches(
     return [column == value for column, value in wanted.items() if value is not None]
 
 
+def _frame_row(job_id: str, image: bytes) -> dict[str, Any]:
+    return {"job_id": job_id, "num_bytes": len(image), "image": image}
+
+
 def _end_row(ending: Ending) -> dict[str, Any]:
     return {
         "ended_id": ending.job_id,
@@ -485,6 +492,15 @@ async def _lock(connection: AsyncConnection, job_ids: Sequence[str]) -> dict[str
         query = select(*JOB_COLUMNS).where(jobs.c.job_id.in_(group)).with_for_update()
         found |= {row.job_id: to_job(row) for row in await connection.execute(query)}
     return found
+
+
+async def _add_image(connection: AsyncConnection, job_id: str, image: bytes) -> bool:
+    job = (await _lock(connection, [job_id])).get(job_id)
+    query = select(frames.c.job_id).where(frames.c.job_id == job_id)
+    if job is None or job.status.is_final or (await connection.scalar(query)) is not None:
+        return False
+    await connection.execute(insert(frames), _frame_row(job_id, image))
+    return True
 
 
 async def _change(connection: AsyncConnection, change: Update, job_ids: Sequence[str]) -> list[Job]:
