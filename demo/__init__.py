@@ -1,0 +1,1 @@
+"""The demonstration: drawn scenes, cameras that publish them, a model trained on them."""
