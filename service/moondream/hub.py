@@ -177,7 +177,7 @@ def _weights(name: str, revision: str, hub: Hub) -> None:
     try:
         index = hub.file(name, "model.safetensors.index.json", revision)
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        for shard in sorted(shards):
+        for shard in sorted(Path(shard).name for shard in shards):  # no paths out of the snapshot
             hub.file(name, shard, revision)
     except _AbsentFileError as exc:
         raise ModelFileError(f"{name} {revision}: has no weights as safetensors") from exc

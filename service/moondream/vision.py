@@ -90,7 +90,7 @@ class VisionModel(nn.Module):
         Returns:
             (N, grid², W) patch features after the final norm.
         """
-        x = self.patch_emb(self._patches(crops)) + self.pos_emb
+        x = self.patch_emb(self.patches(crops)) + self.pos_emb
         for block in self.blocks:
             x = block(x)
         return self.post_ln(x)  # type: ignore[no-any-return]
@@ -167,7 +167,7 @@ class VisionModel(nn.Module):
             self._stitch_maps[key] = stitch_map(tiling, self.config).to(device)
         return self._stitch_maps[key]
 
-    def _patches(self, crops: Tensor) -> Tensor:
+    def patches(self, crops: Tensor) -> Tensor:
         """Cut crops to patches: (N, 3, S, S) to (N, grid², 3 * patch²), channel by channel."""
         N, C, S, _ = crops.shape
         grid, side = self.config.grid_size, self.config.patch_size
