@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
 MAX_HEADER_BYTES = 16 << 20
+MAX_BODY_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class LoadFailed:
 
     code: str
     message: str
+    can_retry: bool = False  #: it may work later without anyone changing anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +217,8 @@ def lengths(preamble: bytes) -> tuple[int, int]:
         ValueError: The stream is out of step.
     """
     header, body = _LENGTHS.unpack(preamble)
-    if header > MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {header} bytes: the stream is out of step")
+    if header > MAX_HEADER_BYTES or body > MAX_BODY_BYTES:
+        raise ValueError(f"a message of {header} + {body} bytes: the stream is out of step")
     return header, body
 
 
