@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 
+import aiosqlite
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -135,6 +136,15 @@ class Database:
         with translated():
             async with self._reads.begin() as connection:
                 yield connection
+
+    async def checkpoint(self) -> None:
+        """Bring SQLite's log into its file and empty the log; only then does the file shrink."""
+        async with self._turn:
+            with translated():
+                async with self._writes.connect() as connection:
+                    driver = (await connection.get_raw_connection()).driver_connection
+                    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101
+                    await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _check(self, step: Step) -> None:
         if self._faults is not None:

@@ -80,6 +80,7 @@ class Store:
         outbox: The messages still to be sent.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
+        bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
     """
 
     def __init__(self, database: Database, instance: str) -> None:
@@ -87,6 +88,7 @@ class Store:
         self._instance = instance
         self.outbox = Outbox(database, instance)
         self.keep_finished_frames = True
+        self.bytes_accepted = 0
 
     @classmethod
     @asynccontextmanager
@@ -153,6 +155,7 @@ class Store:
         waiting = [job_id for job_id, job in fresh.items() if not job.status.is_final]
         if kept := [_frame_row(job_id, images[job_id]) for job_id in waiting if job_id in images]:
             await connection.execute(insert(frames), kept)
+            self.bytes_accepted += sum(row["num_bytes"] for row in kept)
         unwritten = [message for message in messages if message.job_id not in known]
         return await insert_messages(connection, unwritten, self._instance)
 
@@ -418,15 +421,22 @@ class Store:
             total += num_dropped
         return total
 
-    async def vacuum(self) -> int:
-        """Give a few MiB of unused space back to the file system; nothing on a server.
+    async def shrink(self, num_bytes: int) -> int:
+        """Give up to `num_bytes` of unused space back to the file system; nothing on a server.
+
+        What is not given back is used again by later frames.
 
         Returns:
-            Unused bytes left in the file.
+            Bytes given back.
         """
         if self._database.path is None:
             return 0
-        return await self._database.write(_vacuum)
+        given = 0
+        while given < num_bytes and (step := await self._database.write(_vacuum)):
+            given += step
+        if given:
+            await self._database.checkpoint()
+        return given
 
 
 _FRAME_BYTES = select(func.coalesce(func.sum(frames.c.num_bytes), 0))
@@ -552,10 +562,16 @@ async def _drop_frames(connection: AsyncConnection, target_bytes: int) -> int:
 
 
 async def _vacuum(connection: AsyncConnection) -> int:
+    """One step of `shrink`, small so that others can write in between."""
+    before = await _file_bytes(connection)
     # Each row of its answer frees one page, and SQLAlchemy does not read rows without columns.
     driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101
+    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101 - for the type checker
     await driver.execute_fetchall(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-    num_pages = (await connection.execute(text("PRAGMA freelist_count"))).scalar_one()
+    return before - await _file_bytes(connection)
+
+
+async def _file_bytes(connection: AsyncConnection) -> int:
+    num_pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
     page_bytes = (await connection.execute(text("PRAGMA page_size"))).scalar_one()
     return int(num_pages) * int(page_bytes)
