@@ -1,0 +1,83 @@
+"""The command line: which commands there are, and how they end.
+
+Only the command that was asked for is imported, so that `--help` answers at once. Errors are one
+line on stderr; the exit code is 0 on success, 1 on failure, 2 on bad usage or configuration, and
+130 after Ctrl-C.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from service.errors import ConfigurationError, ServiceError
+
+PROGRAM = "moondream2mqtt"
+
+#: Every command with the line that `--help` shows for it; its code is `service/commands/<name>.py`.
+COMMANDS = {
+    "serve": "Caption the frames that arrive over MQTT, until stopped.",
+    "demo": "Show the whole service at work on drawn cameras, with nothing to set up.",
+    "infer": "Run the model on image files, without a broker.",
+    "publish": "Send image files as frames of a camera.",
+    "watch": "Follow captions, queue and rates of a running service.",
+    "download": "Fetch the model's files, so that serving needs no network.",
+    "doctor": "Check configuration, broker, model, device and disk.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    try:
+        return build(chosen)(args=words, prog_name=PROGRAM, standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except ConfigurationError as error:
+        return _fail(str(error), 2)
+    except ServiceError as error:
+        return _fail(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+
+
+def build(chosen: str | None) -> typer.Typer:
+    """The command line with `chosen` ready to run and every other command as its line of help."""
+    app = typer.Typer(
+        help="Turns camera motion into words over MQTT, with Moondream2 on your own machine.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for name, summary in COMMANDS.items():
+        run = import_module(f"service.commands.{name}").run if name == chosen else _not_chosen
+        app.command(name, short_help=summary)(run)
+    return app
+
+
+def _root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.")
+    ] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def _not_chosen() -> None:
+    """Stand for a command that was not asked for."""
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,1 @@
+"""One file per command; each offers `run`, whose parameters are the command's options."""

@@ -1,0 +1,40 @@
+"""`download`: the model's files into the hub's cache, ahead of the first start.
+
+The work is done by a child, `service.engine.fetch`, because this process never loads the model
+package.
+"""
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from service.commands.options import ConfigOption
+from service.settings import load_settings
+
+
+def run(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[HUB_ID]", help="Model to fetch, e.g. vikhyatk/moondream2; none: model.name."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="Its revision; none: model.revision.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch the model's files, so that serving needs no network.
+
+    About 4 GB for Moondream2. A download that was cut off goes on where it stopped; files that are
+    there already are only verified. They go to the Hugging Face cache (HF_HOME). Prints the folder.
+    """
+    wanted = load_settings(config).model
+    child = [sys.executable, "-m", "service.engine.fetch"]
+    ended = subprocess.run(  # noqa: S603 - our own module; the names are only compared and fetched
+        [*child, model or wanted.name, revision or wanted.revision], check=False
+    )
+    if ended.returncode:
+        raise typer.Exit(ended.returncode)

@@ -1,0 +1,248 @@
+"""`infer`: the model on image files, without a broker.
+
+Drives an engine process exactly as `serve` does, so what it prints is what a frame would get.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from schemas.frame import Length, TaskKind
+from service.commands.options import ConfigOption
+from service.devices import engine_options
+from service.engine.process import EngineProcess, Lost
+from service.engine.protocol import Done, Failed, ModelOptions, Submit, TaskSpec
+from service.errors import EngineLostError, ServiceError
+from service.images import ImageLimits
+from service.settings import Settings, load_settings
+
+
+class Dtype(StrEnum):
+    """Number formats the model computes in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+def run(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", exists=True, dir_okay=False, help="Files.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR_OR_HUB_ID", help="Folder with config.json, or hub id; none: model.name."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="R", help="Revision on the hub; none: model.revision.")
+    ] = None,
+    caption: Annotated[
+        Length | None,
+        typer.Option(help="Caption of this length; what you get when you ask for nothing: normal."),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A question about the image. May be repeated."),
+    ] = None,
+    detect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Box every such object. May be repeated."),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Point at every such object. May be repeated."),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            help="0 always gives the same words, more gives variety; none: model.temperature.",
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, max=768, metavar="N", help="Longest answer; none: model.max_tokens."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:N", help="Where to compute; none: model.device."),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(
+            help="Number format. float32 is exact, bfloat16 is fast on a GPU; none: model.dtype."
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most images at once; none: what fits in memory."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, one line an image.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run the model on image files, without a broker.
+
+    All tasks of an image share one encoding. Prints the images in the order given.
+    """
+    settings = load_settings(config)
+    chosen = {
+        "name": model,
+        "revision": revision,
+        "device": device,
+        "dtype": dtype.value if dtype else None,
+        "slots": batch,
+    }
+    options, *_ = engine_options(
+        settings.model.model_copy(
+            update={name: value for name, value in chosen.items() if value is not None}
+        )
+    )
+    template = Submit(
+        job_id="",
+        camera_id="infer",
+        rank=(),
+        tasks=_tasks(caption, query or (), detect or (), point or ()),
+        temperature=settings.model.temperature if temperature is None else temperature,
+        top_p=settings.model.top_p,
+        max_tokens=max_tokens or settings.model.max_tokens,
+        max_objects=settings.model.max_objects,
+    )
+    printer = _Printer(images, as_json)
+    asyncio.run(_run(settings, options, template, images, printer))
+    if printer.num_failed:
+        raise ServiceError(f"{printer.num_failed} of {len(images)} images failed")
+
+
+def _tasks(
+    caption: Length | None, queries: Sequence[str], labels: Sequence[str], spots: Sequence[str]
+) -> tuple[TaskSpec, ...]:
+    tasks = [
+        *(TaskSpec(TaskKind.QUERY.value, question) for question in queries),
+        *(TaskSpec(TaskKind.DETECT.value, label) for label in labels),
+        *(TaskSpec(TaskKind.POINT.value, label) for label in spots),
+    ]
+    if caption or not tasks:
+        tasks.insert(0, TaskSpec(TaskKind.CAPTION.value, (caption or Length.NORMAL).value))
+    return tuple(tasks)
+
+
+async def _run(
+    settings: Settings,
+    options: ModelOptions,
+    template: Submit,
+    images: Sequence[Path],
+    printer: "_Printer",
+) -> None:
+    """Keep the engine full until every image has its outcome."""
+    engine = EngineProcess(
+        options,
+        image_limits=ImageLimits(**settings.frames.model_dump()),
+        load_timeout=settings.model.load_timeout,
+        step_timeout=settings.model.step_timeout,
+    )
+    async with engine:
+        with Console(stderr=True).status(f"loading {options.name}"):
+            await engine.load()
+        waiting = iter(enumerate(images))
+        while not printer.is_complete:
+            while engine.free and (item := next(waiting, None)):
+                number, path = item
+                image = await asyncio.to_thread(path.read_bytes)
+                await engine.submit(
+                    replace(template, job_id=str(number), rank=(float(number),), body=image)
+                )
+            match await engine.events.get():
+                case Done() as done:
+                    printer.add(int(done.job_id), _answers(template.tasks, done))
+                case Failed() as failed:
+                    error = {"code": failed.code, "message": failed.message}
+                    printer.add(int(failed.job_id), {"error": error})
+                case Lost() as lost:
+                    raise EngineLostError(lost.message)
+
+
+def _answers(tasks: Sequence[TaskSpec], done: Done) -> dict[str, Any]:
+    """What the engine said about one image, as it is printed with `--json`."""
+    found: dict[str, Any] = {"caption": None, "queries": [], "objects": [], "points": []}
+    for task, answer in zip(tasks, done.answers, strict=True):
+        match task.kind:
+            case TaskKind.CAPTION:
+                found["caption"] = _text(answer, "text")
+            case TaskKind.QUERY:
+                found["queries"].append({"question": task.text, **_text(answer, "answer")})
+            case TaskKind.DETECT:
+                boxes = answer["boxes"]
+                found["objects"].append({"label": task.text, "count": len(boxes), "boxes": boxes})
+            case TaskKind.POINT:
+                spots = answer["points"]
+                found["points"].append({"label": task.text, "count": len(spots), "points": spots})
+    return found
+
+
+def _text(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        name: answer["text"],
+        "token_ids": answer["token_ids"],
+        "confidence": answer["confidence"],
+    }
+
+
+class _Printer:
+    """Prints outcomes in the order of the images, as soon as that order allows.
+
+    Args:
+        images: As given.
+        as_json: One object a line, else a paragraph.
+    """
+
+    def __init__(self, images: Sequence[Path], as_json: bool) -> None:
+        self._images = images
+        self._as_json = as_json
+        self._ready: dict[int, dict[str, Any]] = {}
+        self._num_printed = 0
+        self.num_failed = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every image has been printed."""
+        return self._num_printed == len(self._images)
+
+    def add(self, number: int, outcome: dict[str, Any]) -> None:
+        """Take the outcome of one image."""
+        self.num_failed += "error" in outcome
+        self._ready[number] = outcome
+        while (following := self._ready.pop(self._num_printed, None)) is not None:
+            path = self._images[self._num_printed]
+            self._num_printed += 1
+            if self._as_json:
+                line = json.dumps({"image": str(path), **following}, ensure_ascii=False)
+                typer.echo(line)
+            else:
+                typer.echo("\n".join((str(path), *_paragraph(following))))
+
+
+def _paragraph(outcome: dict[str, Any]) -> Iterator[str]:
+    if "error" in outcome:
+        yield f"  failed: {outcome['error']['message']} ({outcome['error']['code']})"
+        return
+    if caption := outcome["caption"]:
+        yield f"  {caption['text'].strip()} ({caption['confidence']:.2f})"
+    for query in outcome["queries"]:
+        yield f"  {query['question']} {query['answer'].strip()} ({query['confidence']:.2f})"
+    for found in (*outcome["objects"], *outcome["points"]):
+        yield f"  {found['label']}: {found['count']}"
+        for place in found.get("boxes") or found.get("points") or ():
+            yield "    " + ", ".join(f"{name} {value:.3f}" for name, value in place.items())

@@ -1,0 +1,44 @@
+"""`serve`: the service in the foreground, until a signal ends it."""
+
+import asyncio
+import os
+import signal
+
+import typer
+
+from service import logs
+from service.app import serve
+from service.commands.options import ConfigOption
+from service.settings import Settings, load_settings
+
+
+def run(config: ConfigOption = None) -> None:
+    """Caption the frames that arrive over MQTT, until stopped.
+
+    The first SIGTERM or Ctrl-C lets running jobs finish within queue.shutdown_timeout and keeps the
+    rest for the next start; a second one ends at once. Nothing is lost either way.
+    """
+    settings = load_settings(config)
+    logs.configure(settings.logging.level, settings.logging.format)
+    received = asyncio.run(_serve_until_signalled(settings))
+    if received is signal.SIGINT:
+        raise typer.Exit(128 + signal.SIGINT)
+
+
+async def _serve_until_signalled(settings: Settings) -> signal.Signals | None:
+    stop = asyncio.Event()
+    first: signal.Signals | None = None
+
+    def on_signal(received: signal.Signals) -> None:
+        nonlocal first
+        if first is not None:
+            # Everything that matters is committed; the engine ends with its parent.
+            os._exit(128 + received)
+        first = received
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, on_signal, each)
+    await serve(settings, stop=stop)
+    return first
