@@ -32,3 +32,14 @@ class OutboxMessage(BaseModel):
     attempts: int = 0
     created_at: AwareDatetime
     next_attempt_at: AwareDatetime
+
+    @property
+    def row_id(self) -> int:
+        """The id the store gave it.
+
+        Raises:
+            ValueError: It has not been stored yet.
+        """
+        if self.message_id is None:
+            raise ValueError("the message has not been stored yet")
+        return self.message_id

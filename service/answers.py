@@ -86,7 +86,9 @@ def _caption(
             return answer["text"].strip(), answer["confidence"]
     if answers:
         return answers[0].answer, answers[0].confidence
-    counted = ", ".join(f"{found.label}: {found.count}" for found in (*objects, *points))
+    counts = [(each.label, each.count) for each in objects]
+    counts += [(each.label, each.count) for each in points]
+    counted = ", ".join(f"{label}: {count}" for label, count in counts)
     return counted, min(answer["confidence"] for _, answer in pairs)
 
 

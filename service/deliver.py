@@ -162,6 +162,16 @@ class Deliver:
             endings.append(Ending(job.job_id, status, now, error=error, messages=messages))
         return await self._finish(endings)
 
+    async def bury(self, letter: DeadLetter) -> None:
+        """Publish, at least once, what was given up outside a job's own end.
+
+        Raises:
+            StoreError: It could not be kept.
+        """
+        topic = self._topics.bridge("dead_letter")
+        message = _message(letter.job_id, topic, encode(letter), letter.timestamp, {})
+        self._notify(await self._store.accept([], {}, [message]))
+
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
         """Publish where a job is, without promise."""
         document = self._status(job, self._clock.now(), position, wait)
@@ -170,7 +180,7 @@ class Deliver:
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
         ended = []
-        for job, messages in stored:
+        for job, messages in filter(None, stored):
             self._notify(messages)
             self._count(job)
             ended.append(job)
@@ -228,7 +238,7 @@ class Deliver:
         if job.response_topic is not None:
             messages.append(self._mqtt(job, job.response_topic, payload, now, is_response=True))
         if job.webhook_url is not None:
-            messages.append(_webhook(job, payload, now))
+            messages.append(_webhook(job, job.webhook_url, payload, now))
         if job.status is JobStatus.FAILED and job.error is not None:
             letter = DeadLetter(
                 job_id=job.job_id,
@@ -349,12 +359,11 @@ def _message(
     )
 
 
-def _webhook(job: Job, payload: bytes, now: datetime) -> OutboxMessage:
-    assert job.webhook_url is not None
+def _webhook(job: Job, url: str, payload: bytes, now: datetime) -> OutboxMessage:
     return OutboxMessage(
         job_id=job.job_id,
         channel=Channel.WEBHOOK,
-        destination=job.webhook_url,
+        destination=url,
         payload=payload,
         options={"headers": job.webhook_headers or {}, "trusted": job.webhook_is_trusted},
         created_at=now,

@@ -17,10 +17,10 @@ from math import inf
 from typing import Protocol
 
 from broker.codec import PayloadError
-from broker.connection import Message
+from broker.message import Message
 from broker.sources.image import IncomingFrame, read_frame
 from broker.sources.routes import Route, Routes
-from broker.topics import Topics
+from broker.topics import valid_response_topic
 from schemas.frame import CAPTION, FrameOptions, Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.cameras import Cameras
@@ -87,6 +87,13 @@ class Line(Protocol):
         """End jobs that left the line without a turn."""
 
 
+class Remote(Protocol):
+    """Where jobs wait for their image; see `service.remote`."""
+
+    async def want(self, job: Job) -> None:
+        """Fetch the image, then let the job wait for its turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     """A frame that can be accepted."""
@@ -121,13 +128,14 @@ class Intake:
     Args:
         inbox: Where messages come from and are acknowledged.
         routes: Which camera a topic means.
-        topics: To publish a camera's settings at its first frame.
         store: Is asked for known ids and content.
         deliver: Commits.
         line: Gets the committed jobs.
+        remote: Gets those whose image is still behind a URL.
         cameras: Settings per camera.
         urls: Which URLs a frame may name.
         gate: Whether the disk takes more.
+        limits: What an image may be.
         settings: Frames, queue and dedupe sections are used.
         statistics: Counts frames.
         clock: For arrival and windows.
@@ -137,42 +145,32 @@ class Intake:
         self,
         inbox: Inbox,
         routes: Routes,
-        topics: Topics,
         store: Store,
         deliver: Deliver,
         line: Line,
+        remote: Remote,
         cameras: Cameras,
         urls: UrlPolicy,
         gate: Gate,
+        limits: ImageLimits,
         settings: Settings,
         statistics: Statistics,
         clock: Clock,
     ) -> None:
         self._inbox = inbox
         self._routes = routes
-        self._topics = topics
         self._store = store
         self._deliver = deliver
         self._line = line
+        self._remote = remote
         self._cameras = cameras
         self._urls = urls
         self._gate = gate
+        self._limits = limits
         self._settings = settings
         self._statistics = statistics
         self._clock = clock
-        frames = settings.frames
-        self._limits = ImageLimits(
-            max_bytes=frames.max_bytes,
-            max_pixels=frames.max_pixels,
-            max_pixels_costly=frames.max_pixels_costly,
-            max_side=frames.max_side,
-            min_side=frames.min_side,
-        )
         self._last_accepted: dict[str, float] = {}
-        self._patterns = [
-            pattern.replace("{base}", settings.mqtt.base_topic)
-            for pattern in settings.mqtt.response_topics
-        ]
 
     async def run(self) -> None:
         """Take groups for ever."""
@@ -221,11 +219,12 @@ class Intake:
         try:
             if route is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
-            frame = read_frame(message, route.camera_id)
+            frame = read_frame(message, route.camera_id, max_image_bytes=self._limits.max_bytes)
             return self._check(message, route, frame)
         except (PayloadError, FrameError, UrlRefusedError) as error:
             return self._rejection(message, route, error.code, error)
-        except Exception as error:  # noqa: BLE001 - a hostile payload must not stop the others
+        except Exception as error:
+            # Whatever a hostile payload finds must not stop the others.
             logger.exception("a frame on %s broke its reader", message.topic)
             return self._rejection(message, route, "internal", error)
 
@@ -239,8 +238,7 @@ class Intake:
         if frame.options.webhook_url is not None:
             self._urls.check_webhook(frame.options.webhook_url)
         if frame.image is None:
-            assert frame.frame_url is not None
-            self._urls.check_fetch(frame.frame_url)
+            self._urls.check_fetch(frame.frame_url or "")
             return _Candidate(message, route, frame, "", 0, 0)
         info = inspect(frame.image, self._limits)
         digest = hashlib.sha256(frame.image).hexdigest()
@@ -385,7 +383,8 @@ class Intake:
 
     def _response_topic(self, message: Message) -> str | None:
         topic = message.properties.response_topic
-        if topic is None or not self._topics.is_response_topic(topic, self._patterns):
+        mqtt = self._settings.mqtt
+        if topic is None or not valid_response_topic(topic, mqtt.response_topics, mqtt.base_topic):
             return None
         return topic
 
@@ -394,10 +393,15 @@ class Intake:
     async def _queue(self, group: _Group) -> None:
         """Let the new jobs wait for their turn, and say where they stand."""
         new = [job for job in group.jobs if job.status is JobStatus.QUEUED]
-        for job in new:
+        here = [job for job in new if job.job_id in group.images]
+        for job in here:
             await self._conflate(job)
-        evicted = self._line.push(ticket_of(job, self._clock) for job in new)
-        for job, position, wait in self._line.places(new):
+        evicted = self._line.push(ticket_of(job, self._clock) for job in here)
+        for job in new:
+            if job.job_id not in group.images:
+                self._deliver.announce(job)
+                await self._remote.want(job)
+        for job, position, wait in self._line.places(here):
             self._deliver.announce(job, position, wait)
         if evicted:
             await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")

@@ -7,10 +7,9 @@ after a start, a reconnect or an overflow, which forgets nothing. A row is in fl
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
-from broker.errors import NotConnectedError, PublishError
+from broker.connection import NotConnectedError, PublishError
 from schemas.outbox import Channel, OutboxMessage
 from service.clock import Clock
 from service.errors import StoreError
@@ -25,11 +24,8 @@ _SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only
 _RETRY_DELAY_S = 1.0
 
 
-class Publish(Protocol):
-    """Sends one message and returns at PUBACK."""
-
-    async def __call__(self, topic: str, payload: bytes, **options: Any) -> None:
-        """Raises NotConnectedError or PublishError."""
+#: Sends one message and returns at PUBACK; raises NotConnectedError or PublishError.
+Publish = Callable[..., Awaitable[None]]
 
 
 class MqttSender:
@@ -83,14 +79,13 @@ class MqttSender:
 
     async def flush(self) -> None:
         """Wait until everything committed so far has been sent."""
-        while self._in_hand or self._is_behind:
+        while self._in_hand or self._is_behind:  # noqa: ASYNC110 - once, when the service stops
             await asyncio.sleep(0.01)
 
     def _take(self, messages: Sequence[OutboxMessage]) -> None:
         for message in messages:
-            assert message.message_id is not None
-            if message.message_id not in self._in_hand:
-                self._in_hand.add(message.message_id)
+            if message.row_id not in self._in_hand:
+                self._in_hand.add(message.row_id)
                 self._waiting.append(message)
 
     async def _read_store(self) -> None:
@@ -105,18 +100,15 @@ class MqttSender:
         self._is_behind = len(rows) == limit
 
     async def _send(self, message: OutboxMessage) -> None:
-        assert message.message_id is not None
         options = dict(message.options)
         if "correlation_data" in options:
             options["correlation_data"] = bytes.fromhex(options["correlation_data"])
         if "user_properties" in options:
-            options["user_properties"] = [
-                (name, value) for name, value in options["user_properties"]
-            ]
+            options["user_properties"] = tuple(map(tuple, options["user_properties"]))
         try:
             await self._publish(message.destination, message.payload, **options)
         except NotConnectedError:
-            self._return(message.message_id)
+            self._return(message.row_id)
         except PublishError as error:
             logger.error(
                 "%s: the broker refuses a message of %d bytes on %s: %s",
@@ -126,16 +118,16 @@ class MqttSender:
                 error,
                 extra={"action": "publish_refused"},
             )
-            self._mark_sent(message.message_id)  # it would be refused for ever
+            self._mark_sent(message.row_id)  # it would be refused for ever
         else:
-            self._mark_sent(message.message_id)
+            self._mark_sent(message.row_id)
         finally:
             self._room.release()
 
     def _return(self, message_id: int) -> None:
         """Read it from the store again, and those behind it too, so that their order stays."""
         self._in_hand.discard(message_id)
-        self._in_hand.difference_update(message.message_id or 0 for message in self._waiting)
+        self._in_hand.difference_update(message.row_id for message in self._waiting)
         self._waiting.clear()
         self._is_behind = True
         self._wake.set()

@@ -1,0 +1,394 @@
+"""Where the parts meet: one task group, started in order and stopped in steps.
+
+Start: store, engines (loading begins), what the last run left behind, publishing connection,
+receiving connection. Stop: no more frames in, running jobs end or return to the store, what is
+committed is sent, `offline` is said.
+"""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from broker.publisher import Publisher
+
+from broker.connection import (
+    BrokerError,
+    Connection,
+    ConnectionOptions,
+    ConnectionState,
+    Subscription,
+    TlsOptions,
+)
+from broker.sources.patterns import CameraPattern
+from broker.sources.routes import Routes, Source
+from broker.topics import Topics
+from schemas.job import Job
+from schemas.outbox import Channel
+from schemas.status import DeadLetter, HealthCheck
+from service.cameras import Cameras
+from service.clock import Clock
+from service.deliver import Deliver
+from service.devices import engine_options
+from service.dispatch import Dispatcher
+from service.engine.process import EngineProcess
+from service.errors import ConfigurationError, ServiceError
+from service.fetch import ImageFetcher
+from service.gpus import GpuReader
+from service.heap import JobHeap
+from service.images import ImageLimits
+from service.intake import Intake
+from service.logs import BridgeLog
+from service.monitor import Monitor
+from service.remote import RemoteFrames
+from service.retention import Retention
+from service.sender import MqttSender
+from service.settings import MqttSettings, Settings
+from service.statistics import Statistics
+from service.store.store import Store
+from service.tickets import ticket_of
+from service.urls import AllowedHosts, GuardedHttp, UrlPolicy
+from service.webhooks import WebhookSender
+
+logger = logging.getLogger(__name__)
+
+VERSION = version("moondream2mqtt")
+_LAST_SEND_S = 5.0  # for what is committed when the service stops; the rest goes out next time
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that touch the world, as makers; tests put faults between."""
+
+    open_store: Callable[..., Any] = Store.open
+    connection: Callable[..., Connection] = Connection
+    engine: Callable[..., EngineProcess] = EngineProcess
+    clock: Clock = field(default_factory=Clock)
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: how the task group is left
+    """The service was asked to stop and has done its steps."""
+
+
+async def serve(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None] | None = None,
+    parts: Parts = Parts(),
+) -> None:
+    """Run the service until `stop` is set.
+
+    Args:
+        settings: Everything.
+        stop: Set to end it in steps; nothing accepted is lost if it ends at once instead.
+        on_ready: Called when an engine takes jobs for the first time.
+        parts: For tests.
+
+    Raises:
+        ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
+        ServiceError: The store cannot be opened, or another client uses our client id.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        service = _Service(settings, parts)
+        await service.open(stack)
+        try:
+            await service.run(stop, on_ready)
+        except* _Stopped:
+            logger.info("stopped", extra={"action": "service_stopped"})
+        except* BrokerError as group:
+            raise ServiceError(str(group.exceptions[0])) from group
+
+
+class _Service:
+    """The parts, made in the order in which they need each other."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._clock = parts.clock
+        self._topics = Topics(settings.mqtt.base_topic)
+        self._statistics = Statistics()
+        self._is_published = asyncio.Event()  # set while results can leave
+        queue = settings.queue
+        self._heap = JobHeap(queue.capacity, queue.order, queue.patience)
+        frames = settings.frames
+        self._limits = ImageLimits(
+            max_bytes=frames.max_bytes,
+            max_pixels=frames.max_pixels,
+            max_pixels_costly=frames.max_pixels_costly,
+            max_side=frames.max_side,
+            min_side=frames.min_side,
+        )
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open what must be closed again, and wire the rest."""
+        settings, clock = self._settings, self._clock
+        instance = _instance_name(settings)
+        bridge_log = BridgeLog()
+        logging.getLogger().addHandler(bridge_log)
+        stack.callback(logging.getLogger().removeHandler, bridge_log)
+        gpus = stack.enter_context(GpuReader())
+        self._store = await stack.enter_async_context(
+            self._parts.open_store(_store_url(settings), instance=instance)
+        )
+        self._engines = [
+            await stack.enter_async_context(
+                self._parts.engine(
+                    options,
+                    image_limits=self._limits,
+                    load_timeout=settings.model.load_timeout,
+                    step_timeout=settings.model.step_timeout,
+                )
+            )
+            for options in engine_options(settings.model)
+        ]
+        self._output = self._parts.connection(
+            _connection_options(settings.mqtt, f"{instance}-pub", self._topics),
+            on_change=self._on_output_change,
+        )
+        self._publisher = Publisher(self._output, self._topics)
+        routes, subscriptions = _routes(settings, self._topics)
+        self._input = self._parts.connection(
+            _connection_options(settings.mqtt, instance), subscriptions
+        )
+        http = GuardedHttp()
+        self._mqtt_sender = MqttSender(
+            self._store.outbox, self._output.publish, self._is_published, clock
+        )
+        self._webhook_sender = WebhookSender(
+            self._store.outbox,
+            settings.webhooks,
+            http=http,
+            bury=self._bury,
+            clock=clock,
+            rng=random.Random(),  # noqa: S311 - spreads retries
+            version=VERSION,
+        )
+        self._deliver = Deliver(
+            self._store,
+            self._topics,
+            self._publisher,
+            {Channel.MQTT: self._mqtt_sender, Channel.WEBHOOK: self._webhook_sender},
+            self._statistics,
+            clock,
+        )
+        self._dispatcher = Dispatcher(
+            self._heap,
+            self._store,
+            self._deliver,
+            self._engines,
+            settings,
+            self._statistics,
+            clock,
+        )
+        self._cameras = Cameras(settings, self._store)
+        await self._cameras.load()
+        self._retention = Retention(self._store, settings.store, clock)
+        self._remote = RemoteFrames(
+            ImageFetcher(settings.fetch, settings.frames.max_bytes, http=http, version=VERSION),
+            self._store,
+            self._deliver,
+            self._dispatcher,
+            self._limits,
+            settings.queue.capacity,
+            clock,
+        )
+        self._intake = Intake(
+            self._input,
+            routes,
+            self._store,
+            self._deliver,
+            self._dispatcher,
+            self._remote,
+            self._cameras,
+            UrlPolicy(
+                AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
+                AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),
+            ),
+            self._retention,
+            self._limits,
+            settings,
+            self._statistics,
+            clock,
+        )
+        self._monitor = Monitor(
+            publish=self._publisher.publish_bridge,
+            heap=self._heap,
+            line=self._dispatcher,
+            engines=self._engines,
+            store=self._store,
+            statistics=self._statistics,
+            checks={
+                "broker": self._broker_health,
+                "webhooks": self._webhook_sender.check,
+                "disk": self._retention.health,
+            },
+            read_gpus=gpus.read,
+            webhook_success_rate=lambda: self._webhook_sender.success_rate,
+            bridge_log=bridge_log,
+            mqtt_version=lambda: self._output.state.protocol or "",
+            instance=instance,
+            version=VERSION,
+            settings=settings,
+            clock=clock,
+        )
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[], None] | None) -> None:
+        """Start every part, and end the task group by `_Stopped` when asked to."""
+        mqtt, model = self._settings.mqtt, self._settings.model
+        logger.info(
+            "version %s, broker %s:%d, base topic %s, model %s %s on %s",
+            VERSION,
+            mqtt.host,
+            mqtt.port,
+            mqtt.base_topic,
+            model.name,
+            model.revision,
+            model.device,
+            extra={"action": "service_started"},
+        )
+        waiting = await self._store.recover()
+        async with self._output, asyncio.TaskGroup() as tasks:
+            for name, loop in {
+                "mqtt-sender": self._mqtt_sender.run(),
+                "webhook-sender": self._webhook_sender.run(),
+                "dispatch": self._dispatcher.run(),
+                "remote-frames": self._remote.run(),
+                "retention": self._retention.run(),
+                "monitor": self._monitor.run(),
+                "output-watch": self._output.watch(),
+            }.items():
+                tasks.create_task(loop, name=name)
+            await self._take_back(waiting)
+            if on_ready is not None:
+                tasks.create_task(self._report_ready(on_ready), name="ready")
+            async with self._input:
+                receiving = [
+                    tasks.create_task(self._intake.run(), name="intake"),
+                    tasks.create_task(self._input.watch(), name="input-watch"),
+                ]
+                await stop.wait()
+                await self._stop_receiving(receiving)
+            await self._stop_working()
+            raise _Stopped
+
+    async def _take_back(self, jobs: Sequence[Job]) -> None:
+        """Let what the last run left behind wait again."""
+        for job in jobs:
+            if job.frame_url is not None and not job.num_bytes:
+                await self._remote.want(job)
+        complete = [job for job in jobs if job.frame_url is None or job.num_bytes]
+        evicted = self._dispatcher.push(ticket_of(job, self._clock) for job in complete)
+        await self._dispatcher.drop(
+            evicted, "queue_full", "The queue is smaller than before the restart"
+        )
+        if jobs:
+            logger.info("%d jobs of the last run wait again", len(jobs))
+
+    async def _stop_receiving(self, receiving: Sequence[asyncio.Task[None]]) -> None:
+        """What is not committed yet stays unacknowledged: the broker keeps it."""
+        logger.info("stopping", extra={"action": "service_stopping"})
+        self._monitor.is_stopping = True
+        for task in receiving:
+            task.cancel()
+        await asyncio.wait(receiving)
+
+    async def _stop_working(self) -> None:
+        await self._dispatcher.drain(self._settings.queue.shutdown_timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SEND_S):
+                await self._mqtt_sender.flush()
+
+    async def _report_ready(self, on_ready: Callable[[], None]) -> None:
+        while not any(engine.capacity for engine in self._engines):  # noqa: ASYNC110 - once
+            await asyncio.sleep(0.05)
+        on_ready()
+
+    async def _bury(self, letter: DeadLetter) -> None:
+        await self._deliver.bury(letter)
+
+    def _on_output_change(self, state: ConnectionState) -> None:
+        if state.is_connected:
+            self._is_published.set()
+        else:
+            self._is_published.clear()
+
+    def _broker_health(self) -> HealthCheck:
+        for connection in (self._input, self._output):
+            state = connection.state
+            if not state.is_connected:
+                return HealthCheck(status="unhealthy", message=state.reason)
+            if state.refused_subscriptions:
+                refused = ", ".join(state.refused_subscriptions)
+                return HealthCheck(status="unhealthy", message=f"no right to subscribe: {refused}")
+        dropped = self._input.counters.broker_dropped
+        if dropped:
+            return HealthCheck(status="degraded", message=f"the broker dropped {dropped} messages")
+        return HealthCheck(status="healthy", message="ok")
+
+
+def _instance_name(settings: Settings) -> str:
+    """The stable client id: configured, or made once and kept beside the database."""
+    if settings.mqtt.client_id:
+        return settings.mqtt.client_id
+    path = settings.data_dir / "instance"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
+        path.write_text(name, encoding="ascii")
+        return name
+
+
+def _store_url(settings: Settings) -> str:
+    return settings.store.url or f"sqlite:///{Path(settings.data_dir, 'jobs.sqlite3').absolute()}"
+
+
+def _connection_options(
+    mqtt: MqttSettings, client_id: str, speaks_for: Topics | None = None
+) -> ConnectionOptions:
+    """Args: speaks_for: Topics of the service whose birth and will this connection says."""
+    tls = mqtt.tls
+    return ConnectionOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=client_id,
+        username=mqtt.username,
+        password=mqtt.password.get_secret_value() if mqtt.password else None,
+        protocol=mqtt.protocol,
+        transport=mqtt.transport,
+        websocket_path=mqtt.websocket_path,
+        keepalive=mqtt.keepalive,
+        session_expiry=mqtt.session_expiry,
+        receive_maximum=mqtt.receive_maximum,
+        max_inflight_bytes=mqtt.max_inflight_bytes,
+        tls=TlsOptions(tls.ca_file, tls.cert_file, tls.key_file, tls.insecure)
+        if tls.enabled
+        else None,
+        state_topic=speaks_for.bridge("state") if speaks_for else None,
+    )
+
+
+def _routes(settings: Settings, topics: Topics) -> tuple[Routes, list[Subscription]]:
+    try:
+        patterns = [CameraPattern.compile(source.topic) for source in settings.sources]
+    except ValueError as error:
+        raise ConfigurationError(f"sources: {error}") from error
+    sources = [
+        Source(pattern, each.motion_intensity, each.accept_retained)
+        for pattern, each in zip(patterns, settings.sources, strict=True)
+    ]
+    subscriptions = [Subscription(topics.frame_filter)]
+    subscriptions += [
+        Subscription(each.pattern.topic_filter, accept_retained=each.accept_retained)
+        for each in sources
+    ]
+    return Routes(topics, sources), subscriptions

@@ -1,0 +1,129 @@
+"""Jobs whose image is still behind a URL: fetch it, check it, keep it, then let them wait.
+
+Such a job is committed and acknowledged before its image is here, so a slow host holds up nobody;
+after a restart the fetch is simply made again.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+from schemas.job import ErrorDetail, Job, JobStatus
+from service.clock import Clock
+from service.deliver import Deliver
+from service.errors import FrameError, StoreError, UrlRefusedError
+from service.heap import Ticket
+from service.images import ImageLimits, inspect
+from service.store.store import Store
+from service.tickets import ticket_of
+
+logger = logging.getLogger(__name__)
+
+_STORE_RETRY_S = 1.0
+
+
+class Fetch(Protocol):
+    """Gets the bytes behind a URL; see `service.fetch`."""
+
+    async def fetch(self, url: str) -> bytes:
+        """Raises FrameError or UrlRefusedError."""
+
+
+class Line(Protocol):
+    """Where complete jobs wait; see `service.dispatch`."""
+
+    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Let jobs wait for their turn; returns those evicted to make room."""
+
+    async def drop(self, tickets: list[Ticket], code: str, message: str) -> None:
+        """End jobs that left the line without a turn."""
+
+
+class RemoteFrames:
+    """Completes jobs that came with a URL.
+
+    Args:
+        fetch: Gets the images, a few at once.
+        store: Keeps them.
+        deliver: Ends jobs whose image cannot be had.
+        line: Gets the complete jobs.
+        limits: What an image may be.
+        capacity: Most jobs that may wait for their image.
+        clock: For the place in line.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        store: Store,
+        deliver: Deliver,
+        line: Line,
+        limits: ImageLimits,
+        capacity: int,
+        clock: Clock,
+    ) -> None:
+        self._fetch = fetch
+        self._store = store
+        self._deliver = deliver
+        self._line = line
+        self._limits = limits
+        self._capacity = capacity
+        self._clock = clock
+        self._num_pending = 0
+        self._wanted: asyncio.Queue[Job] = asyncio.Queue()
+
+    async def want(self, job: Job) -> None:
+        """Fetch the image of a queued job; when too many wait already, the job is dropped."""
+        if self._num_pending >= self._capacity:
+            error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
+            await self._deliver.end([job], JobStatus.DROPPED, error)
+            return
+        self._num_pending += 1
+        self._wanted.put_nowait(job)
+
+    async def run(self) -> None:
+        """Fetch for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                job = await self._wanted.get()
+                tasks.create_task(self._complete(job), name=f"fetch {job.job_id}")
+
+    async def _complete(self, job: Job) -> None:
+        try:
+            await self._until_stored(job)
+        finally:
+            self._num_pending -= 1
+
+    async def _until_stored(self, job: Job) -> None:
+        while True:
+            try:
+                await self._attach(job)
+            except StoreError as error:
+                logger.error(
+                    "%s: its image cannot be stored, trying again: %s",
+                    job.job_id,
+                    error,
+                    extra={"action": "store_failed"},
+                )
+                await asyncio.sleep(_STORE_RETRY_S)
+            else:
+                return
+
+    async def _attach(self, job: Job) -> None:
+        try:
+            image = await self._fetch.fetch(job.frame_url or "")
+            info = inspect(image, self._limits)
+        except (FrameError, UrlRefusedError) as error:
+            detail = ErrorDetail(code=error.code, message=str(error))
+            await self._deliver.end([job], JobStatus.FAILED, detail)
+            return
+        digest = hashlib.sha256(image).hexdigest()
+        complete = await self._store.attach(
+            job.job_id, image, sha256=digest, width=info.width, height=info.height
+        )
+        if complete is None:  # cancelled meanwhile
+            return
+        evicted = self._line.push([ticket_of(complete, self._clock)])
+        await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
