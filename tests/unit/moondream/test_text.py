@@ -34,14 +34,15 @@ def prefix_mask(length: int, prefix: int) -> Tensor:
 
 def run(model: Moondream, ids: list[int], image_embeddings: Tensor | None) -> Tensor:
     """Hidden states of a whole prompt, without any cache."""
-    x = model.text.embed(torch.tensor([ids]))
+    x = model.text.embed(torch.tensor([ids], device=model.device))
     prefix = 0
     if image_embeddings is not None:
         start = model.prefix_embeddings(image_embeddings[None])
         prefix = start.shape[1]
         x = torch.cat((start, x), dim=1)
-    positions = torch.arange(x.shape[1])[None]
-    hidden: Tensor = model.text(x, positions, attend_with(prefix_mask(x.shape[1], prefix)))
+    positions = torch.arange(x.shape[1], device=x.device)[None]
+    mask = prefix_mask(x.shape[1], prefix).to(x.device)
+    hidden: Tensor = model.text(x, positions, attend_with(mask))
     return hidden
 
 
