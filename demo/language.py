@@ -134,8 +134,9 @@ def _long(scene: Scene, rng: random.Random) -> str:
         parts.append("The camera sees in infrared, without colours.")
     if not scene.things:
         parts.append(rng.choice(("Nobody is there.", "Nothing is there.")))
-    for thing in scene.things:
-        parts.append(f"{_capital(side_of(thing, scene))}, {_clause([thing], scene)}.")
+    parts += [
+        f"{_capital(side_of(thing, scene))}, {_clause([thing], scene)}." for thing in scene.things
+    ]
     if len(scene.things) > 1:
         counts = Counter(thing.kind for thing in scene.things)
         total = _listed([_counted(kind, number) for kind, number in counts.items()])

@@ -165,7 +165,7 @@ class Head(nn.Module):
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
         """Scores of cover, centre, box and colour, each (F, cells, ...)."""
         scores: Tensor = self.out(self.norm(embeddings))
-        return scores.float().split(self._parts, dim=-1)
+        return torch.split(scores.float(), self._parts, dim=-1)
 
 
 class Batch:

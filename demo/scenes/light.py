@@ -47,7 +47,7 @@ def _day(pixels: Pixels, scene: Scene, rng: random.Random) -> Pixels:
     dull = {Weather.CLEAR: 1.06, Weather.RAIN: 0.78, Weather.CLOUDY: 0.92}.get(scene.weather, 0.95)
     gain = dull * rng.uniform(0.9, 1.1)
     tint = np.array([rng.uniform(0.96, 1.04), 1.0, rng.uniform(0.96, 1.04)], dtype=np.float32)
-    return pixels * (tint * np.float32(gain))
+    return np.asarray(pixels * (tint * np.float32(gain)), np.float32)
 
 
 def _night(pixels: Pixels, scene: Scene, rng: random.Random) -> Pixels:
