@@ -141,16 +141,15 @@ def _jpeg_header(
         raise _corrupt("JPEG")
     if data.rfind(b"\xff\xd9", position) < 0:
         raise _truncated("JPEG")
+    marker, height, width, components = frame
+    # With several scans the decoder keeps the coefficients of the whole picture. This is the test
+    # that libjpeg itself makes; where it fails, nothing after the first scan is read.
+    is_costly = marker not in _SEQUENTIAL or scan[0] < components
     # Inside compressed data 0xFF is always escaped, so these two bytes are always a scan.
-    scans = data.count(b"\xff\xda", position)
-    if scans > MAX_SCANS:
+    if is_costly and (scans := data.count(b"\xff\xda", position)) > MAX_SCANS:
         raise FrameTooLargeError(
             "too_many_scans", f"the JPEG image has {scans} scans, at most {MAX_SCANS} are accepted"
         )
-    marker, height, width, components = frame
-    # With several scans the decoder keeps the coefficients of the whole picture. This is the test
-    # that libjpeg itself makes; what follows the first scan does not matter to it.
-    is_costly = marker not in _SEQUENTIAL or scan[0] < components
     return ImageHeader("JPEG", width, height, is_costly)
 
 
