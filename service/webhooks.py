@@ -1,0 +1,541 @@
+"""Drains the webhook rows of the outbox: a row is done when its receiver answers 2xx.
+
+The rows are the truth, this process only remembers who must wait. A receiver may be down, slow or
+hostile, so each attempt has a limit in time and bytes, each host a limit of requests at once and a
+circuit (`service.receivers`), and every address is checked when connecting (`service.urls`).
+
+Messages for one URL arrive in the order of time. One exception: a message that its receiver has
+refused `_STUBBORN` times steps aside when the next one gets through, or it would hold up a day.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import random
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+import httpx
+
+from schemas.job import ErrorDetail
+from schemas.outbox import Channel, OutboxMessage
+from schemas.result import ResultDocument
+from schemas.status import DeadLetter, HealthCheck
+from service.clock import Clock
+from service.errors import (
+    ConfigurationError,
+    DeliveryError,
+    ReceiverGoneError,
+    ServiceError,
+    StoreError,
+    UrlRefusedError,
+)
+from service.receivers import Receivers
+from service.settings import WebhookSettings
+from service.urls import (
+    AddressRule,
+    AllowedHosts,
+    GuardedHttp,
+    is_public_or_private,
+    origin,
+    parse_url,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+_DRAIN_S = 1.0  # for a body nobody needs; the status line has said it all
+_MOST_AT_ONCE = 128  # requests to all receivers together
+_PAGE = 32  # rows read at once
+_STUBBORN = 5  # refusals of one message before the next may be tried past it
+_FIRST_DELAY_S = 1.0
+_LONGEST_DELAY_S = 600.0  # a receiver that returns after a day waits no longer than this
+_JITTER = 0.2
+_STORE_RETRY_S = 5.0
+_LONGEST_SLEEP_S = 30.0  # then the store is asked: rows that stepped aside wake nobody
+_MOST_OUTCOMES = 1000  # attempts the success rate looks back on
+_RETRIED_4XX = frozenset({408, 425, 429})
+# Ours, or none of a sender's business: who may publish a frame must not shape the exchange.
+_RESERVED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+
+
+class WebhookOutbox(Protocol):
+    """The rows; see `service.store.outbox`."""
+
+    async def due(
+        self,
+        channel: Channel,
+        now: datetime,
+        limit: int,
+        *,
+        exclude_destinations: Collection[str] = (),
+    ) -> list[OutboxMessage]:
+        """Rows to be sent by now, in order of time."""
+
+    async def sent(self, message_ids: Collection[int]) -> None:
+        """Delete what has arrived."""
+
+    async def defer(self, message_id: int, next_attempt_at: datetime) -> None:
+        """Count an attempt that failed."""
+
+    async def remove(self, message_id: int) -> None:
+        """Delete what has been given up."""
+
+
+class Bury(Protocol):
+    """Publishes what has been given up, durably; see `service.deliver`."""
+
+    async def __call__(self, letter: DeadLetter) -> None:
+        """Raises StoreError when it could not be kept: the row stays then."""
+
+
+class ReceiverSilentError(DeliveryError):
+    """No answer: no connection, or not in time. Speaks against the host, not the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    retry_after: str | None
+
+
+class Signer:
+    """Signs bodies as Standard Webhooks asks for.
+
+    Args:
+        secrets: `whsec_` and base64; several, separated by blanks, while receivers change over.
+
+    Raises:
+        ConfigurationError: A secret is not base64.
+    """
+
+    def __init__(self, secrets: str) -> None:
+        self._keys = [self._read(secret) for secret in secrets.split()]
+        if not self._keys:
+            raise ConfigurationError("webhooks.secret: must not be empty")
+
+    @staticmethod
+    def _read(secret: str) -> bytes:
+        try:
+            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ConfigurationError(
+                "webhooks.secret: must be whsec_ followed by base64 of 24 to 64 random bytes"
+            ) from error
+        if len(key) < 24:
+            logger.warning("webhooks.secret has only %d bytes, 24 are the least to use", len(key))
+        return key
+
+    def sign(self, message_id: str, timestamp: int, body: bytes) -> str:
+        """Return the value of `webhook-signature`: one signature per key."""
+        content = f"{message_id}.{timestamp}.".encode() + body
+        digests = (hmac.digest(key, content, hashlib.sha256) for key in self._keys)
+        return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+class WebhookSender:
+    """Posts committed results to their receivers until they have them, or it is too late.
+
+    Args:
+        outbox: The rows.
+        settings: Secret, hosts, limits.
+        http: Makes the guarded clients.
+        bury: Takes the dead letters.
+        clock: For ages, pauses and timestamps.
+        rng: Spreads retries, so that receivers are not hit by all at once.
+        version: Of the package, for `User-Agent`.
+
+    Raises:
+        ConfigurationError: The secret or a host in the settings is malformed.
+    """
+
+    def __init__(
+        self,
+        outbox: WebhookOutbox,
+        settings: WebhookSettings,
+        *,
+        http: GuardedHttp,
+        bury: Bury,
+        clock: Clock,
+        rng: random.Random,
+        version: str,
+    ) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._http = http
+        self._bury = bury
+        self._clock = clock
+        self._rng = rng
+        self._user_agent = f"moondream2mqtt/{version}"
+        secret = settings.secret.get_secret_value() if settings.secret else None
+        self._signer = Signer(secret) if secret is not None else None
+        self._allowed = AllowedHosts(settings.allow_hosts, "webhooks.allow_hosts")
+        self._receivers = Receivers(settings.concurrency, _MOST_AT_ONCE, origin)
+        self._outcomes: deque[bool] = deque(maxlen=_MOST_OUTCOMES)
+        self._arrived: set[int] = set()  # but their rows could not be deleted yet
+        self._wake = asyncio.Event()
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of recent attempts that got a 2xx answer, 0..1; None before the first."""
+        if not self._outcomes:
+            return None
+        return round(sum(self._outcomes) / len(self._outcomes), 4)
+
+    def check(self) -> HealthCheck:
+        """Healthy while every receiver took its last message."""
+        failing = self._receivers.failing
+        if not failing:
+            return HealthCheck(status="healthy", message="ok")
+        shown = ", ".join(failing[:5]) + (" and others" if len(failing) > 5 else "")
+        return HealthCheck(status="degraded", message=f"retrying {shown}")
+
+    def notify(self, messages: Sequence[OutboxMessage]) -> None:
+        """Look for rows now: these have just been committed.
+
+        The rows are read from the store all the same: only there it can be seen that nothing older
+        waits for the same URL.
+        """
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._start_due(tasks)
+                    pause = self._pause()
+                except StoreError as error:
+                    logger.warning(
+                        "webhooks cannot be read: %s", error, extra={"action": "outbox_unread"}
+                    )
+                    pause = _STORE_RETRY_S
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    continue  # somebody's pause is over
+
+    def _pause(self) -> float:
+        now = self._clock.monotonic()
+        moment = self._receivers.next_turn(now)
+        return _LONGEST_SLEEP_S if moment is None else min(moment - now, _LONGEST_SLEEP_S)
+
+    async def _start_due(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            now = self._clock.monotonic()
+            blocked = self._receivers.blocked(now)
+            rows = await self._outbox.due(
+                Channel.WEBHOOK, self._clock.now(), _PAGE, exclude_destinations=blocked
+            )
+            lines = _by_destination(rows)
+            for url, messages in lines.items():
+                if self._receivers.admit(url, now):
+                    tasks.create_task(self._work(url, messages), name=f"webhooks {origin(url)}")
+            if len(rows) < _PAGE:
+                self._receivers.forget_others(lines, now)
+                return
+
+    async def _work(self, url: str, messages: Sequence[OutboxMessage]) -> None:
+        """Post messages for one URL in order, until one must be tried again later."""
+        try:
+            await self._post_in_order(url, messages)
+        except StoreError as error:
+            logger.warning(
+                "webhooks to %s: the store refused: %s",
+                origin(url),
+                error,
+                extra={"action": "outbox_uncleared"},
+            )
+            self._receivers.pause(url, self._clock.monotonic() + _STORE_RETRY_S)
+        except Exception:  # one message must not end the delivery of the others
+            logger.exception("webhooks to %s broke their sender", origin(url))
+            self._receivers.pause(url, self._clock.monotonic() + _LONGEST_DELAY_S)
+        finally:
+            self._receivers.release(url)
+            self._wake.set()
+
+    async def _post_in_order(self, url: str, messages: Sequence[OutboxMessage]) -> None:
+        aside: OutboxMessage | None = None  # refused often; is it the message or the receiver?
+        delay = 0.0
+        for message in messages:
+            if self._receivers.is_failing(url) and self._is_too_old(message):
+                await self._give_up(message, DeliveryError("too old, and its receiver still fails"))
+                continue
+            try:
+                await self._deliver(url, message)
+            except DeliveryError as error:
+                delay = delay or self._delay(message, error)
+                if await self._is_last_try(message, error):
+                    break
+                if aside is None and _is_stubborn(message, error):
+                    aside = message
+                    continue
+                await self._postpone(message, 0.0)
+                break
+            if aside is not None:
+                await self._postpone(aside, delay)
+                aside, delay = None, 0.0
+        if aside is not None:
+            await self._postpone(aside, 0.0)
+        if delay:
+            self._receivers.pause(url, self._clock.monotonic() + delay)
+
+    async def _is_last_try(self, message: OutboxMessage, error: DeliveryError) -> bool:
+        if not self._is_too_old(message):
+            return False
+        await self._give_up(message, error)
+        return True
+
+    async def _postpone(self, message: OutboxMessage, delay: float) -> None:
+        """Count the attempt.
+
+        With a delay the row alone waits. Without, its URL does, in memory, so that nothing
+        overtakes the row, and a restart tries at once.
+        """
+        await self._outbox.defer(_row_id(message), self._clock.now() + timedelta(seconds=delay))
+
+    async def _deliver(self, url: str, message: OutboxMessage) -> None:
+        """Make one attempt and settle the row, unless it is to be tried again.
+
+        Raises:
+            DeliveryError: It is to be tried again.
+        """
+        if _row_id(message) in self._arrived:
+            await self._settle(message)
+            return
+        started = self._clock.monotonic()
+        try:
+            await self._attempt(message)
+        except (UrlRefusedError, ReceiverGoneError) as error:
+            self._outcomes.append(False)
+            await self._give_up(message, error)
+            return
+        except DeliveryError as error:
+            self._outcomes.append(False)
+            self._note_failure(url, message, error)
+            raise
+        self._outcomes.append(True)
+        if self._receivers.is_failing(url):
+            self._wake.set()  # other URLs of the host may wait for this news
+        self._receivers.delivered(url)
+        logger.info(
+            "%s delivered to %s in %.2f s",
+            message.job_id,
+            origin(url),
+            self._clock.monotonic() - started,
+            extra={"action": "webhook_delivered"},
+        )
+        await self._settle(message)
+
+    async def _settle(self, message: OutboxMessage) -> None:
+        """Delete the row; while the store refuses, remember not to send it again."""
+        self._arrived.add(_row_id(message))
+        await self._outbox.sent([_row_id(message)])
+        self._arrived.discard(_row_id(message))
+
+    def _note_failure(self, url: str, message: OutboxMessage, error: DeliveryError) -> None:
+        if isinstance(error, ReceiverSilentError):
+            until = self._clock.monotonic() + self._delay(message, error)
+            self._receivers.silent(url, until)
+        logger.warning(
+            "%s not delivered, attempt %d: %s",
+            message.job_id,
+            message.attempts + 1,
+            error,
+            extra={"action": "webhook_failed"},
+        )
+
+    async def _attempt(self, message: OutboxMessage) -> None:
+        """POST a message once.
+
+        Raises:
+            UrlRefusedError: Its URL or address is not allowed; nothing was sent.
+            ReceiverGoneError: The receiver will never take it.
+            DeliveryError: It may take it later.
+        """
+        answer = await self._exchange(message)
+        self._receivers.answered(message.destination)
+        if 200 <= answer.status < 300:
+            return
+        where = f"{origin(message.destination)} answered {answer.status}"
+        if 400 <= answer.status < 500 and answer.status not in _RETRIED_4XX:
+            raise ReceiverGoneError(where)
+        raise DeliveryError(where, _seconds(answer.retry_after, self._clock.now()))
+
+    async def _exchange(self, message: OutboxMessage) -> _Answer:
+        """Send the request and read the answer's head; its body only matters to the receiver.
+
+        Raises:
+            UrlRefusedError: The URL or its address is not allowed; nothing was sent.
+            ReceiverSilentError: There was no answer in time.
+        """
+        url = parse_url(message.destination)
+        where = origin(message.destination)
+        client = self._http.client(self._address_rule(url, message), self._settings.timeout)
+        request = client.build_request(
+            "POST", url, content=message.payload, headers=self._headers(message)
+        )
+        response: httpx.Response | None = None
+        try:
+            async with asyncio.timeout(self._settings.timeout), client:
+                response = await client.send(request, stream=True)
+                await _drain(response)
+        except TimeoutError as error:
+            if response is None:
+                raise ReceiverSilentError(
+                    f"{where} did not answer within {self._settings.timeout:g} s"
+                ) from error
+        except httpx.HTTPError as error:
+            reason = f"{type(error).__name__} {error}".strip()
+            raise ReceiverSilentError(f"{where}: {reason}") from error
+        return _Answer(response.status_code, response.headers.get("retry-after"))
+
+    def _address_rule(self, url: httpx.URL, message: OutboxMessage) -> AddressRule:
+        if message.options.get("trusted") is True:
+            return is_public_or_private
+        return self._allowed.rule(url)
+
+    def _headers(self, message: OutboxMessage) -> dict[str, str]:
+        given = message.options.get("headers") or {}
+        headers = {
+            name.lower(): value
+            for name, value in given.items()
+            if name.lower() not in _RESERVED_HEADERS
+        }
+        message_id = message.job_id or f"message-{message.message_id}"
+        timestamp = int(self._clock.now().timestamp())
+        headers |= {
+            "accept-encoding": "identity",
+            "connection": "close",
+            "content-type": "application/json",
+            "user-agent": self._user_agent,
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self._signer is not None:
+            signature = self._signer.sign(message_id, timestamp, message.payload)
+            headers["webhook-signature"] = signature
+        return headers
+
+    def _delay(self, message: OutboxMessage, error: DeliveryError) -> float:
+        """Seconds until the next attempt; a receiver's wish counts, but not past the end."""
+        if error.retry_after is not None:
+            delay = max(error.retry_after, _FIRST_DELAY_S) * (1 + _JITTER * self._rng.random())
+            return min(delay, max(self._seconds_left(message), _FIRST_DELAY_S))
+        exponent = min(message.attempts, 16)
+        delay = min(_FIRST_DELAY_S * 2.0**exponent, _LONGEST_DELAY_S)
+        return delay * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _seconds_left(self, message: OutboxMessage) -> float:
+        age = (self._clock.now() - message.created_at).total_seconds()
+        return self._settings.give_up_after - age
+
+    def _is_too_old(self, message: OutboxMessage) -> bool:
+        return self._seconds_left(message) <= 0
+
+    async def _give_up(self, message: OutboxMessage, error: ServiceError) -> None:
+        """Bury a message; its row goes last, so that a crash only buries it twice."""
+        logger.error(
+            "%s given up after %d attempts: %s",
+            message.job_id,
+            message.attempts + 1,
+            error,
+            extra={"action": "webhook_given_up"},
+        )
+        await self._bury(_dead_letter(message, error, self._clock.now()))
+        await self._outbox.remove(_row_id(message))
+
+
+async def _drain(response: httpx.Response) -> None:
+    """Take a body off the wire as far as manners ask for: some receivers log a reset as an error.
+
+    It is neither kept nor decompressed, and nothing that happens to it changes the answer.
+    """
+    num_bytes = 0
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            async for chunk in response.aiter_raw(4096):
+                num_bytes += len(chunk)
+                if num_bytes >= MAX_BODY_BYTES:
+                    break
+    except (TimeoutError, httpx.HTTPError):
+        return
+
+
+def _row_id(message: OutboxMessage) -> int:
+    if message.message_id is None:
+        raise ValueError("only messages from the store can be sent")
+    return message.message_id
+
+
+def _by_destination(rows: Sequence[OutboxMessage]) -> dict[str, list[OutboxMessage]]:
+    lines: dict[str, list[OutboxMessage]] = {}
+    for row in rows:
+        lines.setdefault(row.destination, []).append(row)
+    return lines
+
+
+def _is_stubborn(message: OutboxMessage, error: DeliveryError) -> bool:
+    return (
+        not isinstance(error, ReceiverSilentError)
+        and error.retry_after is None
+        and message.attempts + 1 >= _STUBBORN
+    )
+
+
+def _seconds(retry_after: str | None, now: datetime) -> float | None:
+    """Read Retry-After: seconds or a date; None when it is absent or neither."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _dead_letter(message: OutboxMessage, error: ServiceError, now: datetime) -> DeadLetter:
+    return DeadLetter(
+        job_id=message.job_id,
+        topic=origin(message.destination),
+        camera_id=ResultDocument.model_validate_json(message.payload).camera_id,
+        size=len(message.payload),
+        sha256=hashlib.sha256(message.payload).hexdigest(),
+        error=ErrorDetail(code=error.code, message=str(error)),
+        attempts=message.attempts + 1,
+        timestamp=now,
+    )
