@@ -41,6 +41,12 @@ class CameraSettings(BaseModel):
         le=1,
         description="overrides dedupe.similarity for this camera; 0 captions every frame",
     )
-    webhook_url: str | None = Field(default=None, max_length=2048)
-    webhook_headers: dict[str, str] | None = None
+    webhook_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="where its results are POSTed; overrides webhooks.url",
+    )
+    webhook_headers: dict[str, str] | None = Field(
+        default=None, description="HTTP headers sent along, e.g. Authorization"
+    )
     publish_image: bool = Field(default=False, description="publish the captioned frame, retained")
