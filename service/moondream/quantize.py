@@ -1,10 +1,10 @@
 """Weights in 8 or 4 bits for small cards, through torchao.
 
 Only the linear layers of the text blocks and the region heads shrink, as in the published 4-bit
-releases: two thirds of the parameters. The embedding, the language head and the image encoder
-stay as loaded. Activations keep the dtype of the model. On the CPU this saves memory only: each linear
-is slower than in bfloat16, because its weight is expanded every time. Results are close to, not equal to, those
-of the full weights.
+releases: two thirds of the parameters. The embedding, the language head and the image encoder stay
+as loaded, and activations keep the dtype of the model. Results are close to, not equal to, those of
+the full weights. On the CPU this saves memory only: every linear becomes slower than in bfloat16,
+because its weight is expanded at each use.
 """
 
 import importlib

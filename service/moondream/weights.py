@@ -8,7 +8,6 @@ load needs memory for the model once, not twice.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from service.moondream.errors import ModelFileError
+
+#: Bytes read from one mapping before the file is mapped anew. Until then the pages that were read
+#: count as memory of the process: with a single mapping the peak of a load was twice the model.
+_MAPPED_BYTES = 2**28
 
 #: Names of one fault that an error lists before it says how many more there are.
 _LISTED = 5
@@ -52,19 +55,32 @@ _CACHE = re.compile(r"^text\.blocks\.\d+\.kv_cache\.")
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """One tensor of a checkpoint file."""
+    """One tensor of a checkpoint file, as its header states it."""
 
-    file: Any  # safetensors ships no types
+    path: Path
     key: str
+    #: As the public layout has it.
+    shape: tuple[int, ...]
     is_transposed: bool
 
-    def shape(self) -> tuple[int, ...]:
-        shape = tuple(self.file.get_slice(self.key).get_shape())
-        return shape[::-1] if self.is_transposed else shape
 
-    def read(self) -> Tensor:
-        tensor: Tensor = self.file.get_tensor(self.key)
-        return tensor.T if self.is_transposed else tensor
+class _Reader:
+    """Reads tensors from mapped files, giving their pages back now and then."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, Any] = {}
+        self._read_bytes = 0
+
+    def __call__(self, tensor: _Stored) -> Tensor:
+        """Return a tensor in the public layout; it can be a view of the mapped file."""
+        if self._read_bytes > _MAPPED_BYTES:
+            self._files.clear()
+            self._read_bytes = 0
+        if tensor.path not in self._files:
+            self._files[tensor.path] = _open(tensor.path)
+        value: Tensor = self._files[tensor.path].get_tensor(tensor.key)
+        self._read_bytes += value.nbytes
+        return value.T if tensor.is_transposed else value
 
 
 def load_state(
@@ -88,18 +104,18 @@ def load_state(
     Raises:
         ModelFileError: A file is missing or damaged, or the tensors are not those of the model.
     """
-    with ExitStack() as stack:
-        stored: dict[str, _Stored] = {}
-        for path in _checkpoint_files(Path(folder)):
-            file = stack.enter_context(_open(path))
-            for name, tensor in _inventory(file):
-                if name in stored:
-                    raise ModelFileError(f"{path}: holds {name} a second time")
-                stored[name] = tensor
-        _check_names(Path(folder), stored, shapes)
-        return {
-            name: _take(stored, name, shapes[name], torch.device(device), dtype) for name in shapes
-        }
+    stored: dict[str, _Stored] = {}
+    for path in _checkpoint_files(Path(folder)):
+        for name, tensor in _inventory(path):
+            if name in stored:
+                raise ModelFileError(f"{path}: holds {name} a second time")
+            stored[name] = tensor
+    _check_names(Path(folder), stored, shapes)
+    read = _Reader()
+    return {
+        name: _take(read, stored, name, shape, torch.device(device), dtype)
+        for name, shape in shapes.items()
+    }
 
 
 def public_name(key: str) -> str:
@@ -151,13 +167,16 @@ def _open(path: Path) -> Any:
         raise ModelFileError(f"{path}: not a readable safetensors file: {exc}") from exc
 
 
-def _inventory(file: Any) -> Iterator[tuple[str, _Stored]]:
+def _inventory(path: Path) -> Iterator[tuple[str, _Stored]]:
     """List the tensors of a file by public name."""
+    file = _open(path)
     for key in file.keys():  # noqa: SIM118 - the file is no mapping
         name = public_name(key)
-        if not _CACHE.match(name):
-            is_old = "region_model." in key and name in _LEGACY_TRANSPOSED
-            yield name, _Stored(file, key, is_old)
+        if _CACHE.match(name):
+            continue
+        shape = tuple(file.get_slice(key).get_shape())
+        is_old = "region_model." in key and name in _LEGACY_TRANSPOSED
+        yield name, _Stored(path, key, shape[::-1] if is_old else shape, is_old)
 
 
 def _check_names(
@@ -168,9 +187,9 @@ def _check_names(
     parts = {f"{name}.{part}" for name in quantised for part in ("packed", "scale", "zero_point")}
     wanted = (shapes.keys() - quantised) | parts
     misshapen = [
-        f"{name} is {list(stored[name].shape())}, expected {list(shape)}"
+        f"{name} is {list(stored[name].shape)}, expected {list(shape)}"
         for name, shape in shapes.items()
-        if name in stored and stored[name].shape() != tuple(shape)
+        if name in stored and stored[name].shape != tuple(shape)
     ]
     faults = [
         f"{len(names)} {kind}: {_some(names)}"
@@ -191,6 +210,7 @@ def _some(names: list[str]) -> str:
 
 
 def _take(
+    read: _Reader,
     stored: Mapping[str, _Stored],
     name: str,
     shape: tuple[int, ...],
@@ -199,10 +219,10 @@ def _take(
 ) -> Tensor:
     """Read one tensor to its device and dtype."""
     if name in stored:
-        tensor = stored[name].read().to(device, dtype)
+        tensor = read(stored[name]).to(device, dtype)
     else:
         packed, scale, zero = (
-            stored[f"{name}.{part}"].read().to(device) for part in ("packed", "scale", "zero_point")
+            read(stored[f"{name}.{part}"]).to(device) for part in ("packed", "scale", "zero_point")
         )
         if 2 * packed.numel() != torch.Size(shape).numel():
             raise ModelFileError(f"{name}.packed holds {2 * packed.numel()} weights, not {shape}")
