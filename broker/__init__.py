@@ -1,0 +1,1 @@
+"""MQTT: topics, wire format, connections. Knows `schemas`, not the service."""

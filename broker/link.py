@@ -1,0 +1,531 @@
+"""One connection from CONNECT to its end, over paho-mqtt; lives on the network thread only.
+
+The rule not to miss: an acknowledgement is bound to the connection its message came over. Packet
+ids start again on a new one, so a late PUBACK would acknowledge somebody else's frame, which then
+is lost. Hence a new `Link` with a new paho client for every connection, and acknowledgements of an
+older generation are dropped: the broker delivers those messages again.
+
+paho is driven from here through its interface for foreign event loops: with all calls on this one
+thread its locks are never contended, and reading can pause while acknowledgements still leave.
+"""
+
+import logging
+import selectors
+import socket
+import ssl
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from broker.errors import NotConnectedError, PublishError
+from broker.handover import Ack, Handover, Publish
+from broker.message import NO_PROPERTIES, Message, Properties5
+from broker.options import ConnectionOptions, Protocol, Subscription
+from broker.reconnect import End
+from broker.state import ConnectionState
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 10.0  # from the TCP connection to CONNACK
+_PUBACK_TIMEOUT_S = 30.0  # a broker that answers pings but nothing else for so long is stuck
+_FLUSH_TIMEOUT_S = 1.0
+_TICK_S = 0.5  # keep-alive and timeouts are looked at this often
+
+# Brokers announce 20 (Mosquitto) to 65,535. Fewer cost round trips; more gain nothing on a LAN, and
+# a lost connection sends all of them again.
+_MAX_PUBLISHING = 50
+
+_SESSION_TAKEN_OVER = 142
+_UNSUPPORTED_PROTOCOL = 132
+_REFUSED_CREDENTIALS = frozenset({134, 135})
+_SYS_VERSION = "$SYS/broker/version"
+_SYS_DROPPED = "$SYS/broker/publish/messages/dropped"
+
+
+class Link:
+    """One connection.
+
+    Args:
+        before: The state that the connection before this one has left.
+        guard_generation: See `Connection`.
+        auto_acknowledge: See `Connection`.
+    """
+
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        subscriptions: tuple[Subscription, ...],
+        handover: Handover,
+        before: ConnectionState,
+        *,
+        protocol: Protocol,
+        tls: ssl.SSLContext | None,
+        guard_generation: bool,
+        auto_acknowledge: bool,
+    ) -> None:
+        self.state = before
+        self._options = options
+        self._subscriptions = subscriptions
+        self._handover = handover
+        self._protocol = protocol
+        self._guard_generation = guard_generation
+        self._waiting: deque[Publish] = deque()  # until the broker may be sent more
+        self._publishing: dict[int, tuple[Publish, float]] = {}  # by packet id, oldest first
+        self._max_publishing = _MAX_PUBLISHING
+        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self._connected_at: float | None = None
+        self._refusal: ReasonCode | None = None  # in CONNACK
+        self._farewell: ReasonCode | None = None  # in a DISCONNECT of the broker's
+        self._was_denied = False
+        self._client = self._make_client(tls, auto_acknowledge)
+
+    def run(self) -> End:
+        """Connect, and serve until the connection ends or the service stops."""
+        try:
+            self._connect()
+        except (OSError, ValueError) as error:
+            return End(_explain_failure(error, self._options))
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):  # a websocket hides it
+            # Without it a PUBACK can wait 40 ms for the broker's delayed ACK of the one before.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._handover.wake_receiver, selectors.EVENT_READ)
+            return self._judge(self._serve(_Watched(selector)))
+
+    def close(self, reason: str) -> None:
+        """Close what is open, and fail what is not acknowledged."""
+        if self._client.socket() is not None:
+            self._client.disconnect()
+            self._flush()
+        error = NotConnectedError(reason)
+        for publish, _ in self._publishing.values():
+            self._handover.finish(publish, error)
+        for publish in self._waiting:
+            self._handover.finish(publish, error)
+
+    def _make_client(self, tls: ssl.SSLContext | None, auto_acknowledge: bool) -> paho.Client:
+        options = self._options
+        is_5 = self._protocol == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if is_5 else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
+            transport=options.transport,
+            reconnect_on_failure=False,
+            manual_ack=not auto_acknowledge,
+        )
+        client.max_inflight_messages = 0  # counted here; paho looks at each at every PUBACK
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        if options.username is not None:
+            client.username_pw_set(options.username, options.password)
+        if tls is not None:
+            client.tls_set_context(tls)
+        if options.transport == "websockets":
+            client.ws_set_options(path=options.websocket_path)
+        if options.state_topic is not None:
+            client.will_set(options.state_topic, options.will, qos=1, retain=True)
+        return client
+
+    def _connect(self) -> None:
+        options = self._options
+        if self._protocol == "3.1.1":
+            self._client.connect(options.host, options.port, options.keepalive)
+            return
+        # No Maximum Packet Size: the broker would skip larger frames, and nobody would know.
+        properties = _make_properties(
+            PacketTypes.CONNECT,
+            SessionExpiryInterval=options.session_expiry,
+            ReceiveMaximum=options.receive_maximum,
+        )
+        self._client.connect(
+            options.host,
+            options.port,
+            options.keepalive,
+            clean_start=False,
+            properties=properties,
+        )
+
+    def _serve(self, watched: "_Watched") -> str | None:
+        """Read, write and keep alive until the connection ends; return why, if we end it."""
+        client, handover = self._client, self._handover
+        started_at = time.monotonic()
+        next_tick = started_at
+        while (sock := client.socket()) is not None:
+            # 1. What the event loop wants.
+            is_stopping = handover.is_stopping  # before the commands, which came earlier
+            handover.clear_wake()
+            self._obey()
+            if is_stopping:
+                return "the service is stopping"
+            # 2. Wait, unless TLS has decrypted bytes that the selector does not see.
+            may_read = self._connected_at is None or handover.is_gate_open()
+            has_pending = may_read and _has_pending(sock)
+            watched.change(sock, may_read, client.want_write())
+            can_read, can_write = watched.wait(0.0 if has_pending else _TICK_S)
+            # 3. The socket; an error closes it, which ends the loop.
+            if can_read or has_pending:
+                client.loop_read()
+            if can_write and client.socket() is not None:
+                client.loop_write()
+            # 4. Time.
+            if (now := time.monotonic()) >= next_tick:
+                next_tick = now + _TICK_S
+                client.loop_misc()
+                if problem := self._find_overdue(now, started_at):
+                    return problem
+        return None
+
+    def _obey(self) -> None:
+        """Carry out the commands of the event loop."""
+        commands = self._handover.commands
+        while commands:
+            command = commands.popleft()
+            if isinstance(command, Ack):
+                self._acknowledge(command)
+            elif self._connected_at is None:
+                problem = NotConnectedError("the broker has not answered yet")
+                self._handover.finish(command, problem)
+            else:
+                self._waiting.append(command)
+        while self._waiting and len(self._publishing) < self._max_publishing:
+            self._publish(self._waiting.popleft())
+
+    def _acknowledge(self, ack: Ack) -> None:
+        is_ours = self._connected_at is not None and ack.generation == self.state.generation
+        if is_ours or not self._guard_generation:
+            self._client.ack(ack.mid, 1)
+        else:
+            self._handover.counters.stale_acks += 1
+
+    def _publish(self, publish: Publish) -> None:
+        try:
+            info = self._client.publish(
+                publish.topic,
+                publish.payload,
+                publish.qos,
+                publish.retain,
+                self._properties_of(publish),
+            )
+        except (ValueError, TypeError) as error:
+            problem = PublishError("bad_topic", f"cannot be published: {error}")
+            self._handover.finish(publish, problem)
+            return
+        if publish.qos:
+            self._publishing[info.mid] = (publish, time.monotonic())
+        elif info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._handover.finish(publish)
+        else:
+            self._handover.finish(publish, NotConnectedError("the connection was lost"))
+
+    def _properties_of(self, publish: Publish) -> Properties | None:
+        wanted: dict[str, Any] = {
+            "UserProperty": list(publish.user_properties) or None,
+            "CorrelationData": publish.correlation_data,
+            "ContentType": publish.content_type,
+            "MessageExpiryInterval": publish.message_expiry,
+        }
+        found = {name: value for name, value in wanted.items() if value is not None}
+        if not found or self._protocol == "3.1.1":
+            return None
+        return _make_properties(PacketTypes.PUBLISH, **found)
+
+    def _find_overdue(self, now: float, started_at: float) -> str | None:
+        if self._connected_at is None and now - started_at > _CONNECT_TIMEOUT_S:
+            return f"the broker did not answer within {_CONNECT_TIMEOUT_S:.0f} s"
+        for _, sent_at in self._publishing.values():
+            if now - sent_at > _PUBACK_TIMEOUT_S:
+                return f"the broker acknowledged nothing for {_PUBACK_TIMEOUT_S:.0f} s"
+            break  # the others are younger
+        return None
+
+    def _flush(self) -> None:
+        """Write what is queued, DISCONNECT last, which closes the socket."""
+        until = time.monotonic() + _FLUSH_TIMEOUT_S
+        with suppress(OSError):
+            while (sock := self._client.socket()) is not None and time.monotonic() < until:
+                with selectors.DefaultSelector() as selector:
+                    selector.register(sock, selectors.EVENT_WRITE)
+                    if selector.select(_FLUSH_TIMEOUT_S):
+                        self._client.loop_write()
+
+    def _judge(self, problem: str | None) -> End:
+        """Say how it ended; `problem` is ours, if we ended it."""
+        said = self._farewell
+        if self._connected_at is None:
+            return self._judge_refusal(problem)
+        reason = f"the broker closed the connection: {said}" if said else "the connection was lost"
+        return End(
+            problem or reason,
+            lasted_s=time.monotonic() - self._connected_at,
+            is_taken_over=said is not None and said.value == _SESSION_TAKEN_OVER,
+            # After a refused message Mosquitto 2.0.11 closes the connection as well.
+            is_unexplained=problem is None and said is None and not self._was_denied,
+        )
+
+    def _judge_refusal(self, problem: str | None) -> End:
+        if problem is not None:
+            return End(problem)
+        if self._refusal is None:
+            return End("the broker closed the connection without an answer", is_silent=True)
+        return End(
+            _explain_refusal(self._refusal, self._options),
+            is_unsupported=self._refusal.value == _UNSUPPORTED_PROTOCOL,
+        )
+
+    def _change(self, state: ConnectionState) -> None:
+        self.state = state
+        self._handover.report(state)
+
+    # paho's callbacks, all called from `_serve`.
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._refusal = reason
+            return
+        self._connected_at = time.monotonic()
+        self._count(flags.session_present)
+        announced = _get(properties, "ReceiveMaximum") or _MAX_PUBLISHING
+        self._max_publishing = min(_MAX_PUBLISHING, announced)
+        if self._options.state_topic is not None:
+            self._publish(Publish(self._options.state_topic, self._options.birth, retain=True))
+        self._subscribe()
+        self._change(
+            ConnectionState(
+                is_connected=True,
+                protocol=self._protocol,
+                session_present=flags.session_present,
+                generation=self.state.generation + 1,
+                server_version=self.state.server_version,
+                max_packet_size=_get(properties, "MaximumPacketSize"),
+                reason="",
+            )
+        )
+
+    def _count(self, session_present: bool) -> None:
+        if self.state.generation == 0:
+            return
+        counters = self._handover.counters
+        counters.reconnects += 1
+        if self._subscriptions and not session_present:
+            counters.lost_sessions += 1
+            logger.warning(
+                "the broker has forgotten our session: what was sent while we were away is lost",
+                extra={"action": "session_lost"},
+            )
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._farewell = reason
+
+    def _subscribe(self) -> None:
+        if self._subscriptions:
+            self._send_subscribe(*self._subscriptions)
+        # Mosquitto tells; others refuse or say nothing, which does no harm.
+        self._send_subscribe(
+            Subscription(_SYS_VERSION, 0, accept_retained=True),
+            Subscription(_SYS_DROPPED, 0, accept_retained=True),
+        )
+
+    def _send_subscribe(self, *wanted: Subscription) -> None:
+        if self._protocol == "5":
+            _, mid = self._client.subscribe(
+                [(each.topic_filter, _subscribe_options(each)) for each in wanted]
+            )
+        else:
+            pairs: list[tuple[str, int]] = [(each.topic_filter, each.qos) for each in wanted]
+            _, mid = self._client.subscribe(pairs)
+        if mid is not None:
+            self._subscribing[mid] = tuple(each.topic_filter for each in wanted)
+
+    def _on_subscribe(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        filters = self._subscribing.pop(mid, ())
+        refused = tuple(
+            topic_filter
+            for topic_filter, reason in zip(filters, reasons, strict=False)
+            if reason.is_failure and not topic_filter.startswith("$SYS/")
+        )
+        if refused:
+            logger.error(
+                "the broker refuses the subscription to %s: check the rights of mqtt.username",
+                ", ".join(refused),
+                extra={"action": "subscription_refused"},
+            )
+            self._change(replace(self.state, refused_subscriptions=refused))
+
+    def _on_publish(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if mid not in self._publishing:  # QoS 0, finished when it was sent
+            return
+        publish, _ = self._publishing.pop(mid)
+        if not reason.is_failure:
+            self._handover.finish(publish)
+            return
+        self._was_denied = True
+        problem = f"the broker refuses a message on {publish.topic}: {reason}"
+        logger.error("%s", problem, extra={"action": "publish_refused"})
+        self._handover.finish(publish, PublishError("refused", problem))
+
+    def _on_message(
+        self, client: paho.Client, userdata: object, received: paho.MQTTMessage
+    ) -> None:
+        try:
+            topic = received.topic
+        except UnicodeDecodeError:  # the broker should not have let it in
+            logger.warning("a message whose topic is not UTF-8 is ignored")
+            client.ack(received.mid, received.qos)
+            return
+        if topic.startswith("$SYS/"):
+            self._learn(topic, bytes(received.payload[:128]).decode("utf-8", "replace"))
+            return
+        self._handover.receive(
+            Message(
+                topic,
+                bytes(received.payload),  # bytes already: not copied
+                received.qos,
+                received.retain,
+                received.dup,
+                self.state.generation,
+                received.mid,
+                datetime.now(UTC),
+                time.monotonic(),
+                _read_properties(received.properties),
+            )
+        )
+
+    def _learn(self, topic: str, text: str) -> None:
+        if topic == _SYS_VERSION:
+            self._change(replace(self.state, server_version=text))
+        elif topic == _SYS_DROPPED and text.isdecimal():
+            self._handover.counters.broker_dropped = int(text)
+
+
+class _Watched:
+    """The selector's view of one socket, with the wake-up besides."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._sock: Any = None
+        self._events = 0
+
+    def change(self, sock: Any, read: bool, write: bool) -> None:
+        """Wait for these; for neither means that only a wake-up or the time ends the wait."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        if events == self._events:
+            return
+        if self._events:
+            self._selector.unregister(self._sock)
+        if events:
+            self._selector.register(sock, events)
+        self._sock, self._events = sock, events
+
+    def wait(self, timeout_s: float) -> tuple[bool, bool]:
+        """Wait; tell whether the socket can be read and written."""
+        for key, events in self._selector.select(timeout_s):
+            if key.fileobj is self._sock:
+                return bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
+        return False, False
+
+
+def _make_properties(packet_type: int, **values: Any) -> Properties:
+    properties = Properties(packet_type)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _get(properties: Properties | None, name: str) -> int | None:
+    # What did not come is not an attribute.
+    value: int | None = getattr(properties, name, None)
+    return value
+
+
+def _read_properties(properties: Properties | None) -> Properties5:
+    if properties is None:
+        return NO_PROPERTIES
+    found = vars(properties)
+    return Properties5(
+        user=tuple(found.get("UserProperty", ())),
+        response_topic=found.get("ResponseTopic"),
+        correlation_data=found.get("CorrelationData"),
+        message_expiry=found.get("MessageExpiryInterval"),
+        content_type=found.get("ContentType"),
+    )
+
+
+def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
+    return SubscribeOptions(
+        subscription.qos,
+        retainHandling=(
+            SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            if subscription.accept_retained
+            else SubscribeOptions.RETAIN_DO_NOT_SEND
+        ),
+    )
+
+
+def _has_pending(sock: Any) -> bool:
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
+def _explain_failure(error: OSError | ValueError, options: ConnectionOptions) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}): check mqtt.tls.ca_file"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason}): check mqtt.tls and mqtt.port"
+    if isinstance(error, socket.gaierror):
+        return f"mqtt.host: {options.host!r} cannot be resolved"
+    if isinstance(error, TimeoutError):
+        return "no answer: check mqtt.host and mqtt.port"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: check mqtt.host and mqtt.port"
+    return str(error)
+
+
+def _explain_refusal(reason: ReasonCode, options: ConnectionOptions) -> str:
+    if reason.value in _REFUSED_CREDENTIALS:
+        account = f"mqtt.username {options.username!r}" if options.username else "no mqtt.username"
+        return f"refused ({reason}) with {account}: check mqtt.username and mqtt.password"
+    return f"refused ({reason})"

@@ -1,0 +1,158 @@
+"""Documents to messages: topic, QoS and retain from the table, properties by the contract.
+
+Most documents go through the outbox: `address` and `to_outbox` when the transition is written,
+`from_outbox` when the row is sent. `Publisher` is for those that may be lost, such as statistics.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from broker.codec import encode
+from broker.connection import Connection
+from broker.handover import Publish
+from broker.topics import TABLE, Topics, TopicSpec, spec_of
+from schemas.camera import CameraSettings
+from schemas.frame import Priority
+from schemas.outbox import Channel, OutboxMessage
+from schemas.result import ResultDocument
+from schemas.status import StatusDocument
+
+_JSON = "application/json"
+_BY_SCHEMA = {spec.schema: spec for spec in TABLE if spec.schema is not None}
+
+
+def address(
+    document: BaseModel,
+    topics: Topics,
+    *,
+    camera_id: str | None = None,
+    priority: Priority | None = None,
+) -> Publish:
+    """The message that carries a document of the contract.
+
+    Args:
+        camera_id: For a document that does not name its camera.
+        priority: Of the job, for a result that does not name it.
+
+    Raises:
+        KeyError: No topic carries such a document.
+        ValueError: The topic needs a camera, or its id is none.
+    """
+    spec = _BY_SCHEMA[type(document)]
+    topic = _topic_of(spec, topics, getattr(document, "camera_id", None) or camera_id)
+    return _message(document, topic, retain=spec.retain, qos=spec.qos, priority=priority)
+
+
+def answer(
+    document: ResultDocument | StatusDocument,
+    topic: str,
+    correlation_data: bytes | None,
+    *,
+    priority: Priority | None = None,
+) -> Publish:
+    """The same for the Response Topic of a sender, which `valid_response_topic` has passed."""
+    message = _message(document, topic, retain=False, qos=1, priority=priority)
+    message.correlation_data = correlation_data
+    return message
+
+
+def address_image(jpeg: bytes, topics: Topics, camera_id: str) -> Publish:
+    """The message that carries the newest captioned frame."""
+    spec = spec_of("image")
+    topic = _topic_of(spec, topics, camera_id)
+    return Publish(topic, jpeg, spec.qos, spec.retain, content_type="image/jpeg")
+
+
+def to_outbox(message: Publish, *, job_id: str | None, created_at: datetime) -> OutboxMessage:
+    """The row of the outbox that keeps a message until it is acknowledged."""
+    data = message.correlation_data
+    options = {
+        "qos": message.qos,
+        "retain": message.retain,
+        "user_properties": [list(pair) for pair in message.user_properties],
+        "correlation_data": data.hex() if data is not None else None,
+        "content_type": message.content_type,
+    }
+    return OutboxMessage(
+        job_id=job_id,
+        channel=Channel.MQTT,
+        destination=message.topic,
+        payload=message.payload,
+        options={name: value for name, value in options.items() if value not in (None, [])},
+        created_at=created_at,
+        next_attempt_at=created_at,
+    )
+
+
+def from_outbox(row: OutboxMessage) -> Publish:
+    """The message that a row of the outbox keeps."""
+    options = row.options
+    data = options.get("correlation_data")
+    return Publish(
+        row.destination,
+        row.payload,
+        options.get("qos", 1),
+        options.get("retain", False),
+        tuple((name, value) for name, value in options.get("user_properties", ())),
+        bytes.fromhex(data) if data is not None else None,
+        options.get("content_type"),
+    )
+
+
+class Publisher:
+    """Publishes documents at once."""
+
+    def __init__(self, connection: Connection, topics: Topics) -> None:
+        self._connection = connection
+        self._topics = topics
+
+    async def publish(self, document: BaseModel) -> None:
+        """Publish a document that names its camera or needs none.
+
+        Raises:
+            NotConnectedError: There is no connection.
+            PublishError: The broker refuses it.
+        """
+        await self._connection.send(address(document, self._topics))
+
+    async def publish_settings(self, camera_id: str, settings: CameraSettings) -> None:
+        """Publish the effective settings of a camera.
+
+        Raises:
+            NotConnectedError: There is no connection.
+            PublishError: The broker refuses it.
+        """
+        await self._connection.send(address(settings, self._topics, camera_id=camera_id))
+
+
+def _topic_of(spec: TopicSpec, topics: Topics, camera_id: str | None) -> str:
+    if "<camera>" not in spec.pattern:
+        return spec.pattern.replace("<base>", topics.base)
+    if camera_id is None:
+        raise ValueError(f"{spec.pattern} needs a camera")
+    return topics.of_camera(camera_id, spec.name)
+
+
+def _message(
+    document: BaseModel, topic: str, *, retain: bool, qos: int, priority: Priority | None
+) -> Publish:
+    properties = _properties_of(document, priority)
+    return Publish(topic, encode(document), qos, retain, properties, content_type=_JSON)
+
+
+def _properties_of(document: BaseModel, priority: Priority | None) -> tuple[tuple[str, str], ...]:
+    """What a subscriber can filter by without reading the JSON; results and statuses carry it."""
+    if isinstance(document, ResultDocument):
+        if document.result is not None:
+            priority = document.result.model_info.priority
+    elif isinstance(document, StatusDocument):
+        priority = document.priority
+    else:
+        return ()
+    known = {
+        "job_id": document.job_id,
+        "status": document.status.value,
+        "priority": priority.wire if priority is not None else None,
+    }
+    return tuple((name, value) for name, value in known.items() if value is not None)

@@ -1,0 +1,103 @@
+"""When to connect again, with which protocol, and when never again: rules without I/O or clock."""
+
+import random
+from dataclasses import dataclass
+
+from broker.options import ConnectionOptions, Protocol
+
+_BACKOFF_FIRST_S = 1.0
+_BACKOFF_LAST_S = 60.0
+
+#: A connection that lived shorter has proved nothing.
+SHORT_LIFE_S = 10.0
+
+# Mosquitto before 2.0.13 does not say that a session was taken over, it only closes the
+# connection. Two clients with one id throw each other out at once, again and again; a broker that
+# restarts is away for a moment, which resets the count. Fewer drops in a row would end the service
+# on a flaky network, more would let the two fight for longer (about 10 s with these).
+_TAKEOVER_DROPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a connection, or the attempt at one, ended."""
+
+    reason: str  #: for people
+    lasted_s: float | None = None  #: since the broker accepted it; None: it never did
+    is_taken_over: bool = False  #: the broker says so
+    is_unsupported: bool = False  #: the broker does not know this version of the protocol
+    is_silent: bool = False  #: closed without an answer to CONNECT
+    is_unexplained: bool = False  #: closed by the other side, for no reason we know
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it was accepted and ended soon after."""
+        return self.lasted_s is not None and self.lasted_s < SHORT_LIFE_S
+
+
+class Backoff:
+    """Seconds to wait before the next attempt."""
+
+    def __init__(self) -> None:
+        self._num_failures = 0
+
+    def after(self, end: End) -> float:
+        """The first attempt after a good connection comes at once, the others ever later.
+
+        With jitter, so that the clients of a broker that comes back do not come all at once.
+        """
+        if end.lasted_s is not None and not end.is_short:
+            self._num_failures = 0
+            return 0.0
+        delay = min(_BACKOFF_LAST_S, _BACKOFF_FIRST_S * 2.0 ** min(self._num_failures, 10))
+        self._num_failures += 1
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+
+
+class ProtocolChoice:
+    """MQTT 5 where the broker speaks it, else 3.1.1; one of them when the operator says so."""
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        self._wanted = options.protocol
+        self._is_refused = False
+        self._num_silent = 0
+
+    @property
+    def current(self) -> Protocol:
+        """What to try next."""
+        if self._wanted != "auto":
+            return self._wanted
+        # Old brokers hang up instead of refusing, but so does one that is starting: after two of
+        # these both are tried in turns until one is answered.
+        is_old = self._num_silent >= 2 and self._num_silent % 2 == 0
+        return "3.1.1" if self._is_refused or is_old else "5"
+
+    def learn(self, end: End) -> bool:
+        """Take in how an attempt with `current` ended; tell whether MQTT 5 was refused just now."""
+        is_refused_now = end.is_unsupported and self._wanted == "auto" and self.current == "5"
+        if is_refused_now:
+            self._is_refused = True
+        elif end.is_silent:
+            self._num_silent += 1
+        elif end.lasted_s is not None and self.current == "5":
+            self._num_silent = 0
+        return is_refused_now
+
+
+class TakeoverDetector:
+    """Tells a client that shares our id from a broker or a network that fails."""
+
+    def __init__(self) -> None:
+        self._num_drops = 0
+
+    def evidence(self, end: End) -> str | None:
+        """What speaks for another client with our id, once it is enough; else None."""
+        if end.is_taken_over:
+            return "the broker says that it took over the session"
+        self._num_drops = self._num_drops + 1 if end.is_short and end.is_unexplained else 0
+        if self._num_drops < _TAKEOVER_DROPS:
+            return None
+        return (
+            f"the broker closed the connection {self._num_drops} times in a row within "
+            f"{SHORT_LIFE_S:.0f} s of accepting it"
+        )
