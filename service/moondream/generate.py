@@ -1,0 +1,441 @@
+"""Continuous batching: frames and questions in, answers out, one bounded step at a time.
+
+Everything that is being answered advances in the same pass over the language model, whatever it is:
+a prompt, a word of a caption, a coordinate of a box. Rows join and leave between steps. A row is
+computed from its own keys alone, so its answer does not depend on the rows beside it.
+
+The engine knows nothing of image files, processes or queues, and is not thread-safe: one thread
+submits, cancels and steps.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from service.moondream.cache import PrefixAttend, RowsAttend, Segment, SlotCache, automatic_slots
+from service.moondream.cuda import DecodeGraphs, stage
+from service.moondream.errors import MoondreamError
+from service.moondream.model import Moondream
+from service.moondream.rows import Choice, Head, Row, row_of
+from service.moondream.sampling import pick_bins, pick_tokens
+from service.moondream.scheduler import Place, Scheduler, Start
+from service.moondream.tasks import (
+    Answer,
+    Event,
+    Failed,
+    Finished,
+    Piece,
+    Request,
+    Resized,
+    Started,
+    TaskDone,
+    Timings,
+)
+from service.moondream.tokens import Coordinate, Feed, PromptError, Size, Tokenizer
+
+#: Crops of one vision pass: one frame of the public model's most (13) on a CPU, where a crop takes
+#: most of a second, and two on a GPU, where they take some 50 ms.
+_MAX_BATCH_CROPS = {"cpu": 13, "cuda": 26}
+#: Steps without a fault before limits that were halved for want of memory are raised again.
+_PATIENCE = 1000
+
+#: Told before each pass what it is (`encode`, `read`) and how many crops or tokens it has.
+Watch = Callable[[str, int], None]
+
+
+class OutOfMemoryError(MoondreamError):
+    """The device has not enough memory for this frame, even alone."""
+
+    code = "out_of_memory"
+
+
+@dataclass(slots=True)
+class _Work:
+    """A request that is held."""
+
+    request: Request
+    submitted_at: float
+    submitted_in: int  # step
+    answers: dict[int, Answer] = field(default_factory=dict)
+    num_sent: dict[int, int] = field(default_factory=dict)  # characters in pieces, by task
+    is_started: bool = False
+    encode_seconds: float = 0.0
+    first_token_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class _Live:
+    """A task that runs in a slot."""
+
+    key: str
+    task: int
+    slot: int
+    row: Row
+    length: int  # positions of the slot that are filled
+    num_shown: int = 0  # characters of this run's pieces
+
+
+class Engine:
+    """Answers requests with a model.
+
+    Args:
+        model: Ready for inference.
+        tokenizer: Of the same model.
+        slots: Rows at once, the size of the key/value pool; None takes what memory allows.
+        max_batch_crops: Most crops of one vision pass, which bounds the length of a step.
+        graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
+        watch: Called before each pass; what it raises is treated as if the pass had raised it.
+    """
+
+    def __init__(
+        self,
+        model: Moondream,
+        tokenizer: Tokenizer,
+        *,
+        slots: int | None = None,
+        max_batch_crops: int | None = None,
+        graphs: bool = True,
+        watch: Watch | None = None,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._device, config = model.device, model.config.text
+        slots = slots or automatic_slots(config, device=self._device, dtype=model.dtype)
+        crops = max_batch_crops or _MAX_BATCH_CROPS[self._device.type]
+        self._scheduler = Scheduler(slots, crops)
+        self._uses_graphs = graphs and self._device.type == "cuda"
+        self._watch = watch
+        self._work: dict[str, _Work] = {}
+        self._live: dict[int, _Live] = {}  # by slot
+        self._events: list[Event] = []
+        self._num_steps = 0
+        self._fault_in = 0  # step of the last want of memory
+        self._make_pool()
+
+    @property
+    def has_work(self) -> bool:
+        """Another step would do or tell something."""
+        return bool(self._work or self._events)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that can run at once."""
+        return self._scheduler.limit
+
+    @property
+    def free(self) -> int:
+        """Frames that could start in the next step."""
+        return self._scheduler.free
+
+    def submit(self, request: Request) -> None:
+        """Take a request; what is wrong with it is told by the next step.
+
+        Raises:
+            ValueError: A request with this key is already held.
+        """
+        if request.key in self._work:
+            raise ValueError(f"request {request.key!r} is already held")
+        try:
+            self._check(request)
+        except PromptError as exc:
+            self._events.append(Failed(request.key, exc))
+            return
+        crops = request.crops
+        if crops is not None:
+            request = replace(request, crops=stage(crops, self._device))
+        self._work[request.key] = _Work(request, time.monotonic(), self._num_steps)
+        self._scheduler.add(
+            request.key,
+            request.rank,
+            num_crops=0 if crops is None else len(crops),
+            num_tasks=len(request.tasks),
+        )
+
+    def cancel(self, key: str) -> bool:
+        """Forget a request without another event; returns whether it was held."""
+        if key not in self._work:
+            return False
+        self._forget(key)
+        return True
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Do one bounded unit of work and return what happened."""
+        self._num_steps += 1
+        try:
+            # 1. More rows again, when memory has sufficed for long enough.
+            self._widen()
+            # 2. Who runs: the most urgent, before anything else is computed.
+            plan = self._scheduler.plan()
+            for place in plan.stop:
+                del self._live[place.slot]
+            # 3. New frames, all in one pass.
+            if plan.encode:
+                self._encode(plan.encode)
+            # 4. Their rows, and further tasks of earlier frames.
+            for start in plan.start:
+                self._start(start)
+            # 5. One pass for prompts and all that is being generated.
+            self._advance()
+        except torch.OutOfMemoryError:
+            self._recover()
+        events, self._events = self._events, []
+        return events
+
+    def _check(self, request: Request) -> None:
+        """Raise PromptError for what this model cannot do."""
+        if not request.tasks:
+            raise PromptError("a request needs a task")
+        if request.max_tokens < 1 or request.max_objects < 1:
+            raise PromptError("max_tokens and max_objects must be at least 1")
+        if request.temperature < 0 or not 0 <= request.top_p <= 1:
+            raise PromptError("temperature must not be negative, top_p must be in 0..1")
+        room = self.model.config.text.max_context - self._prefix_length(request)
+        for index in range(len(request.tasks)):
+            length = len(row_of(request, index, self.tokenizer).feeds)
+            if length > room:
+                raise PromptError(f"the prompt has {length} tokens, there is room for {room}")
+
+    def _prefix_length(self, request: Request) -> int:
+        return 0 if request.crops is None else self.model.config.text.prefix_length
+
+    def _encode(self, places: Sequence[Place]) -> None:
+        """Encode frames and write their prefixes to their slots."""
+        frames = []
+        for place in places:
+            crops = self._work[place.key].request.crops
+            assert crops is not None, "only frames are encoded"
+            frames.append(crops)
+        self._note("encode", sum(map(len, frames)))
+        started_at = time.monotonic()
+        chunk = min(self.model.vision.crops_per_pass(), self._scheduler.max_crops)
+        images = self.model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
+        prefix = self.model.prefix_embeddings(images)  # (F, T, W)
+        F, T, _ = prefix.shape
+        positions = torch.arange(T, device=self._device).expand(F, T)
+        attend = PrefixAttend(self._cache, [place.slot for place in places])
+        self.model.text(prefix, positions, attend)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(
+                self._device
+            )  # so that the time is the passes', not the launch's
+        seconds = time.monotonic() - started_at
+        for place in places:
+            self._work[place.key].encode_seconds += seconds
+
+    def _start(self, start: Start) -> None:
+        """Put a task into its slot."""
+        work = self._work[start.key]
+        length = self._prefix_length(work.request)
+        if start.source is not None:
+            self._cache.copy_prefix(start.source, start.slot, length)
+        if not work.is_started:
+            work.is_started = True
+            self._events.append(Started(start.key))
+        row = row_of(work.request, start.task, self.tokenizer)
+        self._live[start.slot] = _Live(start.key, start.task, start.slot, row, length)
+
+    def _advance(self) -> None:
+        """Let every row read what it has to read and decide what follows."""
+        context = self.model.config.text.max_context
+        for live in list(self._live.values()):
+            if live.length + len(live.row.feeds) > context:
+                self._show(live, live.row.stop("context"))
+                self._end(live)
+        # In the order of the slots, so that equal work is packed equally.
+        lives = [self._live[slot] for slot in sorted(self._live)]
+        if not lives:
+            return
+        self._decide(lives, self._read(lives))
+        for live in lives:
+            self._time_first_token(live)
+            if live.row.is_done:
+                self._end(live)
+
+    def _read(self, lives: Sequence[_Live]) -> Tensor:
+        """Read the feeds of all rows and return the hidden states of their last ones, (N, W)."""
+        if self._graphs is None:
+            return self._read_packed(lives)
+        single = [live for live in lives if len(live.row.feeds) == 1]
+        longer = [live for live in lives if len(live.row.feeds) > 1]
+        # Replays first: idle slots below the highest replayed one are written to, at the position
+        # that a prompt begins with.
+        parts = [self._read_replayed(single)] if single else []
+        parts += [self._read_packed(longer)] if longer else []
+        order = {id(live): index for index, live in enumerate(single + longer)}
+        return torch.cat(parts)[[order[id(live)] for live in lives]]
+
+    def _read_packed(self, lives: Sequence[_Live]) -> Tensor:
+        """Read in one pass without padding, see `RowsAttend`."""
+        feeds = [feed for live in lives for feed in live.row.feeds]
+        self._note("read", len(feeds))
+        segments = [Segment(live.slot, live.length, len(live.row.feeds)) for live in lives]
+        attend = RowsAttend(self._cache, segments)
+        embeddings = self._embed(feeds).unsqueeze(0)  # (1, T, W)
+        hidden: Tensor = self.model.text(embeddings, attend.positions.unsqueeze(0), attend)[0]
+        for live in lives:
+            live.length += len(live.row.feeds)
+            live.row.feeds = []
+        last = [end - 1 for end in accumulate(segment.count for segment in segments)]
+        return hidden[last]
+
+    def _read_replayed(self, lives: Sequence[_Live]) -> Tensor:
+        """Read one token for each row by replaying a graph."""
+        assert self._graphs is not None, "graphs are made with the pool"
+        self._note("read", len(lives))
+        embeddings = self._embed([live.row.feeds[0] for live in lives])
+        lengths = {slot: live.length for slot, live in self._live.items()}
+        hidden = self._graphs.read(embeddings, [live.slot for live in lives], lengths)
+        for live in lives:
+            live.length += 1
+            live.row.feeds = []
+        return hidden
+
+    def _embed(self, feeds: Sequence[Feed]) -> Tensor:
+        """Embed what is read: T feeds to (T, W)."""
+        ids = [feed if isinstance(feed, int) else 0 for feed in feeds]
+        embeddings = self.model.text.embed(torch.tensor(ids, device=self._device))
+        region = self.model.region
+        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Coordinate)]:
+            values = [[feed.value] for feed in feeds if isinstance(feed, Coordinate)]
+            numbers = torch.tensor(values, device=self._device)  # (n, 1)
+            embeddings[places] = region.encode_coordinate(numbers)
+        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Size)]:
+            values = [[feed.width, feed.height] for feed in feeds if isinstance(feed, Size)]
+            numbers = torch.tensor(values, device=self._device)  # (n, 2)
+            embeddings[places] = region.encode_size(numbers)
+        return embeddings
+
+    def _decide(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        """Decode hidden states, (N, W), until every row has something to read or has ended.
+
+        One state can give two things: the decision for another object, then its first coordinate.
+        """
+        for head, decode in (
+            (Head.TEXT, self._decode_text),
+            (Head.COORDINATE, self._decode_coordinates),
+            (Head.SIZE, self._decode_sizes),
+        ):
+            places = [
+                index
+                for index, live in enumerate(lives)
+                if live.row.head is head and not live.row.feeds and not live.row.is_done
+            ]
+            if places:
+                decode([lives[index] for index in places], hidden[places])
+
+    def _decode_text(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        logits = self.model.text.logits(hidden)  # (n, vocabulary)
+        pickings = [live.row.picking for live in lives]
+        picks = pick_tokens(logits, pickings, self.model.config.tokens.eos)
+        for live, pick in zip(lives, picks, strict=True):
+            self._show(live, live.row.take_token(pick))
+
+    def _decode_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        bins, chances = pick_bins(self.model.region.coordinate_logits(hidden))  # each (n,)
+        values = self.model.region.coordinate_value(bins)
+        for live, choice in zip(lives, _choices(bins, values, chances), strict=True):
+            live.row.take_coordinate(choice)
+
+    def _decode_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        bins, chances = pick_bins(self.model.region.size_logits(hidden))  # each (n, 2)
+        values = self.model.region.size_value(bins)
+        sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
+        for live, width, height in zip(lives, sides[::2], sides[1::2], strict=True):
+            live.row.take_size(width, height)
+
+    def _show(self, live: _Live, text: str) -> None:
+        """Tell a piece of text, but not what an interrupted run of the task has told before."""
+        work = self._work[live.key]
+        num_sent = work.num_sent.get(live.task, 0)
+        new = text[max(0, num_sent - live.num_shown) :]
+        live.num_shown += len(text)
+        if new:
+            work.num_sent[live.task] = live.num_shown
+            self._events.append(Piece(live.key, live.task, new))
+
+    def _time_first_token(self, live: _Live) -> None:
+        work = self._work[live.key]
+        if work.first_token_seconds is None:
+            work.first_token_seconds = time.monotonic() - work.submitted_at
+
+    def _end(self, live: _Live) -> None:
+        """Tell the answer of a row that has ended, and of its request when it was the last."""
+        del self._live[live.slot]
+        work = self._work[live.key]
+        answer = work.answers[live.task] = live.row.answer()
+        self._events.append(TaskDone(live.key, live.task, answer))
+        if not self._scheduler.finish(live.key, live.slot):
+            return
+        del self._work[live.key]
+        answers = tuple(work.answers[index] for index in range(len(work.request.tasks)))
+        self._events.append(Finished(live.key, answers, self._timings(work)))
+
+    def _timings(self, work: _Work) -> Timings:
+        total = time.monotonic() - work.submitted_at
+        first = total if work.first_token_seconds is None else work.first_token_seconds
+        return Timings(work.encode_seconds, first, total, self._num_steps - work.submitted_in)
+
+    def _forget(self, key: str) -> None:
+        del self._work[key]
+        self._scheduler.remove(key)
+        self._live = {slot: live for slot, live in self._live.items() if live.key != key}
+
+    def _note(self, kind: str, size: int) -> None:
+        if self._watch is not None:
+            self._watch(kind, size)
+
+    def _make_pool(self) -> None:
+        """Take memory for as many slots as may be used, and what depends on it."""
+        config = self.model.config.text
+        self._cache = SlotCache(
+            config, self._scheduler.limit, device=self._device, dtype=self.model.dtype
+        )
+        self._graphs = DecodeGraphs(self.model.text, self._cache) if self._uses_graphs else None
+
+    def _drop_pool(self) -> None:
+        """Give the memory of the pool back, which is most of what can be given back."""
+        self._graphs = None
+        del self._cache
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _recover(self) -> None:
+        """Halve what runs at once and begin all of it again; fail what is too large even alone."""
+        self._fault_in = self._num_steps
+        if (self._scheduler.limit, self._scheduler.max_crops) == (1, 1):
+            error = OutOfMemoryError("not enough memory on the device, even for this frame alone")
+            for key in self._scheduler.running():
+                self._forget(key)
+                self._events.append(Failed(key, error))
+        self._live.clear()
+        self._scheduler.restart()
+        self._scheduler.narrow()
+        self._drop_pool()
+        self._make_pool()
+        self._events.append(Resized(self.capacity))
+
+    def _widen(self) -> None:
+        """Raise halved limits while nothing runs, so that the pool can be made anew."""
+        is_due = self._num_steps - self._fault_in >= _PATIENCE
+        if not (self._scheduler.is_narrowed and is_due) or self._live:
+            return
+        self._fault_in = self._num_steps
+        self._scheduler.widen()
+        self._drop_pool()
+        try:
+            self._make_pool()
+        except torch.OutOfMemoryError:
+            self._scheduler.narrow()
+            self._make_pool()
+            return
+        self._events.append(Resized(self.capacity))
+
+
+def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
+    """Bring picked bins to Python in one transfer: each (n,)."""
+    table = torch.stack((bins.double(), values.double(), chances.double())).tolist()
+    return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]
