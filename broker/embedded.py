@@ -95,6 +95,12 @@ class EmbeddedBroker:
         is_demo = self._program is not None and self._program.kind == "amqtt"
         return f"amqtt, {AMQTT_BANNER}" if is_demo else "mosquitto"
 
+    @property
+    def protocol(self) -> Literal["auto", "3.1.1"]:
+        """What to connect with: amqtt takes ten seconds to refuse MQTT 5 with a last will."""
+        is_demo = self._program is not None and self._program.kind == "amqtt"
+        return "3.1.1" if is_demo else "auto"
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

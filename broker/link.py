@@ -279,10 +279,9 @@ class Link:
         )
 
     def _judge_refusal(self, problem: str | None) -> End:
-        if problem is not None:
-            return End(problem)
         if self._refusal is None:
-            return End("the broker closed the connection without an answer", is_silent=True)
+            reason = problem or "the broker closed the connection without an answer"
+            return End(reason, is_silent=True)
         return End(
             _explain_refusal(self._refusal, self._options),
             is_unsupported=self._refusal.value == _UNSUPPORTED_PROTOCOL,

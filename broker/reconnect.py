@@ -26,7 +26,7 @@ class End:
     lasted_s: float | None = None  #: since the broker accepted it; None: it never did
     is_taken_over: bool = False  #: the broker says so
     is_unsupported: bool = False  #: the broker does not know this version of the protocol
-    is_silent: bool = False  #: closed without an answer to CONNECT
+    is_silent: bool = False  #: CONNECT was not answered
     is_unexplained: bool = False  #: closed by the other side, for no reason we know
 
     @property
@@ -67,8 +67,8 @@ class ProtocolChoice:
         """What to try next."""
         if self._wanted != "auto":
             return self._wanted
-        # Old brokers hang up instead of refusing, but so does one that is starting: after two of
-        # these both are tried in turns until one is answered.
+        # Some old brokers hang up or say nothing instead of refusing, but so does one that is
+        # starting: after two of these both are tried in turns until one is answered.
         is_old = self._num_silent >= 2 and self._num_silent % 2 == 0
         return "3.1.1" if self._is_refused or is_old else "5"
 
@@ -79,8 +79,9 @@ class ProtocolChoice:
             self._is_refused = True
         elif end.is_silent:
             self._num_silent += 1
-        elif end.lasted_s is not None and self.current == "5":
-            self._num_silent = 0
+        elif end.lasted_s is not None:
+            # A 3.1.1 that only silence has led to gets one try of MQTT 5 at each reconnect.
+            self._num_silent = 0 if self.current == "5" else 1
         return is_refused_now
 
 
