@@ -16,18 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from broker.connection import Connection
+from broker.errors import BrokerError
+from broker.options import ConnectionOptions, Subscription, TlsOptions
 from broker.publisher import Publisher
-
-from broker.connection import (
-    BrokerError,
-    Connection,
-    ConnectionOptions,
-    ConnectionState,
-    Subscription,
-    TlsOptions,
-)
 from broker.sources.patterns import CameraPattern
 from broker.sources.routes import Routes, Source
+from broker.state import ConnectionState
 from broker.topics import Topics
 from schemas.job import Job
 from schemas.outbox import Channel
@@ -160,9 +155,7 @@ class _Service:
             _connection_options(settings.mqtt, instance), subscriptions
         )
         http = GuardedHttp()
-        self._mqtt_sender = MqttSender(
-            self._store.outbox, self._output.publish, self._is_published, clock
-        )
+        self._mqtt_sender = MqttSender(self._store.outbox, self._output, self._is_published, clock)
         self._webhook_sender = WebhookSender(
             self._store.outbox,
             settings.webhooks,
@@ -189,7 +182,7 @@ class _Service:
             self._statistics,
             clock,
         )
-        self._cameras = Cameras(settings, self._store)
+        self._cameras = Cameras(settings, self._store, self._publisher)
         await self._cameras.load()
         self._retention = Retention(self._store, settings.store, clock)
         self._remote = RemoteFrames(
@@ -220,7 +213,7 @@ class _Service:
             clock,
         )
         self._monitor = Monitor(
-            publish=self._publisher.publish_bridge,
+            announcer=self._publisher,
             heap=self._heap,
             line=self._dispatcher,
             engines=self._engines,
@@ -316,9 +309,10 @@ class _Service:
         await self._deliver.bury(letter)
 
     def _on_output_change(self, state: ConnectionState) -> None:
-        if state.is_connected:
+        if state.is_connected and not self._is_published.is_set():
             self._is_published.set()
-        else:
+            self._cameras.announce()
+        elif not state.is_connected:
             self._is_published.clear()
 
     def _broker_health(self) -> HealthCheck:

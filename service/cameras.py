@@ -4,14 +4,21 @@ Changes are kept in the store, so they survive a restart; the effective settings
 retained whenever they change.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas.camera import CameraSettings
 from service.errors import ConfigurationError
-from service.settings import Settings
+from service.settings import Settings, without_secrets
 from service.store.store import Store
+
+
+class Announcer(Protocol):
+    """Publishes a document at once, without promise; see `broker.publisher`."""
+
+    def announce(self, document: BaseModel, *, camera_id: str) -> bool:
+        """False when it was not handed over."""
 
 
 class Cameras:
@@ -20,11 +27,13 @@ class Cameras:
     Args:
         settings: The file's `cameras` section and the global defaults.
         store: Keeps the changes.
+        announcer: Publishes what is effective, without secrets.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, announcer: Announcer) -> None:
         self._settings = settings
         self._store = store
+        self._announcer = announcer
         self._effective: dict[str, CameraSettings] = {}
         self._overrides: dict[str, dict[str, Any]] = {}
 
@@ -39,14 +48,11 @@ class Cameras:
         """Cameras that are configured or have sent a frame."""
         return sorted(self._effective)
 
-    def is_known(self, camera_id: str) -> bool:
-        """Whether the camera has been asked for before."""
-        return camera_id in self._effective
-
     def get(self, camera_id: str) -> CameraSettings:
         """The effective settings; a camera nobody configured has the defaults."""
         if camera_id not in self._effective:
-            self._effective[camera_id] = self._merge(camera_id, self._overrides.get(camera_id, {}))
+            override = self._overrides.get(camera_id, {})
+            self._take(camera_id, self._merge(camera_id, override))
         return self._effective[camera_id]
 
     async def change(self, camera_id: str, changes: dict[str, Any]) -> CameraSettings:
@@ -59,8 +65,13 @@ class Cameras:
         effective = self._merge(camera_id, override)
         await self._store.set_camera_override(camera_id, override)
         self._overrides[camera_id] = override
-        self._effective[camera_id] = effective
+        self._take(camera_id, effective)
         return effective
+
+    def announce(self) -> None:
+        """Publish the settings of all known cameras, e.g. to a broker that may have forgotten."""
+        for camera_id, effective in self._effective.items():
+            self._announcer.announce(without_secrets(effective), camera_id=camera_id)
 
     def webhook(self, camera_id: str) -> str | None:
         """Where the operator wants this camera's results."""
@@ -70,6 +81,10 @@ class Cameras:
         """How alike two frames must be to be the same scene; 0 turns the check off."""
         own = self.get(camera_id).similarity
         return self._settings.dedupe.similarity if own is None else own
+
+    def _take(self, camera_id: str, effective: CameraSettings) -> None:
+        self._effective[camera_id] = effective
+        self._announcer.announce(without_secrets(effective), camera_id=camera_id)
 
     def _merge(self, camera_id: str, override: dict[str, Any]) -> CameraSettings:
         configured = self._settings.cameras.get(camera_id, CameraSettings())

@@ -8,13 +8,16 @@ are news, not promises: they are published directly and are said again after a r
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
+
+from pydantic import BaseModel
 
 from broker.codec import encode
+from broker.handover import Publish
+from broker.publisher import address, address_image, answer, to_outbox
 from broker.topics import Topics
-from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import Result, ResultDocument
@@ -25,6 +28,7 @@ from service.store.store import Ending, Store
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_TOPIC = 1024  # characters of a hostile topic that are worth keeping
 _MESSAGES = {
     JobStatus.QUEUED: "Waiting for the model",
     JobStatus.PROCESSING: "The model is looking at it",
@@ -35,7 +39,7 @@ _MESSAGES = {
 class Announcer(Protocol):
     """Publishes a document at once, without promise; see `broker.publisher`."""
 
-    def announce(self, topic: str, payload: bytes) -> None:
+    def announce(self, document: BaseModel) -> bool:
         """Hand over and return; lost when the broker is away."""
 
 
@@ -168,14 +172,12 @@ class Deliver:
         Raises:
             StoreError: It could not be kept.
         """
-        topic = self._topics.bridge("dead_letter")
-        message = _message(letter.job_id, topic, encode(letter), letter.timestamp, {})
-        self._notify(await self._store.accept([], {}, [message]))
+        self._notify(await self._store.accept([], {}, [self._row(letter, letter.job_id)]))
 
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
         """Publish where a job is, without promise."""
         document = self._status(job, self._clock.now(), position, wait)
-        self._announcer.announce(self._topics.status(job.camera_id), encode(document))
+        self._announcer.announce(document)
 
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
@@ -215,51 +217,50 @@ class Deliver:
     ) -> list[OutboxMessage]:
         """Everything that goes out because a job has ended."""
         document = document or result_document(job, None, now)
-        payload = encode(document)
-        status = encode(self._status(job, now))
-        messages = [self._mqtt(job, self._topics.status(job.camera_id), status, now)]
+        messages = [address(self._status(job, now), self._topics)]
         if document.result is not None:
-            is_newest = self._newest_caption.get(job.camera_id, job.taken_at) <= job.taken_at
-            if is_newest:
-                self._newest_caption[job.camera_id] = job.taken_at
-            topic = self._topics.caption(job.camera_id)
-            messages.append(self._mqtt(job, topic, payload, now, retain=is_newest))
-            if image is not None and is_newest:
-                messages.append(
-                    self._mqtt(
-                        job,
-                        self._topics.image(job.camera_id),
-                        image,
-                        now,
-                        retain=True,
-                        content_type="image/jpeg",
-                    )
-                )
+            messages += self._caption(job, document, image)
         if job.response_topic is not None:
-            messages.append(self._mqtt(job, job.response_topic, payload, now, is_response=True))
-        if job.webhook_url is not None:
-            messages.append(_webhook(job, job.webhook_url, payload, now))
-        if job.status is JobStatus.FAILED and job.error is not None:
-            letter = DeadLetter(
-                job_id=job.job_id,
-                topic=self._topics.frame(job.camera_id),
-                camera_id=job.camera_id,
-                size=job.num_bytes,
-                sha256=job.sha256 or None,
-                error=job.error,
-                attempts=job.attempts,
-                timestamp=now,
-            )
             messages.append(
-                self._mqtt(job, self._topics.bridge("dead_letter"), encode(letter), now)
+                answer(document, job.response_topic, job.correlation_data, priority=job.priority)
             )
+        if job.status is JobStatus.FAILED and job.error is not None:
+            messages.append(address(self._dead_letter(job, job.error, now), self._topics))
+        rows = [to_outbox(each, job_id=job.job_id, created_at=now) for each in messages]
+        if job.webhook_url is not None:
+            rows.append(_webhook(job, job.webhook_url, encode(document), now))
+        return rows
+
+    def _caption(self, job: Job, document: ResultDocument, image: bytes | None) -> list[Publish]:
+        """The caption, and the frame when it is wanted.
+
+        Only the newest frame's are retained: a job that ends out of turn must not take its place.
+        """
+        is_newest = self._newest_caption.get(job.camera_id, job.taken_at) <= job.taken_at
+        messages = [replace(address(document, self._topics), retain=is_newest)]
+        if is_newest:
+            self._newest_caption[job.camera_id] = job.taken_at
+            if image is not None:
+                messages.append(address_image(image, self._topics, job.camera_id))
         return messages
+
+    def _dead_letter(self, job: Job, error: ErrorDetail, now: datetime) -> DeadLetter:
+        return DeadLetter(
+            job_id=job.job_id,
+            topic=self._topics.frame(job.camera_id),
+            camera_id=job.camera_id,
+            size=job.num_bytes,
+            sha256=job.sha256 or None,
+            error=error,
+            attempts=job.attempts,
+            timestamp=now,
+        )
 
     def _refusal(self, rejection: Rejection, now: datetime) -> list[OutboxMessage]:
         """Everything that goes out because a frame was not accepted."""
         letter = DeadLetter(
             job_id=rejection.job_id,
-            topic=rejection.topic[:1024],
+            topic=rejection.topic[:_LONGEST_TOPIC],
             camera_id=rejection.camera_id,
             size=rejection.size,
             sha256=rejection.sha256,
@@ -267,9 +268,7 @@ class Deliver:
             attempts=0,
             timestamp=now,
         )
-        messages = [
-            _message(rejection.job_id, self._topics.bridge("dead_letter"), encode(letter), now, {})
-        ]
+        rows = [self._row(letter, rejection.job_id)]
         if rejection.camera_id is not None:
             status = StatusDocument(
                 job_id=rejection.job_id,
@@ -279,9 +278,12 @@ class Deliver:
                 error=rejection.error,
                 timestamp=now,
             )
-            topic = self._topics.status(rejection.camera_id)
-            messages.append(_message(rejection.job_id, topic, encode(status), now, {}))
-        return messages
+            rows.append(self._row(status, rejection.job_id))
+        return rows
+
+    def _row(self, document: DeadLetter | StatusDocument, job_id: str | None) -> OutboxMessage:
+        message = address(document, self._topics)
+        return to_outbox(message, job_id=job_id, created_at=document.timestamp)
 
     def _status(
         self,
@@ -306,30 +308,6 @@ class Deliver:
             metadata=job.metadata,
         )
 
-    def _mqtt(
-        self,
-        job: Job,
-        topic: str,
-        payload: bytes,
-        now: datetime,
-        *,
-        retain: bool = False,
-        is_response: bool = False,
-        content_type: str = "application/json",
-    ) -> OutboxMessage:
-        options: dict[str, Any] = {
-            "retain": retain,
-            "content_type": content_type,
-            "user_properties": [
-                ["job_id", job.job_id],
-                ["status", job.status.value],
-                ["priority", Priority(job.priority).wire],
-            ],
-        }
-        if is_response and job.correlation_data is not None:
-            options["correlation_data"] = job.correlation_data.hex()
-        return _message(job.job_id, topic, payload, now, options)
-
 
 def result_document(job: Job, result: Result | None, now: datetime) -> ResultDocument:
     """The end of a job as everyone outside sees it."""
@@ -342,20 +320,6 @@ def result_document(job: Job, result: Result | None, now: datetime) -> ResultDoc
         timestamp=now,
         location=job.location,
         metadata=job.metadata,
-    )
-
-
-def _message(
-    job_id: str | None, topic: str, payload: bytes, now: datetime, options: dict[str, Any]
-) -> OutboxMessage:
-    return OutboxMessage(
-        job_id=job_id,
-        channel=Channel.MQTT,
-        destination=topic,
-        payload=payload,
-        options=options,
-        created_at=now,
-        next_attempt_at=now,
     )
 
 

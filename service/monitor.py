@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 _INFO_CHECK_S = 0.2  # how soon a change of the model's state shows in bridge/info
 
 
-class PublishDocument(Protocol):
-    """Publishes a bridge document; see `broker.publisher`."""
+class Announcer(Protocol):
+    """Publishes a document at once, without promise; see `broker.publisher`."""
 
-    async def __call__(self, name: str, document: BaseModel) -> None:
-        """Raises nothing when the broker is away: the next one will tell."""
+    def announce(self, document: BaseModel) -> bool:
+        """False when it was not handed over: the next one will tell."""
 
 
 class MonitoredEngine(Protocol):
@@ -83,7 +83,7 @@ class Monitor:
     """Publishes the bridge documents.
 
     Args:
-        publish: Where to.
+        announcer: Where to.
         heap: Its size.
         line: Running and delayed jobs.
         engines: Model and capacity.
@@ -103,7 +103,7 @@ class Monitor:
     def __init__(
         self,
         *,
-        publish: PublishDocument,
+        announcer: Announcer,
         heap: JobHeap,
         line: MonitoredLine,
         engines: Sequence[MonitoredEngine],
@@ -119,7 +119,7 @@ class Monitor:
         settings: Settings,
         clock: Clock,
     ) -> None:
-        self._publish = publish
+        self._announcer = announcer
         self._heap = heap
         self._line = line
         self._engines = engines
@@ -210,18 +210,18 @@ class Monitor:
         published: BridgeInfo | None = None
         while True:
             info = self.info()
-            if info != published:
-                await self._publish("info", info)
+            if info != published and self._announcer.announce(info):
                 published = info
             for document in self._bridge_log.take():
-                await self._publish("log", document)
+                self._announcer.announce(document)
             await asyncio.sleep(_INFO_CHECK_S)
 
     async def _report(self) -> None:
         while True:
-            await self._publish("stats", await self.stats())
-            await self._publish("metrics", self.metrics())
-            await self._publish("health", self.health())
+            self._announcer.announce(self.info())  # a broker without persistence forgets it
+            self._announcer.announce(await self.stats())
+            self._announcer.announce(self.metrics())
+            self._announcer.announce(self.health())
             await asyncio.sleep(self._settings.stats_interval)
 
     async def _counts(self) -> dict[JobStatus, int]:

@@ -7,9 +7,12 @@ after a start, a reconnect or an overflow, which forgets nothing. A row is in fl
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from broker.connection import NotConnectedError, PublishError
+from broker.connection import Connection
+from broker.errors import NotConnectedError, PublishError
+from broker.publisher import from_outbox
 from schemas.outbox import Channel, OutboxMessage
 from service.clock import Clock
 from service.errors import StoreError
@@ -24,25 +27,21 @@ _SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only
 _RETRY_DELAY_S = 1.0
 
 
-#: Sends one message and returns at PUBACK; raises NotConnectedError or PublishError.
-Publish = Callable[..., Awaitable[None]]
-
-
 class MqttSender:
     """Publishes committed messages until the broker has them.
 
     Args:
         outbox: The rows.
-        publish: The connection's.
+        connection: Sends.
         is_connected: Set while the broker is there.
         clock: For due times.
     """
 
     def __init__(
-        self, outbox: Outbox, publish: Publish, is_connected: asyncio.Event, clock: Clock
+        self, outbox: Outbox, connection: Connection, is_connected: asyncio.Event, clock: Clock
     ) -> None:
         self._outbox = outbox
-        self._publish = publish
+        self._connection = connection
         self._is_connected = is_connected
         self._clock = clock
         self._waiting: deque[OutboxMessage] = deque()
@@ -51,7 +50,7 @@ class MqttSender:
         self._is_behind = True  # rows of an earlier life may be in the store
         self._wake = asyncio.Event()
         self._some_sent = asyncio.Event()
-        self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._in_flight = 0
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
         """Take rows that have just been committed."""
@@ -67,15 +66,13 @@ class MqttSender:
             tasks.create_task(self._delete_sent(), name="outbox-sent")
             while True:
                 await self._is_connected.wait()
+                self._wake.clear()
                 if not self._waiting and self._is_behind:
                     await self._read_store()
-                if not self._waiting:
-                    self._wake.clear()
-                    if not self._is_behind:
-                        await self._wake.wait()
-                    continue
-                await self._room.acquire()
-                tasks.create_task(self._send(self._waiting.popleft()), name="outbox-send")
+                while self._waiting and self._in_flight < _MOST_IN_FLIGHT:
+                    self._send(self._waiting.popleft())
+                if self._waiting or not self._is_behind:
+                    await self._wake.wait()
 
     async def flush(self) -> None:
         """Wait until everything committed so far has been sent."""
@@ -99,41 +96,51 @@ class MqttSender:
         self._take(rows)
         self._is_behind = len(rows) == limit
 
-    async def _send(self, message: OutboxMessage) -> None:
-        options = dict(message.options)
-        if "correlation_data" in options:
-            options["correlation_data"] = bytes.fromhex(options["correlation_data"])
-        if "user_properties" in options:
-            options["user_properties"] = tuple(map(tuple, options["user_properties"]))
+    def _send(self, message: OutboxMessage) -> None:
+        """Hand a message to the connection; `_settle` hears how it went."""
         try:
-            await self._publish(message.destination, message.payload, **options)
+            sent = self._connection.send(from_outbox(message))
         except NotConnectedError:
-            self._return(message.row_id)
+            self._return(message)
         except PublishError as error:
-            logger.error(
-                "%s: the broker refuses a message of %d bytes on %s: %s",
-                message.job_id or "-",
-                len(message.payload),
-                message.destination,
-                error,
-                extra={"action": "publish_refused"},
-            )
-            self._mark_sent(message.row_id)  # it would be refused for ever
+            self._refuse(message, error)
         else:
-            self._mark_sent(message.row_id)
-        finally:
-            self._room.release()
+            self._in_flight += 1
+            sent.add_done_callback(partial(self._settle, message))
 
-    def _return(self, message_id: int) -> None:
+    def _settle(self, message: OutboxMessage, sent: asyncio.Future[None]) -> None:
+        self._in_flight -= 1
+        error = None if sent.cancelled() else sent.exception()
+        if sent.cancelled() or isinstance(error, NotConnectedError):
+            self._return(message)
+        elif isinstance(error, PublishError):
+            self._refuse(message, error)
+        else:
+            self._mark_sent(message)
+        self._wake.set()
+
+    def _refuse(self, message: OutboxMessage, error: PublishError) -> None:
+        """Give up what the broker would refuse for ever."""
+        logger.error(
+            "%s: the broker refuses %d bytes on %s: %s",
+            message.job_id or "-",
+            len(message.payload),
+            message.destination,
+            error,
+            extra={"action": "publish_refused"},
+        )
+        self._mark_sent(message)
+
+    def _return(self, message: OutboxMessage) -> None:
         """Read it from the store again, and those behind it too, so that their order stays."""
-        self._in_hand.discard(message_id)
+        self._in_hand.discard(message.row_id)
         self._in_hand.difference_update(message.row_id for message in self._waiting)
         self._waiting.clear()
         self._is_behind = True
         self._wake.set()
 
-    def _mark_sent(self, message_id: int) -> None:
-        self._sent.append(message_id)
+    def _mark_sent(self, message: OutboxMessage) -> None:
+        self._sent.append(message.row_id)
         self._some_sent.set()
 
     async def _delete_sent(self) -> None:

@@ -330,11 +330,22 @@ class Settings(BaseSettings):
         content = self.model_dump(mode="json")
         for section in (content["store"], content["webhooks"]):
             section["url"] = _without_credentials(section["url"])
-        for camera in content["cameras"].values():
-            camera["webhook_url"] = _without_credentials(camera["webhook_url"])
-            if camera["webhook_headers"]:
-                camera["webhook_headers"] = dict.fromkeys(camera["webhook_headers"], _MASK)
+        content["cameras"] = {
+            camera_id: without_secrets(camera).model_dump(mode="json")
+            for camera_id, camera in self.cameras.items()
+        }
         return content
+
+
+def without_secrets(camera: CameraSettings) -> CameraSettings:
+    """The settings of a camera as anyone may see them."""
+    headers = camera.webhook_headers
+    return camera.model_copy(
+        update={
+            "webhook_url": _without_credentials(camera.webhook_url),
+            "webhook_headers": dict.fromkeys(headers, _MASK) if headers else headers,
+        }
+    )
 
 
 def _without_credentials(url: str | None) -> str | None:
