@@ -37,7 +37,8 @@ class RotaryTable:
         """Return the whole tables on a device, each (context, rotary_dim / 2)."""
         if device not in self._tables:
             cos, sin = self._tables[torch.device("cpu")]
-            self._tables[device] = cos.to(device), sin.to(device)
+            with torch.inference_mode(False):  # training may need the tables later
+                self._tables[device] = cos.to(device), sin.to(device)
         return self._tables[device]
 
 

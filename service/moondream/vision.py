@@ -164,7 +164,8 @@ class VisionModel(nn.Module):
         """
         key = (tiling, device)
         if key not in self._stitch_maps:
-            self._stitch_maps[key] = stitch_map(tiling, self.config).to(device)
+            with torch.inference_mode(False):  # training may need the map later
+                self._stitch_maps[key] = stitch_map(tiling, self.config).to(device)
         return self._stitch_maps[key]
 
     def patches(self, crops: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ load needs memory for the model once, not twice.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from service.moondream.errors import ModelFileError
 #: Bytes read from one mapping before the file is mapped anew. Until then the pages that were read
 #: count as memory of the process: with a single mapping the peak of a load was twice the model.
 _MAPPED_BYTES = 2**28
+
+#: Weights that share a scale in the 4-bit releases.
+_GROUP = 128
 
 #: Names of one fault that an error lists before it says how many more there are.
 _LISTED = 5
@@ -183,25 +187,35 @@ def _check_names(
     folder: Path, stored: Mapping[str, _Stored], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Raise one error that tells everything wrong with names and shapes."""
-    quantised = {name for name in shapes if f"{name}.packed" in stored}
-    parts = {f"{name}.{part}" for name in quantised for part in ("packed", "scale", "zero_point")}
-    wanted = (shapes.keys() - quantised) | parts
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        is_packed = f"{name}.packed" in stored
+        wanted |= _packed_shapes(name, shape) if is_packed else {name: shape}
     misshapen = [
         f"{name} is {list(stored[name].shape)}, expected {list(shape)}"
-        for name, shape in shapes.items()
-        if name in stored and stored[name].shape != tuple(shape)
+        for name, shape in wanted.items()
+        if name in stored and stored[name].shape != shape
     ]
     faults = [
         f"{len(names)} {kind}: {_some(names)}"
         for kind, names in (
-            ("missing", sorted(wanted - stored.keys())),
-            ("surplus", sorted(stored.keys() - wanted)),
+            ("missing", sorted(wanted.keys() - stored.keys())),
+            ("surplus", sorted(stored.keys() - wanted.keys())),
             ("of another shape", misshapen),
         )
         if names
     ]
     if faults:
         raise ModelFileError(f"{folder}: tensors do not fit config.json; " + "; ".join(faults))
+
+
+def _packed_shapes(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    groups = math.prod(shape) // _GROUP
+    return {
+        f"{name}.packed": (groups // 2, _GROUP),
+        f"{name}.scale": (groups, 1),
+        f"{name}.zero_point": (groups, 1),
+    }
 
 
 def _some(names: list[str]) -> str:
@@ -224,8 +238,6 @@ def _take(
         packed, scale, zero = (
             read(stored[f"{name}.{part}"]).to(device) for part in ("packed", "scale", "zero_point")
         )
-        if 2 * packed.numel() != torch.Size(shape).numel():
-            raise ModelFileError(f"{name}.packed holds {2 * packed.numel()} weights, not {shape}")
         tensor = dequantise(packed, scale, zero, shape).to(dtype)
     # Same device and dtype: `tensor` is still a view of the mapped file, so copy it out.
     return tensor.clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,12 @@ def test_from_json_without_a_section_names_it(section: str) -> None:
     del data[section]
     with pytest.raises(ModelFileError, match=f"missing key {section}"):
         MoondreamConfig.from_json(data)
+
+
+@pytest.mark.parametrize("revision", PUBLIC_REVISIONS)
+def test_from_json_of_a_written_config_is_equal(revision: str) -> None:
+    config = replace(public_config(revision), tokenizer=None)
+    assert MoondreamConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_from_json_with_whole_number_for_a_float_accepts_it() -> None:

@@ -171,6 +171,8 @@ def test_pool_with_other_grid_equals_pooling_the_pasted_crops(tiling: tuple[int,
 def test_encode_under_autocast_trains_every_weight() -> None:
     model = random_model().vision.requires_grad_(True)
     frames = [_noise(300, 200, model), _noise(80, 80, model)]
+    with torch.inference_mode():
+        model.encode(frames)  # what it caches must serve training too
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model.encode(frames).square().mean()
     torch.autograd.backward(loss)

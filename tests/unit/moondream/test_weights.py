@@ -214,6 +214,17 @@ def test_load_four_bit_weights_without_scale_names_it(tmp_path: Path) -> None:
         Moondream.load(tmp_path)
 
 
+def test_load_four_bit_weights_of_another_grouping_is_refused(tmp_path: Path) -> None:
+    state = public_state(random_model())
+    name = "model.text.blocks.0.mlp.fc1.weight"
+    weight = state.pop(name)
+    state[f"{name}.packed"] = torch.zeros(weight.numel() // 256, 128, dtype=torch.uint8)
+    state[f"{name}.scale"] = state[f"{name}.zero_point"] = torch.ones(weight.numel() // 64, 1)
+    write_folder(tmp_path, ODD_SHAPE, state)
+    with pytest.raises(ModelFileError, match=r"scale is \[60, 1\], expected \[30, 1\]"):
+        Moondream.load(tmp_path)
+
+
 def test_prefix_embeddings_start_with_bos() -> None:
     model = random_model()
     prefix = model.prefix_embeddings(torch.ones(2, 64, 48))
