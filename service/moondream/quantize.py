@@ -53,7 +53,7 @@ def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
 
 
 def _torchao() -> Any:
-    # Optional and slow to import (1.5 s), so only a session that wants it pays.
+    # Optional and slow to import, so only a process that wants it pays.
     try:
         return importlib.import_module("torchao.quantization")
     except ImportError as exc:

@@ -98,7 +98,7 @@ class TextModel(nn.Module):
         self.config = config
         table = torch.empty(config.vocab_size, config.hidden_size)
         # Uniform in all modules: the first normal draw on the meta device imports torch's compiler,
-        # and loading took 0.7 s longer.
+        # which takes longer than the rest of a small model's load.
         self.wte = nn.Parameter(table.uniform_(-0.03, 0.03))
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.post_ln = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

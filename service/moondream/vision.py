@@ -15,8 +15,8 @@ from service.moondream.config import VisionConfig
 from service.moondream.crops import Crops, normalise
 
 #: Bytes of the widest activation of one pass through the blocks. On the CPU glibc maps larger
-#: blocks anew each time, and their page faults made GELU four times slower (67 ms, not 18 ms, for
-#: nine crops); a GPU has no such edge, there the limit only bounds memory.
+#: blocks anew each time, and their page faults make GELU several times slower; a GPU has no such
+#: edge, there the limit only bounds memory.
 _PASS_BYTES_CPU = 32 * 2**20
 _PASS_BYTES_GPU = 512 * 2**20
 
