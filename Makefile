@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test check lint types imports format bench soak demo-model clean
+.PHONY: help setup demo run test check lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,8 +67,11 @@ bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
 soak: $(READY) ## Hours of load, crashes and restarts, judged by a counter outside.
 	$(BIN)/python -m bench.soak $(ARGS)
 
-demo-model: $(READY) ## Train the demonstration model again (90 minutes on two cores).
+demo-model: $(READY) ## Train the demonstration model again, from its seed.
 	$(BIN)/python -m demo.train $(ARGS)
+
+docs: $(READY) ## Write the reference parts of the documentation anew from the code.
+	$(BIN)/python -m tests.docs.reference
 
 clean: ## Remove the environment and all caches; data/ stays.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -17,10 +17,11 @@ from uuid import uuid4
 
 import aiomqtt
 import typer
-from broker.embedded import EmbeddedBroker
 from rich.console import Console
 from rich.live import Live
 
+from broker.embedded import EmbeddedBroker
+from broker.errors import EmbeddedBrokerError
 from broker.topics import Topics
 from demo.camera import SyntheticCamera, default_cameras, frame_document, story
 from schemas.result import Result, ResultDocument
@@ -62,7 +63,10 @@ def run(
     camera really drew. Broker, model and data_dir of the settings are not used.
     """
     logs.configure("error" if frames is None else "warning", "text")
-    asyncio.run(_Demo(load_settings(config), every).run(frames))
+    try:
+        asyncio.run(_Demo(load_settings(config), every).run(frames))
+    except EmbeddedBrokerError as error:
+        raise ServiceError(str(error)) from error
 
 
 class _Demo:
@@ -90,7 +94,9 @@ class _Demo:
             folder = Path(name)
             async with EmbeddedBroker(folder / "broker") as broker:
                 Console(stderr=True).print(_BANNER.format(broker=broker.label), style="dim")
-                self._mqtt = MqttSettings(host=broker.host, port=broker.port)
+                self._mqtt = MqttSettings(
+                    host=broker.host, port=broker.port, protocol=broker.protocol
+                )
                 stop = asyncio.Event()
                 service = asyncio.create_task(serve(self._changed(folder), stop=stop))
                 show = asyncio.create_task(self._show() if frames is None else self._print(frames))

@@ -35,7 +35,8 @@ class Dtype(StrEnum):
 
 def run(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", exists=True, dir_okay=False, help="Files.")
+        list[Path],
+        typer.Argument(metavar="IMAGE...", exists=True, dir_okay=False, help="Image files."),
     ],
     model: Annotated[
         str | None,
@@ -48,7 +49,10 @@ def run(
     ] = None,
     caption: Annotated[
         Length | None,
-        typer.Option(help="Caption of this length; what you get when you ask for nothing: normal."),
+        typer.Option(
+            metavar="short|normal|long",
+            help="Caption of this length. Normal is what you get when you ask for nothing.",
+        ),
     ] = None,
     query: Annotated[
         list[str] | None,
@@ -67,6 +71,7 @@ def run(
         typer.Option(
             min=0.0,
             max=2.0,
+            metavar="T",
             help="0 always gives the same words, more gives variety; none: model.temperature.",
         ),
     ] = None,
@@ -81,7 +86,8 @@ def run(
     dtype: Annotated[
         Dtype | None,
         typer.Option(
-            help="Number format. float32 is exact, bfloat16 is fast on a GPU; none: model.dtype."
+            metavar="auto|float32|bfloat16|float16",
+            help="Number format. float32 is exact, bfloat16 is fast on a GPU; none: model.dtype.",
         ),
     ] = None,
     batch: Annotated[

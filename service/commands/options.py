@@ -11,6 +11,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        envvar="MOONDREAM2MQTT_CONFIG",
         help="Settings file (YAML); config.example.yaml explains every key. Without it the "
         "defaults hold. MOONDREAM2MQTT__ variables win over both, e.g. "
         "MOONDREAM2MQTT__MQTT__HOST=nvr.local.",

@@ -48,6 +48,7 @@ def run(
         typer.Option(
             min=0.0,
             max=1.0,
+            metavar="0.0-1.0",
             help="How much moves. Gives the priority: 0.8 and more is critical, 0.6 high, "
             "0.4 normal, less is low.",
         ),

@@ -1,0 +1,102 @@
+"""What the documentation tells people to type would work, and its links lead somewhere."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from broker.topics import TABLE, matches
+from schemas.frame import MotionFrame
+from schemas.result import ResultDocument
+from schemas.status import StatusDocument
+from service.cli import COMMANDS, build
+from service.settings import load_settings
+from tests.docs.reference import ROOT
+
+_FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+_EVERYDAY = {"source", "cp", "docker", "mosquitto_pub", "mosquitto_sub", "base64"}
+
+
+def _snippets(language: str) -> Iterator[tuple[Path, str]]:
+    for path in _FILES:
+        for code in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL):
+            yield path, code
+
+
+def _ids(snippets: list[tuple[Path, str]]) -> list[str]:
+    return [f"{path.name}-{number}" for number, (path, _) in enumerate(snippets)]
+
+
+def _lines(code: str) -> Iterator[list[str]]:
+    joined = re.sub(r"(\\|\|)\n\s*", r"\1 ", code).replace("\\ ", "")
+    for line in joined.splitlines():
+        for command in line.split(" | "):
+            if words := shlex.split(command, comments=True):
+                yield words
+
+
+_BASH = list(_snippets("bash"))
+_JSON = list(_snippets("json"))
+_YAML = list(_snippets("yaml"))
+
+
+@pytest.mark.parametrize(("path", "code"), _BASH, ids=_ids(_BASH))
+def test_commands_exist_with_their_options(path: Path, code: str) -> None:
+    for program, *words in _lines(code):
+        if program == "moondream2mqtt":
+            _check_own(words)
+        elif program == "make":
+            targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert words[0] in targets
+        elif program in {"mosquitto_pub", "mosquitto_sub"}:
+            _check_topics(words)
+        else:
+            assert program in _EVERYDAY | {"jq"}, f"{path}: {program}"
+
+
+@pytest.mark.parametrize(("path", "code"), _JSON, ids=_ids(_JSON))
+def test_documents_are_valid(path: Path, code: str) -> None:
+    document = json.loads(code)
+    if "frame_data" in document:
+        MotionFrame.model_validate(document)
+    elif "result" in document:
+        ResultDocument.model_validate(document)
+    elif "status" in document:
+        StatusDocument.model_validate(document)
+    else:
+        assert set(document) == {"image", "caption", "queries", "objects", "points"}
+
+
+@pytest.mark.parametrize(("path", "code"), _YAML, ids=_ids(_YAML))
+def test_settings_are_valid(path: Path, code: str, tmp_path: Path) -> None:
+    assert yaml.safe_load(code)
+    (tmp_path / "config.yaml").write_text(code)
+    load_settings(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_links_lead_to_files(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def _check_own(words: list[str]) -> None:
+    name, *rest = words
+    assert name in COMMANDS
+    command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in rest if word.startswith("-")} <= known
+
+
+def _check_topics(words: list[str]) -> None:
+    ours = [each.pattern.replace("<base>", "moondream2mqtt") for each in TABLE]
+    for flag, topic in pairwise(words):
+        if flag in {"-t", "-T"}:
+            concrete = [each.replace("<camera>", "front_door") for each in ours]
+            assert any(matches(each, topic) for each in concrete), topic
