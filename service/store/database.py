@@ -1,35 +1,31 @@
-"""Connections, transactions and their errors, for both databases.
+"""Transactions and their errors, the same for both databases.
+
+What runs in a transaction is an ordinary function of a connection. SQLite runs it in a thread of
+its own, in one piece; for PostgreSQL it waits on the event loop at each statement.
 
 One transaction writes at a time. Once begun it runs to its end even when its caller is cancelled,
-so that nobody is left guessing whether it was committed; on SQLite it holds the write lock from its
-first statement, so what it reads cannot change before it writes.
+so that nobody is left guessing whether it was committed.
 """
 
 import asyncio
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 
-import aiosqlite
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.errors import ConfigurationError, StoreError, StoreFullError
 from service.store.migrations import upgrade
+from service.store.postgres import PostgresConnections
+from service.store.sqlite import SqliteConnections
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# Frames of 100 KB are written 1.7 times as fast in pages of 16 KiB as in SQLite's own 4 KiB; the
-# small transactions that end jobs cost the same, they wait for the disk.
-_PAGE_BYTES = 16384
-_BUSY_MS = 10_000
-_OLDEST_SQLITE = (3, 35)  # RETURNING
 _NO_ROOM = "53100"  # PostgreSQL: disk_full
 _MOST_VALUES = 500  # in one IN list; the drivers' own limits are near 32,000
 
@@ -41,6 +37,26 @@ class Faults(Protocol):
 
     def check(self, step: Step) -> None:
         """Called before a transaction begins, before each statement, before and after a commit."""
+
+
+class Connections(Protocol):
+    """How one kind of database is reached."""
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """For listening to statements."""
+
+    async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
+        """Run `work` in a transaction and commit it, or roll back when it raises."""
+
+    async def cut_file(self) -> int:
+        """Give some unused space at the end of the file back; returns its bytes."""
+
+    async def empty_log(self) -> None:
+        """Bring what is in the log into the file, where there are such things."""
+
+    async def close(self) -> None:
+        """Give up all connections."""
 
 
 class Database:
@@ -58,9 +74,7 @@ class Database:
         self._url = _parse(url)
         self._faults = faults
         self._turn = asyncio.Lock()
-        self._closing = AsyncExitStack()
-        self._writes: AsyncEngine
-        self._reads: AsyncEngine
+        self._connections: Connections
 
     @property
     def path(self) -> Path | None:
@@ -70,21 +84,19 @@ class Database:
         return Path(self._url.database or "")
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            with translated():
-                if self.path is None:
-                    self._writes = self._reads = _postgres(self._url)
-                else:
-                    await asyncio.to_thread(_prepare_file, self.path)
-                    self._writes = _sqlite(self._url, "BEGIN IMMEDIATE", num_connections=1)
-                    self._reads = _sqlite(self._url, "BEGIN", num_connections=4)
-                stack.push_async_callback(self._writes.dispose)
-                stack.push_async_callback(self._reads.dispose)
-                async with self._writes.begin() as connection:
-                    await connection.run_sync(upgrade)
-            if self._faults is not None:
-                self._listen_for(self._faults)
-            self._closing = stack.pop_all()
+        with translated():
+            self._connections = (
+                PostgresConnections(self._url)
+                if self.path is None
+                else SqliteConnections(self._url, self.path)
+            )
+            try:
+                await self._connections.transact(upgrade, writes=True)
+            except BaseException:
+                await self._connections.close()
+                raise
+        if self._faults is not None:
+            self._listen_for(self._faults)
         return self
 
     async def __aexit__(
@@ -94,11 +106,11 @@ class Database:
         traceback: TracebackType | None,
     ) -> None:
         async with self._turn:
-            await self._closing.aclose()
+            await self._connections.close()
 
     async def write(
         self,
-        work: Callable[Concatenate[AsyncConnection, _P], Awaitable[_T]],
+        work: Callable[Concatenate[Connection, _P], _T],
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
@@ -107,44 +119,62 @@ class Database:
         Raises:
             StoreError: Nothing was written, or the answer to the commit was lost.
         """
+
+        def run(connection: Connection) -> _T:
+            outcome = work(connection, *args, **kwargs)
+            self._check("commit")
+            return outcome
+
         await self._turn.acquire()
-        transaction = asyncio.create_task(self._transact(work, *args, **kwargs), name="transaction")
+        transaction = asyncio.create_task(self._transact(run), name="transaction")
         transaction.add_done_callback(lambda _: self._turn.release())
         return await asyncio.shield(transaction)
 
-    async def _transact(
-        self,
-        work: Callable[Concatenate[AsyncConnection, _P], Awaitable[_T]],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _T:
+    async def _transact(self, run: Callable[[Connection], _T]) -> _T:
         with translated():
             self._check("begin")
-            async with self._writes.begin() as connection:
-                outcome = await work(connection, *args, **kwargs)
-                self._check("commit")
+            outcome = await self._connections.transact(run, writes=True)
             self._check("committed")
             return outcome
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that sees one state of the database.
+    async def read(
+        self,
+        work: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run `work(connection, …)` on one state of the database.
 
         Raises:
             StoreError: It cannot be read.
         """
         with translated():
-            async with self._reads.begin() as connection:
-                yield connection
+            return await self._connections.transact(
+                lambda connection: work(connection, *args, **kwargs), writes=False
+            )
 
-    async def checkpoint(self) -> None:
-        """Bring SQLite's log into its file and empty the log; only then does the file shrink."""
+    async def cut_file(self) -> int:
+        """Give a few MiB of unused space back to the file system.
+
+        Returns:
+            How many bytes; 0 when there are none, or on a server.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
         async with self._turn:
             with translated():
-                async with self._writes.connect() as connection:
-                    driver = (await connection.get_raw_connection()).driver_connection
-                    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101
-                    await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                return await self._connections.cut_file()
+
+    async def empty_log(self) -> None:
+        """Bring SQLite's log into its file; only then does a file that was cut get smaller.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        async with self._turn:
+            with translated():
+                await self._connections.empty_log()
 
     def _check(self, step: Step) -> None:
         if self._faults is not None:
@@ -154,7 +184,7 @@ class Database:
         def before_statement(*_: Any) -> None:
             faults.check("statement")
 
-        for engine in {self._writes.sync_engine, self._reads.sync_engine}:
+        for engine in self._connections.engines:
             event.listen(engine, "before_cursor_execute", before_statement)
 
 
@@ -183,51 +213,9 @@ def _parse(text: str) -> URL:
     except ArgumentError as error:
         raise ConfigurationError(f"store.url: {error}") from error
     if name == "sqlite" and url.database not in {None, "", ":memory:"}:
-        return url.set(drivername="sqlite+aiosqlite")
+        return url.set(drivername="sqlite+pysqlite")
     if name in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+asyncpg")
     raise ConfigurationError(
         "store.url: must be sqlite:///path/of/file or postgresql://user:password@host/name"
     )
-
-
-def _prepare_file(path: Path) -> None:
-    """Frames are private: only the owner reads them. SQLite gives its other files the same mode."""
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old, 3.35 or newer is needed")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
-
-
-def _sqlite(url: URL, begin: str, num_connections: int) -> AsyncEngine:
-    engine = create_async_engine(
-        url, pool_size=num_connections, max_overflow=0, hide_parameters=True
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # we begin ourselves: Python's sqlite3 begins too late
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        cursor.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # these two only before the first table
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin_transaction(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _postgres(url: URL) -> AsyncEngine:
-    try:
-        return create_async_engine(url, pool_size=5, pool_pre_ping=True, hide_parameters=True)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "store.url: PostgreSQL needs the extra: pip install 'moondream2mqtt[postgres]'"
-        ) from error

@@ -6,9 +6,9 @@ job id.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
 from schemas.outbox import Channel, OutboxMessage
 from service.store.database import Database, in_groups
@@ -56,9 +56,7 @@ class Outbox:
             query = query.where(outbox.c.destination.not_in(exclude_destinations))
         if exclude_ids:
             query = query.where(outbox.c.message_id.not_in(exclude_ids))
-        async with self._database.read() as connection:
-            rows = await connection.execute(query)
-            return [to_message(row) for row in rows]
+        return await self._database.read(_messages, query)
 
     async def sent(self, message_ids: Collection[int]) -> None:
         """Forget messages that have arrived."""
@@ -76,8 +74,7 @@ class Outbox:
     async def pending_count(self, channel: Channel) -> int:
         """How many messages are still to be sent, due or not."""
         query = select(func.count()).select_from(outbox).where(self._of(channel))
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalar_one()
+        return await self._database.read(_number, query) or 0
 
     async def oldest(self, channel: Channel) -> datetime | None:
         """When the oldest message that is still to be sent was written."""
@@ -89,21 +86,28 @@ class Outbox:
 
     async def _earliest(self, channel: Channel, time: ColumnElement[int]) -> datetime | None:
         query = select(time).where(self._of(channel)).order_by(time).limit(1)
-        async with self._database.read() as connection:
-            earliest = (await connection.execute(query)).scalar_one_or_none()
+        earliest = await self._database.read(_number, query)
         return None if earliest is None else to_moment(earliest)
 
     def _of(self, channel: Channel) -> ColumnElement[bool]:
         return (outbox.c.channel == channel.value) & (outbox.c.instance == self._instance)
 
 
-async def insert_messages(
-    connection: AsyncConnection, messages: Sequence[OutboxMessage], instance: str
+def _messages(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[OutboxMessage]:
+    return [to_message(row) for row in connection.execute(query)]
+
+
+def _number(connection: Connection, query: Select[int]) -> int | None:
+    return connection.scalar(query)
+
+
+def insert_messages(
+    connection: Connection, messages: Sequence[OutboxMessage], instance: str
 ) -> list[OutboxMessage]:
     """Write messages in the caller's transaction and return them with their ids."""
     if not messages:
         return []
-    ids = await connection.scalars(
+    ids = connection.scalars(
         insert(outbox).returning(outbox.c.message_id, sort_by_parameter_order=True),
         [message_row(message, instance) for message in messages],
     )
@@ -113,13 +117,13 @@ async def insert_messages(
     ]
 
 
-async def _delete(connection: AsyncConnection, message_ids: Sequence[int]) -> None:
+def _delete(connection: Connection, message_ids: Sequence[int]) -> None:
     for group in in_groups(message_ids):
-        await connection.execute(delete(outbox).where(outbox.c.message_id.in_(group)))
+        connection.execute(delete(outbox).where(outbox.c.message_id.in_(group)))
 
 
-async def _defer(connection: AsyncConnection, message_id: int, next_attempt_at: int) -> None:
-    await connection.execute(
+def _defer(connection: Connection, message_id: int, next_attempt_at: int) -> None:
+    connection.execute(
         update(outbox)
         .where(outbox.c.message_id == message_id)
         .values(attempts=outbox.c.attempts + 1, next_attempt_at=next_attempt_at)

@@ -1,0 +1,364 @@
+"""What the store promises, on both databases."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from schemas.frame import Priority
+from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.outbox import Channel, OutboxMessage
+from schemas.result import ResultDocument
+from service.store.store import Ending, Store
+from tests.factories import NOON, make_job
+
+LATER = NOON + timedelta(seconds=5)
+ERROR = ErrorDetail(code="engine", message="out of luck")
+
+
+def make_message(
+    job_id: str | None = None, destination: str = "base/front/status", at: datetime = NOON
+) -> OutboxMessage:
+    return OutboxMessage(
+        job_id=job_id,
+        channel=Channel.MQTT,
+        destination=destination,
+        payload=b"{}",
+        options={"qos": 1, "user_properties": [["job_id", "x"]]},
+        created_at=at,
+        next_attempt_at=at,
+    )
+
+
+def make_result(job: Job) -> ResultDocument:
+    return ResultDocument(
+        job_id=job.job_id,
+        camera_id=job.camera_id,
+        status=JobStatus.COMPLETED,
+        result=None,
+        error_message=None,
+        timestamp=NOON,
+        location=None,
+        metadata={"zone": "entrance"},
+    )
+
+
+async def accept(store: Store, *jobs: Job) -> None:
+    await store.accept(jobs, {job.job_id: job.job_id.encode() for job in jobs})
+
+
+async def finished(
+    store: Store, job: Job, at: datetime = LATER, status: JobStatus = JobStatus.CANCELLED
+) -> None:
+    await accept(store, job)
+    assert await store.finish(job.job_id, status, at=at) is not None
+
+
+def ids(jobs: Sequence[Job]) -> list[str]:
+    return [job.job_id for job in jobs]
+
+
+async def test_accept_keeps_job_frame_and_message_across_a_restart(store_url: str) -> None:
+    job = make_job(
+        Priority.HIGH,
+        tasks=["caption", {"query": "Is it raining?"}],
+        metadata={"zone": "entrance", "nested": [1, None, "\x00ü"]},
+        webhook_headers={"X-Key": "1"},
+        correlation_data=b"\x00\xff",
+    )
+    async with Store.open(store_url) as store:
+        [written] = await store.accept([job], {job.job_id: b"\x00image"}, [make_message("x")])
+    async with Store.open(store_url) as store:
+        assert await store.get(job.job_id) == job
+        assert await store.image(job.job_id) == b"\x00image"
+        assert await store.outbox.due(Channel.MQTT, NOON, 10) == [written]
+
+
+async def test_accept_numbers_messages_in_their_order(store: Store) -> None:
+    messages = [make_message(destination=f"base/{i}") for i in range(100)]
+    written = await store.accept([], {}, messages)
+    assert [each.destination for each in written] == [each.destination for each in messages]
+    numbers = [each.message_id or 0 for each in written]
+    assert numbers == sorted(set(numbers))
+    assert await store.outbox.due(Channel.MQTT, NOON, 1000) == written
+
+
+async def test_accept_of_a_final_job_keeps_no_frame_and_gives_it_an_end(store: Store) -> None:
+    job = make_job(status=JobStatus.DUPLICATE)
+    await accept(store, job)
+    assert await store.image(job.job_id) is None
+    stored = await store.get(job.job_id)
+    assert stored is not None
+    assert stored.finished_at == job.received_at
+
+
+async def test_accept_of_a_known_id_leaves_it_and_its_messages_alone(store: Store) -> None:
+    job, other = make_job(), make_job()
+    await store.accept([job], {job.job_id: b"first"}, [make_message(job.job_id)])
+    await store.start([job.job_id], LATER)
+    again = job.model_copy(update={"camera_id": "garden"})
+    written = await store.accept(
+        [again, other],
+        {job.job_id: b"second", other.job_id: b"other"},
+        [make_message(job.job_id), make_message(other.job_id), make_message(None)],
+    )
+    assert [message.job_id for message in written] == [other.job_id, None]
+    stored = await store.get(job.job_id)
+    assert stored is not None
+    assert (stored.status, stored.camera_id) == (JobStatus.PROCESSING, "front")
+    assert await store.image(job.job_id) == b"first"
+    assert await store.image(other.job_id) == b"other"
+
+
+async def test_accept_of_one_id_twice_in_a_group_keeps_the_first(store: Store) -> None:
+    job = make_job()
+    await store.accept([job, job.model_copy(update={"camera_id": "b"})], {job.job_id: b"x"})
+    stored = await store.get(job.job_id)
+    assert stored is not None
+    assert stored.camera_id == "front"
+
+
+async def test_accept_without_an_image_waits_for_it(store: Store) -> None:
+    job = make_job()
+    await store.accept([job], {})
+    assert await store.image(job.job_id) is None
+    assert await store.add_image(job.job_id, b"late")
+    assert await store.image(job.job_id) == b"late"
+    assert not await store.add_image(job.job_id, b"again")
+    assert not await store.add_image("unknown", b"x")
+
+
+async def test_accept_keeps_many_at_once(store: Store) -> None:
+    jobs = [make_job() for _ in range(1200)]  # more than one IN list holds
+    await accept(store, *jobs)
+    assert len(await store.existing([*ids(jobs), "unknown"])) == 1200
+    assert len(await store.start(ids(jobs), LATER)) == 1200
+    assert store.bytes_accepted == await store.frame_bytes() == sum(map(len, ids(jobs)))
+
+
+async def test_start_counts_the_attempt_of_queued_jobs_only(store: Store) -> None:
+    first, second, ended = make_job(), make_job(), make_job()
+    await accept(store, first, second, ended)
+    await store.finish(ended.job_id, JobStatus.CANCELLED, at=LATER)
+    started = await store.start([*ids([second, ended, first]), "unknown"], LATER)
+    assert ids(started) == ids([second, first])
+    assert {(job.status, job.attempts, job.started_at) for job in started} == {
+        (JobStatus.PROCESSING, 1, LATER)
+    }
+    assert await store.start([first.job_id], LATER) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "attempts", "losses", "error"),
+    [
+        ({}, 1, 0, None),
+        ({"refund": True}, 0, 0, None),
+        ({"count_loss": True}, 1, 1, None),
+        ({"error": ERROR}, 1, 0, ERROR),
+    ],
+)
+async def test_requeue_takes_processing_jobs_back(
+    store: Store,
+    options: dict[str, object],
+    attempts: int,
+    losses: int,
+    error: ErrorDetail | None,
+) -> None:
+    job, waiting = make_job(), make_job()
+    await accept(store, job, waiting)
+    await store.start([job.job_id], LATER)
+    [back] = await store.requeue(ids([job, waiting]), **options)  # type: ignore[arg-type]
+    assert back.job_id == job.job_id
+    assert (back.status, back.attempts, back.engine_losses, back.error) == (
+        JobStatus.QUEUED,
+        attempts,
+        losses,
+        error,
+    )
+    assert await store.get(job.job_id) == back
+
+
+async def test_finish_writes_end_result_and_messages_together(store: Store) -> None:
+    job = make_job()
+    await accept(store, job)
+    await store.start([job.job_id], NOON)
+    ended = await store.finish(
+        job.job_id,
+        JobStatus.COMPLETED,
+        at=LATER,
+        result=make_result(job),
+        messages=[make_message(job.job_id, "a"), make_message(job.job_id, "b")],
+    )
+    assert ended is not None
+    stored, messages = ended
+    assert (stored.status, stored.finished_at) == (JobStatus.COMPLETED, LATER)
+    assert await store.get(job.job_id) == stored
+    assert await store.result(job.job_id) == make_result(job)
+    assert [message.destination for message in messages] == ["a", "b"]
+    assert await store.outbox.due(Channel.MQTT, LATER, 10) == messages
+    assert await store.image(job.job_id) is not None  # kept for a retry
+
+
+@pytest.mark.parametrize("second", [status for status in JobStatus if status.is_final])
+async def test_finish_of_a_finished_job_writes_nothing(store: Store, second: JobStatus) -> None:
+    job = make_job()
+    await accept(store, job)
+    await store.start([job.job_id], NOON)
+    await store.finish(job.job_id, JobStatus.FAILED, at=LATER, error=ERROR)
+    before = await store.get(job.job_id)
+    message = make_message(job.job_id)
+    again = await store.finish(
+        job.job_id, second, at=LATER + timedelta(1), result=make_result(job), messages=[message]
+    )
+    assert again is None
+    assert await store.get(job.job_id) == before
+    assert await store.result(job.job_id) is None
+    assert await store.outbox.pending_count(Channel.MQTT) == 0
+
+
+async def test_finish_as_completed_needs_a_running_job(store: Store) -> None:
+    job = make_job()
+    await accept(store, job)
+    assert await store.finish(job.job_id, JobStatus.COMPLETED, at=LATER) is None
+    assert await store.finish("unknown", JobStatus.FAILED, at=LATER) is None
+
+
+async def test_finish_many_returns_those_that_ended(store: Store) -> None:
+    jobs = [make_job() for _ in range(3)]
+    await accept(store, *jobs)
+    await store.finish(jobs[1].job_id, JobStatus.EXPIRED, at=LATER)
+    endings = [
+        Ending(job_id, JobStatus.DROPPED, LATER, ERROR, messages=[make_message(job_id)])
+        for job_id in [*ids(jobs), jobs[0].job_id, "unknown"]
+    ]
+    ended = await store.finish_many(endings)
+    assert [job.job_id for job, _ in ended] == [jobs[0].job_id, jobs[2].job_id]
+    assert [message.job_id for _, [message] in ended] == [jobs[0].job_id, jobs[2].job_id]
+    assert await store.finish_many([]) == []
+
+
+async def test_finish_drops_the_frame_where_finished_frames_are_not_kept(store: Store) -> None:
+    job = make_job()
+    await accept(store, job)
+    store.keep_finished_frames = False
+    await store.finish(job.job_id, JobStatus.CANCELLED, at=LATER)
+    assert await store.image(job.job_id) is None
+
+
+async def test_recover_takes_back_what_was_running(store_url: str) -> None:
+    times = [NOON + timedelta(seconds=second) for second in (3, 1, 2, 0)]
+    late, early, running, ended = (make_job(received_at=time) for time in times)
+    async with Store.open(store_url) as store:
+        await accept(store, late, early, running, ended)
+        await store.start([running.job_id], LATER)
+        await store.finish(ended.job_id, JobStatus.DROPPED, at=LATER)
+    async with Store.open(store_url) as store:
+        recovered = await store.recover()
+        assert ids(recovered) == ids([early, running, late])
+        again = recovered[1]
+        assert (again.status, again.attempts, again.engine_losses) == (JobStatus.QUEUED, 1, 0)
+        assert await store.recover() == recovered
+
+
+async def test_same_content_finds_the_newest_that_stands_for_it(store: Store) -> None:
+    sha = "a" * 64
+    old = make_job(sha256=sha, received_at=NOON)
+    newer = make_job(sha256=sha, received_at=LATER)
+    elsewhere = make_job(sha256=sha, camera_id="garden", received_at=LATER)
+    await accept(store, old, newer, elsewhere)
+    key = ("front", sha)
+    asked = [key, ("street", sha), ("front", "b" * 64)]
+    assert await store.same_content(asked, NOON) == {key: newer.job_id}
+    await store.finish(newer.job_id, JobStatus.FAILED, at=LATER)
+    assert await store.same_content(asked, NOON) == {key: old.job_id}
+    assert await store.same_content(asked, LATER) == {}
+    assert await store.same_content([], NOON) == {}
+
+
+async def test_list_jobs_filters_orders_and_pages(store: Store) -> None:
+    jobs = [
+        make_job(
+            Priority(i % 4),
+            camera_id="garden" if i % 2 else "front",
+            received_at=NOON + timedelta(seconds=i),
+        )
+        for i in range(10)
+    ]
+    await accept(store, *jobs)
+    assert ids(await store.list_jobs(limit=3, offset=2)) == ids(jobs[2:5])
+    newest = await store.list_jobs(camera_id="garden", descending=True, limit=2)
+    assert ids(newest) == ids([jobs[9], jobs[7]])
+    urgent = await store.list_jobs(order_by="priority", descending=True, limit=3)
+    assert ids(urgent) == ids([jobs[7], jobs[3], jobs[6]])
+    await store.finish(jobs[4].job_id, JobStatus.DROPPED, at=LATER)
+    assert ids(await store.list_jobs(status=JobStatus.DROPPED)) == [jobs[4].job_id]
+    assert await store.count_jobs(status=JobStatus.QUEUED) == 9
+    assert await store.count_jobs(priority=Priority.LOW, camera_id="front") == 3
+
+
+async def test_list_jobs_by_end_puts_the_unfinished_last_when_descending(store: Store) -> None:
+    first, second, waiting = make_job(), make_job(), make_job()
+    await accept(store, waiting)
+    await finished(store, first, at=NOON)
+    await finished(store, second, at=LATER)
+    listed = await store.list_jobs(order_by="finished_at", descending=True)
+    assert ids(listed) == ids([second, first, waiting])
+
+
+async def test_counts_name_every_status(store: Store) -> None:
+    await accept(store, make_job(), make_job())
+    await finished(store, make_job())
+    counts = await store.counts()
+    assert set(counts) == set(JobStatus)
+    assert counts[JobStatus.QUEUED] == 2
+    assert counts[JobStatus.CANCELLED] == 1
+    assert sum(counts.values()) == 3
+
+
+async def test_camera_override_replaces_and_forgets(store: Store) -> None:
+    await store.set_camera_override("front", {"cooldown": 5.0})
+    await store.set_camera_override("front", {"prompt": "Who?"})
+    await store.set_camera_override("garden", {"enabled": False})
+    assert await store.camera_overrides() == {
+        "front": {"prompt": "Who?"},
+        "garden": {"enabled": False},
+    }
+    await store.set_camera_override("front", {})
+    assert list(await store.camera_overrides()) == ["garden"]
+
+
+async def test_delete_finished_takes_the_oldest_with_their_frames(store: Store) -> None:
+    jobs = [make_job() for _ in range(4)]
+    for i, job in enumerate(jobs):
+        await finished(store, job, at=NOON + timedelta(seconds=i))
+    waiting = make_job(received_at=NOON - timedelta(days=30))
+    await accept(store, waiting)
+    assert await store.delete_finished(NOON + timedelta(seconds=3), limit=2) == 2
+    assert set(await store.existing(ids(jobs))) == set(ids(jobs[2:]))
+    assert await store.image(jobs[0].job_id) is None
+    assert await store.delete_finished(NOON + timedelta(seconds=3)) == 1
+    assert await store.delete_finished(NOON + timedelta(seconds=3)) == 0
+    assert await store.image(waiting.job_id) is not None
+
+
+async def test_drop_finished_frames_stops_at_the_target(store: Store) -> None:
+    jobs = [make_job() for _ in range(120)]  # more than one step
+    await store.accept(jobs, {job.job_id: bytes(1000) for job in jobs})
+    for job in jobs[:110]:
+        await store.finish(job.job_id, JobStatus.CANCELLED, at=LATER)
+    assert await store.frame_bytes() == 120_000
+    assert await store.drop_finished_frames(119_500) == 1
+    assert await store.drop_finished_frames(50_000) == 69
+    assert await store.frame_bytes() == 50_000
+    assert await store.drop_finished_frames(0) == 40
+    assert await store.frame_bytes() == 10_000  # the waiting ones
+    assert await store.get(jobs[0].job_id) is not None  # the job itself stays
+
+
+async def test_drop_finished_frames_takes_the_oldest_first(store: Store) -> None:
+    newer, older = make_job(), make_job()
+    await finished(store, newer, at=LATER)
+    await finished(store, older, at=NOON)
+    await store.drop_finished_frames(len(newer.job_id))
+    assert await store.image(older.job_id) is None
+    assert await store.image(newer.job_id) is not None
