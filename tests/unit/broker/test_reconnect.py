@@ -1,0 +1,109 @@
+"""When to connect again, how, and when never again."""
+
+import pytest
+
+from broker.options import ConnectionOptions
+from broker.reconnect import Backoff, End, ProtocolChoice, TakeoverDetector
+
+UNREACHABLE = End("connection refused")
+GOOD = End("lost", lasted_s=60.0, is_unexplained=True)
+DROPPED = End("lost", lasted_s=0.1, is_unexplained=True)
+SILENT = End("no answer", is_silent=True)
+UNSUPPORTED = End("refused", is_unsupported=True)
+
+
+def options(**fields: str) -> ConnectionOptions:
+    return ConnectionOptions("127.0.0.1", "id", **fields)  # type: ignore[arg-type]
+
+
+def tried(choice: ProtocolChoice, *ends: End) -> list[str]:
+    """What is tried first, and after each end."""
+    protocols: list[str] = [choice.current]
+    for end in ends:
+        choice.learn(end)
+        protocols.append(choice.current)
+    return protocols
+
+
+def test_backoff_tries_at_once_after_a_good_connection() -> None:
+    assert Backoff().after(GOOD) == 0.0
+
+
+def test_backoff_doubles_to_a_minute_with_jitter() -> None:
+    backoff = Backoff()
+    delays = [backoff.after(UNREACHABLE) for _ in range(20)]
+    for i, delay in enumerate(delays):
+        longest = min(60.0, 2.0**i)
+        assert longest / 2 <= delay <= longest
+    assert len(set(delays)) == len(delays)
+
+
+def test_backoff_does_not_start_again_after_a_short_connection() -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.after(UNREACHABLE)
+    assert backoff.after(DROPPED) >= 16.0
+
+
+def test_backoff_starts_again_after_a_good_connection() -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.after(UNREACHABLE)
+    backoff.after(GOOD)
+    assert backoff.after(UNREACHABLE) <= 1.0
+
+
+def test_protocol_choice_goes_back_to_3_1_1_when_refused() -> None:
+    choice = ProtocolChoice(options())
+    assert tried(choice, UNSUPPORTED, GOOD, SILENT) == ["5", "3.1.1", "3.1.1", "3.1.1"]
+
+
+def test_protocol_choice_tells_once_that_5_was_refused() -> None:
+    choice = ProtocolChoice(options())
+    assert [choice.learn(end) for end in (UNSUPPORTED, UNSUPPORTED)] == [True, False]
+
+
+def test_protocol_choice_tries_both_in_turns_when_not_answered() -> None:
+    choice = ProtocolChoice(options())
+    assert tried(choice, *[SILENT] * 4) == ["5", "5", "3.1.1", "5", "3.1.1"]
+
+
+def test_protocol_choice_after_silence_gives_5_another_try_at_each_reconnect() -> None:
+    choice = ProtocolChoice(options())
+    assert tried(choice, SILENT, SILENT, GOOD, SILENT) == ["5", "5", "3.1.1", "5", "3.1.1"]
+
+
+def test_protocol_choice_does_not_learn_from_an_unreachable_broker() -> None:
+    choice = ProtocolChoice(options())
+    for _ in range(4):
+        choice.learn(UNREACHABLE)
+    assert choice.current == "5"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_protocol_choice_does_what_the_operator_says(protocol: str) -> None:
+    choice = ProtocolChoice(options(protocol=protocol))
+    for end in (UNSUPPORTED, SILENT, SILENT):
+        assert not choice.learn(end)
+        assert choice.current == protocol
+
+
+def test_takeover_is_believed_when_the_broker_says_so() -> None:
+    end = End("session taken over", lasted_s=100.0, is_taken_over=True)
+    assert TakeoverDetector().evidence(end) is not None
+
+
+def test_takeover_is_found_after_five_short_connections_in_a_row() -> None:
+    detector = TakeoverDetector()
+    evidence = [detector.evidence(DROPPED) for _ in range(5)]
+    assert evidence[:4] == [None] * 4
+    assert evidence[4] is not None
+    assert "5 times" in evidence[4]
+
+
+@pytest.mark.parametrize("between", [UNREACHABLE, GOOD, SILENT, End("refused", lasted_s=0.1)])
+def test_takeover_is_not_found_when_the_broker_was_away_between(between: End) -> None:
+    detector = TakeoverDetector()
+    for _ in range(4):
+        for end in (*[DROPPED] * 4, between):
+            assert detector.evidence(end) is None

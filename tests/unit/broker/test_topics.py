@@ -1,0 +1,130 @@
+"""Topics: built, parsed, and what a stranger may name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.topics import TABLE, Topics, matches, valid_response_topic
+
+BASE = "moondream2mqtt"
+ALLOWED = ("{base}/response/#",)
+
+
+def test_topics_of_a_camera_are_those_of_the_table() -> None:
+    topics = Topics("home/ai")
+    built = {
+        "frame": topics.frame("front"),
+        "status": topics.status("front"),
+        "caption": topics.caption("front"),
+        "settings": topics.settings("front"),
+        "image": topics.image("front"),
+        "bridge/state": topics.bridge("state"),
+        "bridge/info": topics.bridge("info"),
+        "bridge/stats": topics.bridge("stats"),
+        "bridge/metrics": topics.bridge("metrics"),
+        "bridge/health": topics.bridge("health"),
+        "bridge/dead_letter": topics.bridge("dead_letter"),
+        "bridge/log": topics.bridge("log"),
+    }
+    assert built == {
+        spec.name: spec.pattern.replace("<base>", "home/ai").replace("<camera>", "front")
+        for spec in TABLE
+    }
+
+
+@pytest.mark.parametrize("camera_id", ["", "a/b", "+", "#", "bridge", "ü", "a" * 65, "a\n", "a\0"])
+def test_of_camera_refuses_what_is_no_camera_id(camera_id: str) -> None:
+    with pytest.raises(ValueError, match="camera id"):
+        Topics(BASE).status(camera_id)
+
+
+def test_camera_of_frame_reverses_frame() -> None:
+    topics = Topics("home/ai")
+    assert topics.camera_of_frame(topics.frame("garage_2")) == "garage_2"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "moondream2mqtt/bridge/frame",
+        "moondream2mqtt/a/b/frame",
+        "moondream2mqtt//frame",
+        "moondream2mqtt/frame",
+        "moondream2mqtt/front/frames",
+        "other/front/frame",
+        "moondream2mqtt/front yard/frame",
+    ],
+)
+def test_camera_of_frame_of_another_topic_is_none(topic: str) -> None:
+    assert Topics(BASE).camera_of_frame(topic) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "topic_filter", "expected"),
+    [
+        ("a/b/c", "a/b/c", True),
+        ("a/b/c", "a/+/c", True),
+        ("a/b/c", "a/#", True),
+        ("a", "a/#", True),  # the parent level belongs to it
+        ("a/b", "a/+/c", False),
+        ("a/b/c", "a/+", False),
+        ("a/", "a/+", True),
+        ("$SYS/a", "#", False),
+        ("$SYS/a", "+/a", False),
+        ("$SYS/a", "$SYS/#", True),
+    ],
+)
+def test_matches_follows_the_protocol(topic: str, topic_filter: str, expected: bool) -> None:
+    assert matches(topic, topic_filter) is expected
+
+
+@pytest.mark.parametrize("topic", ["moondream2mqtt/response/me", "moondream2mqtt/response/a/b"])
+def test_valid_response_topic_takes_what_the_operator_allows(topic: str) -> None:
+    assert valid_response_topic(topic, ALLOWED, BASE)
+
+
+def test_valid_response_topic_takes_the_answers_of_the_bridge_when_allowed() -> None:
+    assert valid_response_topic(f"{BASE}/bridge/response/x", ("{base}/bridge/response/#",), BASE)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "elsewhere",
+        "moondream2mqtt/response/+",
+        "moondream2mqtt/response/#",
+        "moondream2mqtt/response/a\0",
+        "moondream2mqtt/response/a\nb",
+        "moondream2mqtt/response/\ud800",
+        "moondream2mqtt/response/" + "é" * 117,
+        "$share/g/moondream2mqtt/response/a",
+    ],
+)
+def test_valid_response_topic_refuses_what_is_not_allowed(topic: str) -> None:
+    assert not valid_response_topic(topic, ALLOWED, BASE)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "moondream2mqtt/front/frame",
+        "moondream2mqtt/front/status",
+        "moondream2mqtt/front/caption",
+        "moondream2mqtt/front/settings",
+        "moondream2mqtt/bridge/state",
+        "moondream2mqtt/bridge/request/queue/clear",
+        "$SYS/broker/version",
+    ],
+)
+def test_valid_response_topic_never_takes_our_own_whatever_is_allowed(topic: str) -> None:
+    assert not valid_response_topic(topic, ("#", "$SYS/#"), BASE)
+
+
+@given(st.text(max_size=300))
+def test_valid_response_topic_leaves_nothing_outside_the_allowed_prefix(text: str) -> None:
+    for topic in (text, f"{BASE}/response/{text}"):
+        if valid_response_topic(topic, ALLOWED, BASE):
+            assert topic.startswith(f"{BASE}/response")
+            assert not set(topic) & set("+#\0\n")
+            assert len(topic.encode()) <= 256
