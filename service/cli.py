@@ -5,8 +5,9 @@ line on stderr; the exit code is 0 on success, 1 on failure, 2 on bad usage or c
 130 after Ctrl-C.
 """
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
@@ -29,18 +30,33 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def main(
+    arguments: Sequence[str] | None = None,
+    make_app: Callable[[str | None], typer.Typer] | None = None,
+) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Words after the program's name; None for those of this process.
+        make_app: In place of `build`; tests put commands of their own.
+    """
+    # A command that writes no log says all it has to say in its output and its one line of error.
+    logging.getLogger().addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     try:
-        return build(chosen)(args=words, prog_name=PROGRAM, standalone_mode=False) or 0
+        return (make_app or build)(chosen)(
+            args=words, prog_name=PROGRAM, standalone_mode=False
+        ) or 0
     except typer.TyperException as error:
         return _fail(error.format_message(), error.exit_code)
-    except ConfigurationError as error:
-        return _fail(str(error), 2)
     except ServiceError as error:
-        return _fail(str(error), 1)
+        return _fail_of(error)
+    except ExceptionGroup as group:
+        on_purpose, others = group.split(ServiceError)
+        if on_purpose is None or others is not None:
+            raise
+        return _fail_of(_first(on_purpose))
     except (KeyboardInterrupt, typer.Abort):
         return 130
 
@@ -76,6 +92,16 @@ def _root(
 
 def _not_chosen() -> None:
     """Stand for a command that was not asked for."""
+
+
+def _first(group: ExceptionGroup[ServiceError]) -> ServiceError:
+    """The error that made a task group end; the others came of it."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _fail_of(error: ServiceError) -> int:
+    return _fail(str(error), 2 if isinstance(error, ConfigurationError) else 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -79,6 +79,15 @@ def run(
         int | None,
         typer.Option(min=1, max=768, metavar="N", help="Longest answer; none: model.max_tokens."),
     ] = None,
+    max_objects: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=150,
+            metavar="N",
+            help="Most boxes or points a label; none: model.max_objects.",
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(metavar="cpu|cuda|cuda:N", help="Where to compute; none: model.device."),
@@ -124,7 +133,7 @@ def run(
         temperature=settings.model.temperature if temperature is None else temperature,
         top_p=settings.model.top_p,
         max_tokens=max_tokens or settings.model.max_tokens,
-        max_objects=settings.model.max_objects,
+        max_objects=max_objects or settings.model.max_objects,
     )
     printer = _Printer(images, as_json)
     asyncio.run(_run(settings, options, template, images, printer))
