@@ -182,7 +182,7 @@ class Deliver:
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
         ended = []
-        for job, messages in filter(None, stored):
+        for job, messages in stored:
             self._notify(messages)
             self._count(job)
             ended.append(job)

@@ -5,7 +5,6 @@ after a restart the fetch is simply made again.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Iterable
 from typing import Protocol
@@ -112,18 +111,17 @@ class RemoteFrames:
                 return
 
     async def _attach(self, job: Job) -> None:
-        try:
-            image = await self._fetch.fetch(job.frame_url or "")
-            info = inspect(image, self._limits)
-        except (FrameError, UrlRefusedError) as error:
-            detail = ErrorDetail(code=error.code, message=str(error))
-            await self._deliver.end([job], JobStatus.FAILED, detail)
-            return
-        digest = hashlib.sha256(image).hexdigest()
-        complete = await self._store.attach(
-            job.job_id, image, sha256=digest, width=info.width, height=info.height
-        )
-        if complete is None:  # cancelled meanwhile
-            return
-        evicted = self._line.push([ticket_of(complete, self._clock)])
+        image = await self._store.image(job.job_id)  # fetched before a restart
+        if image is None:
+            try:
+                image = await self._fetch.fetch(job.frame_url or "")
+                inspect(image, self._limits)
+            except (FrameError, UrlRefusedError) as error:
+                detail = ErrorDetail(code=error.code, message=str(error))
+                await self._deliver.end([job], JobStatus.FAILED, detail)
+                return
+            if not await self._store.add_image(job.job_id, image):
+                return  # cancelled meanwhile
+        ticket = ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)
+        evicted = self._line.push([ticket])
         await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
