@@ -11,7 +11,7 @@ of a `Submit`, empty otherwise.
 import json
 import struct
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -31,7 +31,7 @@ class ModelOptions:
     slots: int | None = None  #: key/value slots; None: from free memory
     threads: int | None = None  #: CPU threads; None: as many as there are cores
     compile: bool = False  #: torch.compile of vision and prefill
-    quantization: str | None = None  #: `int8`, `int4`
+    quantization: Literal["int8", "int4"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,6 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Service to engine: end the process; nothing is finished first."""
-
-
-@dataclass(frozen=True, slots=True)
 class Loading:
     """Engine to service: what the engine is doing before it is ready."""
 
@@ -92,7 +87,7 @@ class Ready:
     revision: str
     device: str
     dtype: str
-    capacity: int  #: most jobs held at once; more are refused
+    capacity: int  #: most jobs to be held at once, those being cancelled apart
     load_seconds: float
     vram_mb: float
     ram_mb: float
@@ -174,7 +169,7 @@ class Alive:
     ram_mb: float
 
 
-ToEngine = Submit | Cancel | Stop
+ToEngine = Submit | Cancel
 ToService = (
     Loading | Ready | LoadFailed | Capacity | Started | Similar | Done | Failed | Cancelled | Alive
 )
@@ -185,7 +180,6 @@ _CLASSES: dict[str, type[Any]] = {
     for cls in (
         Submit,
         Cancel,
-        Stop,
         Loading,
         Ready,
         LoadFailed,

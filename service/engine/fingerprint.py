@@ -1,0 +1,116 @@
+"""Whether a frame shows what the camera's last captioned frame showed.
+
+A fingerprint is the picture's brightness in 32 x 32 cells. Two cells agree when they differ by
+little after the change that all cells have in common, of daylight or exposure, is taken away. The
+likeness of two pictures is the share of agreeing cells where it is least, in one of 16 regions: a
+person far away fills a hundredth of the picture but a sixth of a region.
+
+The measure errs towards calling frames different, which costs a caption; the other error would lose
+one.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_CELLS = 32  # a side
+_REGIONS = 4  # a side; 8 x 8 cells each
+#: Levels of 255. Above the noise of a cell's mean and of JPEG (under 3 in a dark 320 x 240 frame),
+#: below what a dim figure does to the cells it covers.
+_TOLERANCE = 6
+
+Fingerprint = NDArray[np.int16]
+
+
+def fingerprint(image: Image.Image) -> Fingerprint:
+    """Mean brightness of the cells, (32, 32)."""
+    small = image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=4.0)
+    return np.asarray(small.convert("L"), dtype=np.int16)
+
+
+def likeness(one: Fingerprint, other: Fingerprint) -> float:
+    """The share of cells that agree, in the region where fewest do; 1.0 for the same picture."""
+    difference = one - other
+    agrees = np.abs(difference - np.median(difference)) <= _TOLERANCE
+    side = _CELLS // _REGIONS
+    regions = agrees.reshape(_REGIONS, side, _REGIONS, side).mean(axis=(1, 3))
+    return float(regions.min())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    job_id: str
+    seen_at: float
+    importance: int
+    fingerprint: Fingerprint
+
+
+class Scenes:
+    """The frames of each camera that are being captioned or were, within a window.
+
+    Only the newest counts: when a visitor has left, the empty scene is news again, though it was
+    captioned before the visitor came. A frame whose caption fails is forgotten, and the one before
+    it counts again. Safe to use from several threads.
+
+    Args:
+        clock: Seconds that never jump.
+    """
+
+    _MOST_FRAMES = 16  # of one camera; older ones count only once all of these have failed
+    _MOST_CAMERAS = 1024  # whoever may publish may invent camera names
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cameras: dict[str, list[_Seen]] = {}
+
+    def match_or_add(
+        self,
+        camera_id: str,
+        job_id: str,
+        print_: Fingerprint,
+        *,
+        similarity: float,
+        window_s: float,
+        importance: int,
+    ) -> tuple[str, float] | None:
+        """Name the job whose frame this one resembles, or let this one count from now on.
+
+        Args:
+            camera_id: Whose frames to compare with.
+            job_id: Of this frame.
+            print_: Its fingerprint.
+            similarity: Least likeness that counts as the same.
+            window_s: Seconds after which a frame counts no more.
+            importance: A frame of greater importance than the one it resembles is not its like.
+
+        Returns:
+            Job and likeness, or None if the frame is new.
+        """
+        now = self._clock()
+        with self._lock:
+            seen = self._of(camera_id, without=job_id)
+            if seen and now - seen[-1].seen_at <= window_s and importance <= seen[-1].importance:
+                found = likeness(print_, seen[-1].fingerprint)
+                if found >= similarity:
+                    return seen[-1].job_id, found
+            seen.append(_Seen(job_id, now, importance, print_))
+            return None
+
+    def forget(self, camera_id: str, job_id: str) -> None:
+        """A frame gets no caption: it does not count."""
+        with self._lock:
+            self._of(camera_id, without=job_id)
+
+    def _of(self, camera_id: str, *, without: str) -> list[_Seen]:
+        """The frames of a camera, oldest first; the camera that was quiet longest is forgotten."""
+        seen = [each for each in self._cameras.pop(camera_id, []) if each.job_id != without]
+        self._cameras[camera_id] = seen = seen[-self._MOST_FRAMES :]
+        while len(self._cameras) > self._MOST_CAMERAS:
+            del self._cameras[next(iter(self._cameras))]
+        return seen
