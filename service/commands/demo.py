@@ -6,13 +6,14 @@ one: MQTT, store, heap, engine process, MQTT.
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import aiomqtt
@@ -67,6 +68,8 @@ def run(
         asyncio.run(_Demo(load_settings(config), every).run(frames))
     except EmbeddedBrokerError as error:
         raise ServiceError(str(error)) from error
+    except asyncio.CancelledError as error:
+        raise typer.Exit(128 + signal.SIGTERM) from error
 
 
 class _Demo:
@@ -90,6 +93,8 @@ class _Demo:
         Raises:
             ServiceError: The captions did not come in time, or a part failed.
         """
+        for each in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal leaves no broker behind
+            asyncio.get_running_loop().add_signal_handler(each, _cancel, asyncio.current_task())
         with TemporaryDirectory(prefix="moondream2mqtt-demo-") as name:
             folder = Path(name)
             async with EmbeddedBroker(folder / "broker") as broker:
@@ -98,7 +103,9 @@ class _Demo:
                     host=broker.host, port=broker.port, protocol=broker.protocol
                 )
                 stop = asyncio.Event()
-                service = asyncio.create_task(serve(self._changed(folder), stop=stop))
+                service = asyncio.create_task(
+                    serve(self._changed(folder), stop=stop, on_ready=self._is_ready.set)
+                )
                 show = asyncio.create_task(self._show() if frames is None else self._print(frames))
                 film = asyncio.create_task(self._film())
                 try:
@@ -107,6 +114,7 @@ class _Demo:
                     show.cancel()
                     film.cancel()
                     stop.set()
+                    await asyncio.gather(show, film, return_exceptions=True)
                     await service
 
     def _changed(self, folder: Path) -> Settings:
@@ -147,18 +155,15 @@ class _Demo:
                 view.feed(document)
 
     async def _documents(self) -> AsyncIterator[Document]:
-        """What the service publishes; on the way it is noticed when the model is ready.
+        """What the service publishes.
 
         Raises:
             ServiceError: The model cannot be loaded.
         """
         async with connect(self._mqtt) as client:
             async for document in follow(client, self._mqtt):
-                if isinstance(document, BridgeInfo):
-                    if document.model.state == "failed":
-                        raise ServiceError(f"model: {document.model.message}")
-                    if document.model.state == "ready":
-                        self._is_ready.set()
+                if isinstance(document, BridgeInfo) and document.model.state == "failed":
+                    raise ServiceError(f"model: {document.model.message}")
                 yield document
 
     async def _film(self) -> None:
@@ -176,6 +181,11 @@ class _Demo:
                 self._published[job_id] = time.monotonic()
                 await client.publish(topic, json.dumps({**document, "job_id": job_id}), qos=1)
                 await asyncio.sleep(self._every_s)
+
+
+def _cancel(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
 
 
 async def _first_of(*tasks: asyncio.Task[None]) -> None:
