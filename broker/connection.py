@@ -124,7 +124,7 @@ class Connection:
         return self._handover.held_bytes
 
     async def wait_connected(self) -> None:
-        """Wait until there is a connection."""
+        """Wait until there is a connection and the subscriptions are made."""
         await self._connected.wait()
 
     async def watch(self) -> NoReturn:
@@ -221,11 +221,12 @@ class Connection:
 
     def _change(self, state: ConnectionState) -> None:
         before, self._state = self._state, state
-        if not state.is_connected:
-            self._connected.clear()
-        elif not before.is_connected:
-            self._connected.set()
+        if state.is_connected and not before.is_connected:
             self._greet(state)
+        if state.is_connected and state.is_subscribed:
+            self._connected.set()
+        else:
+            self._connected.clear()
         if self._on_change is not None:
             self._on_change(state)
 

@@ -10,6 +10,7 @@ thread its locks are never contended, and reading can pause while acknowledgemen
 """
 
 import logging
+import os
 import selectors
 import socket
 import ssl
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0  # from the TCP connection to CONNACK
 _PUBACK_TIMEOUT_S = 30.0  # a broker that answers pings but nothing else for so long is stuck
-_FLUSH_TIMEOUT_S = 1.0
+_HANG_UP_TIMEOUT_S = 1.0
 _TICK_S = 0.5  # keep-alive and timeouts are looked at this often
 
 # Brokers announce 20 (Mosquitto) to 65,535. Fewer cost round trips; more gain nothing on a LAN, and
@@ -105,9 +106,9 @@ class Link:
 
     def close(self, reason: str) -> None:
         """Close what is open, and fail what is not acknowledged."""
-        if self._client.socket() is not None:
-            self._client.disconnect()
-            self._flush()
+        sock = self._client.socket()
+        if sock is not None:
+            self._hang_up(sock)
         error = NotConnectedError(reason)
         for publish, _ in self._publishing.values():
             self._handover.finish(publish, error)
@@ -254,15 +255,24 @@ class Link:
             break  # the others are younger
         return None
 
-    def _flush(self) -> None:
-        """Write what is queued, DISCONNECT last, which closes the socket."""
-        until = time.monotonic() + _FLUSH_TIMEOUT_S
-        with suppress(OSError):
-            while (sock := self._client.socket()) is not None and time.monotonic() < until:
-                with selectors.DefaultSelector() as selector:
-                    selector.register(sock, selectors.EVENT_WRITE)
-                    if selector.select(_FLUSH_TIMEOUT_S):
-                        self._client.loop_write()
+    def _hang_up(self, sock: Any) -> None:
+        """Write what is queued and DISCONNECT, and let the broker read it all.
+
+        paho closes its socket right after DISCONNECT. Were ours the only one, bytes that we have
+        not read would turn that into a reset, and the broker would never see the acknowledgements
+        it has not read yet: all those messages would come again.
+        """
+        until = time.monotonic() + _HANG_UP_TIMEOUT_S
+        with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as keeper:
+            self._client.disconnect()
+            while self._client.socket() is not None and time.monotonic() < until:
+                self._client.loop_write()
+                time.sleep(0.001)
+            keeper.shutdown(socket.SHUT_WR)
+            while (left := until - time.monotonic()) > 0:
+                keeper.settimeout(left)
+                if not keeper.recv(65536):
+                    break
 
     def _judge(self, problem: str | None) -> End:
         """Say how it ended; `problem` is ours, if we ended it."""
@@ -314,6 +324,7 @@ class Link:
         self._change(
             ConnectionState(
                 is_connected=True,
+                is_subscribed=not self._subscriptions,
                 protocol=self._protocol,
                 session_present=flags.session_present,
                 generation=self.state.generation + 1,
@@ -375,10 +386,12 @@ class Link:
         properties: Properties | None,
     ) -> None:
         filters = self._subscribing.pop(mid, ())
+        if any(topic_filter.startswith("$SYS/") for topic_filter in filters):
+            return
         refused = tuple(
             topic_filter
             for topic_filter, reason in zip(filters, reasons, strict=False)
-            if reason.is_failure and not topic_filter.startswith("$SYS/")
+            if reason.is_failure
         )
         if refused:
             logger.error(
@@ -386,7 +399,7 @@ class Link:
                 ", ".join(refused),
                 extra={"action": "subscription_refused"},
             )
-            self._change(replace(self.state, refused_subscriptions=refused))
+        self._change(replace(self.state, is_subscribed=True, refused_subscriptions=refused))
 
     def _on_publish(
         self,

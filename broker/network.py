@@ -71,7 +71,7 @@ class NetworkThread:
                     self._wait(self._backoff.after(end))
         finally:
             self._handover.end()
-            self._change(replace(self._state, is_connected=False))
+            self._change(_unconnected(self._state, self._state.reason))
 
     def _connect_once(self) -> End:
         """Connect, serve until it ends, and leave nothing open or waited for."""
@@ -91,7 +91,7 @@ class NetworkThread:
         except Exception as error:  # a task boundary: the thread must outlive a mistake in it
             logger.exception("the connection to the broker failed unexpectedly")
             end = End(f"unexpected {type(error).__name__}")
-        self._change(replace(link.state, is_connected=False, reason=end.reason))
+        self._change(_unconnected(link.state, end.reason))
         link.close(end.reason)
         self._handover.refuse_commands(end.reason)
         self._log(end, is_news=link.state.is_connected or end.reason != before.reason)
@@ -122,3 +122,7 @@ class NetworkThread:
                 selector.select(left)
                 self._handover.clear_wake()
                 self._handover.refuse_commands(self._state.reason)
+
+
+def _unconnected(state: ConnectionState, reason: str) -> ConnectionState:
+    return replace(state, is_connected=False, is_subscribed=False, reason=reason)

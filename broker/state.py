@@ -10,6 +10,7 @@ class ConnectionState:
     """What is known now."""
 
     is_connected: bool = False
+    is_subscribed: bool = False  #: the broker has answered to the subscriptions, if any
     protocol: Protocol | None = None
     session_present: bool = False  #: the broker still had our session
     generation: int = 0  #: number of connections so far

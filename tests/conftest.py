@@ -1,0 +1,47 @@
+"""A real broker for whoever asks for one."""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
+from broker.errors import EmbeddedBrokerError
+
+
+@pytest.fixture(scope="session")
+def mosquitto_program() -> BrokerProgram:
+    try:
+        program = find_program()
+    except EmbeddedBrokerError as error:
+        pytest.skip(str(error))
+    if program.kind != "mosquitto":
+        pytest.skip("mosquitto is not installed; `make setup` installs it")
+    return program
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mosquitto(
+    mosquitto_program: BrokerProgram, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[EmbeddedBroker]:
+    """One broker for all tests: each keeps to its own `topic_base` and client ids."""
+    folder = tmp_path_factory.mktemp("mosquitto")
+    async with EmbeddedBroker(folder, program=mosquitto_program) as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture
+async def own_mosquitto(
+    mosquitto_program: BrokerProgram, tmp_path: Path
+) -> AsyncIterator[EmbeddedBroker]:
+    """A broker of the test's own, to be stopped, killed and started again."""
+    async with EmbeddedBroker(tmp_path / "mosquitto", program=mosquitto_program) as broker:
+        yield broker
+
+
+@pytest.fixture
+def topic_base() -> str:
+    """A base topic nobody else uses."""
+    return f"test/{uuid.uuid4().hex[:12]}"
