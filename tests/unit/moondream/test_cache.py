@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from service.moondream.cache import (
+    PrefixAttend,
+    RowsAttend,
+    Segment,
+    SlotCache,
+    automatic_slots,
+    slot_bytes,
+)
+from service.moondream.config import MoondreamConfig, public_config
+from tests.unit.moondream.checkpoints import ODD_SHAPE
+
+CPU = torch.device("cpu")
+CONFIG = replace(MoondreamConfig.from_json(ODD_SHAPE).text, heads=6, kv_heads=2, head_dim=8)
+
+
+def _cache(slots: int = 4) -> SlotCache:
+    cache = SlotCache(CONFIG, slots, device=CPU, dtype=torch.float32)
+    # What earlier users of the slots left behind must not matter.
+    cache.keys.fill_(torch.nan)
+    cache.values.fill_(torch.nan)
+    return cache
+
+
+def _qkv(tokens: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    heads = (CONFIG.heads, CONFIG.kv_heads, CONFIG.kv_heads)
+    q, k, v = (torch.randn(1, H, tokens, CONFIG.head_dim, generator=draw) for H in heads)
+    return q, k, v
+
+
+def _whole(q: Tensor, k: Tensor, v: Tensor, prefix: int) -> Tensor:
+    """Attend without a cache: both ways in the prefix, backwards after it."""
+    length = q.shape[2]
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    mask[:prefix, :prefix] = True
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+
+
+def test_slot_of_public_model_takes_384_mib() -> None:
+    assert slot_bytes(public_config().text, torch.bfloat16) == 384 << 20
+
+
+def test_automatic_slots_are_at_least_one_and_bounded() -> None:
+    text = public_config().text
+    huge = replace(text, max_context=1 << 40)
+    assert automatic_slots(huge, device=CPU, dtype=torch.float32) == 1
+    assert automatic_slots(CONFIG, device=CPU, dtype=torch.float32) == 16
+
+
+@pytest.mark.parametrize("prefix", [0, 9])
+def test_packed_rows_equal_attention_without_cache(prefix: int) -> None:
+    """Prefix, ragged prompts, then single tokens, in slots that are not in order."""
+    cache, lengths = _cache(), {3: 5, 0: 1, 2: 8}
+    rows = {slot: _qkv(prefix + count + 3, seed=slot) for slot, count in lengths.items()}
+    found: dict[int, list[Tensor]] = {slot: [] for slot in lengths}
+    if prefix:
+        q, k, v = (torch.cat([rows[s][i][:, :, :prefix] for s in rows]) for i in range(3))
+        out = PrefixAttend(cache, list(rows))(1, q, k, v)
+        for index, slot in enumerate(rows):
+            found[slot].append(out[index : index + 1])
+    places = dict.fromkeys(rows, prefix)
+    for counts in (lengths, *(dict.fromkeys(rows, 1),) * 3):
+        segments = [Segment(slot, places[slot], count) for slot, count in counts.items()]
+        parts = [[t[:, :, s.start : s.end] for t in rows[s.slot]] for s in segments]
+        q, k, v = (torch.cat([part[i] for part in parts], dim=2) for i in range(3))
+        out = RowsAttend(cache, segments)(1, q, k, v)
+        for segment, own in zip(
+            segments, torch.split(out, list(counts.values()), dim=2), strict=True
+        ):
+            found[segment.slot].append(own)
+            places[segment.slot] = segment.end
+    for slot, row in rows.items():
+        torch.testing.assert_close(torch.cat(found[slot], dim=2), _whole(*row, prefix))
+
+
+def test_rows_attend_gives_positions_of_tokens() -> None:
+    attend = RowsAttend(_cache(), [Segment(2, 7, 3), Segment(0, 0, 1)])
+    assert attend.positions.tolist() == [7, 8, 9, 0]
+
+
+def test_row_is_bit_equal_in_any_company() -> None:
+    q, k, v = _qkv(6)
+    alone = RowsAttend(_cache(), [Segment(1, 0, 6)])(0, q, k, v)
+    other = _qkv(4, seed=9)
+    packed = [torch.cat((b, a), dim=2) for a, b in zip((q, k, v), other, strict=True)]
+    together = RowsAttend(_cache(), [Segment(0, 0, 4), Segment(1, 0, 6)])(0, *packed)
+    assert torch.equal(together[:, :, 4:], alone)
+
+
+def test_copy_prefix_copies_all_layers_and_no_more() -> None:
+    cache = _cache()
+    cache.keys[:, 0], cache.values[:, 0] = 1, 2
+    cache.copy_prefix(0, 3, 5)
+    assert (cache.keys[:, 3, :, :5] == 1).all()
+    assert (cache.values[:, 3, :, :5] == 2).all()
+    assert cache.keys[:, 3, :, 5:].isnan().all()
+    assert cache.keys[:, 1:3].isnan().all()
