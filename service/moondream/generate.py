@@ -411,12 +411,14 @@ class Engine:
             for key in self._scheduler.running():
                 self._forget(key)
                 self._events.append(Failed(key, error))
+        capacity = self.capacity
         self._live.clear()
         self._scheduler.restart()
         self._scheduler.narrow()
         self._drop_pool()
         self._make_pool()
-        self._events.append(Resized(self.capacity))
+        if self.capacity != capacity:
+            self._events.append(Resized(self.capacity))
 
     def _widen(self) -> None:
         """Raise halved limits while nothing runs, so that the pool can be made anew."""
