@@ -285,7 +285,8 @@ class EngineProcess:
                 self._child = child
                 self._end_when_idle()  # the wish may have changed while it started
                 why = await self._listen(child)
-                if self._target is self._running and self._failure is None:
+                was_told = self._target is not self._running or self._failure is not None
+                if self._held or not was_told:
                     await self._lose(why or await child.explain_end())
         except OSError as error:
             await self._lose(f"cannot be started: {error}")

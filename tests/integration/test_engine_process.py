@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest_asyncio
 from PIL import Image
 
 from service.engine.faults import VARIABLE
-from service.engine.process import Backoff, EngineEvent, EngineProcess, Lost
+from service.engine.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
 from service.engine.protocol import (
     Cancelled,
     Capacity,
@@ -41,7 +41,9 @@ LONG = (TaskSpec("caption", "long"),) * 16
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def make_engine(**overrides: Any) -> EngineProcess:
+def make_engine(
+    *, step_timeout: float = 10.0, command: Sequence[str] = WORKER, **overrides: Any
+) -> EngineProcess:
     values = {
         "name": str(MODEL),
         "revision": "2025-06-21",
@@ -51,7 +53,12 @@ def make_engine(**overrides: Any) -> EngineProcess:
         "threads": 1,
         **overrides,
     }
-    return EngineProcess(ModelOptions(**values), step_timeout=10.0, backoff=Backoff(0.1, 0.2))
+    return EngineProcess(
+        ModelOptions(**values),
+        step_timeout=step_timeout,
+        backoff=Backoff(0.1, 0.2),
+        command=command,
+    )
 
 
 def make_submit(job_id: str, body: bytes, *tasks: TaskSpec, **fields: Any) -> Submit:
@@ -257,11 +264,20 @@ async def test_job_that_kills_the_engine_is_reported(
 
 async def test_loop_that_stops_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "hang:bad")
-    options = make_engine()._options
-    async with EngineProcess(options, step_timeout=3.0, backoff=Backoff(0.1, 0.2)) as engine:
+    async with make_engine(step_timeout=3.0) as engine:
         await engine.load()
         await engine.submit(make_submit("bad-1", make_image()))
         assert "no sign of life" in (await next_event(engine, Lost)).message
+
+
+async def test_image_that_never_decodes_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "stuck:bad")
+    async with make_engine(command=(*WORKER, "--decode-limit", "1")) as engine:
+        await engine.load()
+        await engine.submit(make_submit("bad-1", make_image()))
+        assert "the image of bad-1 took over 1 s" in (await next_event(engine, Lost)).message
 
 
 async def test_out_of_memory_halves_the_batch_and_answers(

@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 import logging
 import os
+import random
 import signal
 import sys
 import time
@@ -301,3 +303,46 @@ async def test_nobody_takes_events_and_the_child_waits_alive() -> None:
 
 def drain(engine: EngineProcess) -> list[EngineEvent]:
     return [engine.events.get_nowait() for _ in range(engine.events.qsize())]
+
+
+async def test_every_job_taken_ends_exactly_once_whatever_happens() -> None:
+    """Random work, failures, cancels, crashes, kills, unloads: the promise of `submit`."""
+    rng = random.Random(7)
+    kinds = ["job"] * 12 + ["hold"] * 4 + ["fail"] * 2 + ["crash", "segv"]
+    taken: list[str] = []
+    ended: list[str] = []
+
+    async def collect(engine: EngineProcess) -> None:
+        while True:
+            match await engine.events.get():
+                case Lost(job_ids=job_ids):
+                    ended.extend(job_ids)
+                case Done() | Failed() | Cancelled() as ending:
+                    ended.append(ending.job_id)
+
+    async with make_engine(backoff=Backoff(0.01, 0.02)) as engine:
+        collector = asyncio.create_task(collect(engine))
+        for number in range(300):
+            if not engine.free:
+                for job_id in rng.sample(sorted(engine.held), min(1, len(engine.held))):
+                    await engine.cancel(job_id)
+                await asyncio.sleep(0.01)
+            job = make_submit(f"{rng.choice(kinds)}-{number}")
+            with contextlib.suppress(EngineError):
+                await engine.submit(job)
+                taken.append(job.job_id)
+            if number % 60 == 30 and engine.pid:
+                with contextlib.suppress(ProcessLookupError):  # it has crashed by itself
+                    os.kill(engine.pid, signal.SIGKILL)
+            if number % 100 == 50:
+                for job_id in engine.held:
+                    await engine.cancel(job_id)
+                await engine.unload()
+                await engine.load()
+        for job_id in engine.held:
+            await engine.cancel(job_id)
+        await until(lambda: not engine.held and engine.events.empty())
+        await asyncio.sleep(0.05)
+        collector.cancel()
+    assert len(taken) > 50
+    assert sorted(ended) == sorted(taken)
