@@ -7,6 +7,7 @@ to the address it has checked. No second lookup exists that could answer otherwi
 """
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -22,6 +23,9 @@ from service.errors import ConfigurationError, UrlRefusedError
 
 MAX_URL_CHARACTERS = 2048
 _MOST_LOOKUPS = 16  # threads; a lookup that hangs keeps one for half a minute
+
+# Names, with the underscores of container networks, and addresses; no escapes, no zones.
+_HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]*|[0-9A-Fa-f:][0-9A-Fa-f:.]*")
 
 Address = IPv4Address | IPv6Address
 AddressRule = Callable[[Address], bool]
@@ -101,8 +105,10 @@ def parse_url(text: str) -> httpx.URL:
         raise UrlRefusedError("this is not a URL") from error
     if url.scheme not in {"http", "https"}:
         raise UrlRefusedError("a URL must begin with http:// or https://")
-    if not url.raw_host or (url.port is not None and not 1 <= url.port <= 65535):
-        raise UrlRefusedError("a URL must name a host, and a port from 1 to 65535 if any")
+    if not _HOST.fullmatch(url.raw_host):
+        raise UrlRefusedError("a URL must name a host by name or address")
+    if url.port is not None and not 1 <= url.port <= 65535:
+        raise UrlRefusedError("a port is from 1 to 65535")
     return url
 
 
