@@ -20,13 +20,13 @@ class _Receiver:
     num_urls: int = 0
     num_active: int = 0
     num_silent: int = 0  # attempts without an answer since the last answer
-    opens_at: float = 0.0  # when the circuit lets the next attempt through
+    retry_at: float = 0.0  # when an open circuit lets the next attempt through
     waiting: dict[str, None] = field(default_factory=dict)  # URLs, first come first served
 
     def room(self, concurrency: int, now: float) -> int:
         if self.num_silent < _SILENCE_OPENS:
             return concurrency - self.num_active
-        return 1 if now >= self.opens_at and not self.num_active else 0
+        return 1 if now >= self.retry_at and not self.num_active else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -107,11 +107,15 @@ class Receivers:
         self.answered(url)
         self._lines[url].is_failing = False
 
-    def silent(self, url: str, until: float) -> None:
-        """Note that its host did not answer; an open circuit stays so until `until`."""
+    def silent(self, url: str) -> int:
+        """Note that its host did not answer; return how often that was in a row."""
         receiver = self._lines[url].receiver
         receiver.num_silent += 1
-        receiver.opens_at = until
+        return receiver.num_silent
+
+    def hold(self, url: str, until: float) -> None:
+        """If the circuit of its host is open, leave it so until `until`."""
+        self._lines[url].receiver.retry_at = until
 
     def pause(self, url: str, until: float) -> None:
         """Do not try the URL again before `until`."""
@@ -134,7 +138,7 @@ class Receivers:
                 yield line.not_before
         for receiver in self._receivers.values():
             if receiver.waiting:
-                yield receiver.opens_at
+                yield receiver.retry_at
 
     def _remember(self, url: str) -> _Line:
         receiver = self._receivers.setdefault(self._origin_of(url), _Receiver())

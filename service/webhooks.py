@@ -17,6 +17,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -239,10 +240,10 @@ class WebhookSender:
                         "webhooks cannot be read: %s", error, extra={"action": "outbox_unread"}
                     )
                     pause = _STORE_RETRY_S
-                try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                except TimeoutError:
-                    continue  # somebody's pause is over
+                # Not wait_for: on Python 3.11 it loses a cancellation that comes with the event.
+                with suppress(TimeoutError):  # somebody's pause is over
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
     def _pause(self) -> float:
         now = self._clock.monotonic()
@@ -364,8 +365,8 @@ class WebhookSender:
 
     def _note_failure(self, url: str, message: OutboxMessage, error: DeliveryError) -> None:
         if isinstance(error, ReceiverSilentError):
-            until = self._clock.monotonic() + self._delay(message, error)
-            self._receivers.silent(url, until)
+            num_silent = self._receivers.silent(url)
+            self._receivers.hold(url, self._clock.monotonic() + self._backoff(num_silent))
         logger.warning(
             "%s not delivered, attempt %d: %s",
             message.job_id,
@@ -451,8 +452,10 @@ class WebhookSender:
         if error.retry_after is not None:
             delay = max(error.retry_after, _FIRST_DELAY_S) * (1 + _JITTER * self._rng.random())
             return min(delay, max(self._seconds_left(message), _FIRST_DELAY_S))
-        exponent = min(message.attempts, 16)
-        delay = min(_FIRST_DELAY_S * 2.0**exponent, _LONGEST_DELAY_S)
+        return self._backoff(message.attempts + 1)
+
+    def _backoff(self, num_failures: int) -> float:
+        delay = min(_FIRST_DELAY_S * 2.0 ** min(num_failures - 1, 16), _LONGEST_DELAY_S)
         return delay * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
 
     def _seconds_left(self, message: OutboxMessage) -> float:
