@@ -52,6 +52,7 @@ class Retention:
         settings: The limits.
         clock: The time.
         disk_usage: Reads the disk the database is on; not asked when it is on a server.
+        most_finished: Finished jobs kept.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Retention:
         settings: StoreSettings,
         clock: Clock,
         disk_usage: Callable[[Path], Usage] = shutil.disk_usage,
+        most_finished: int = MOST_FINISHED_JOBS,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._disk_usage = disk_usage
+        self._most_finished = most_finished
         self._state: DiskState = "ok"
         self._message = "ok"
 
@@ -122,7 +125,7 @@ class Retention:
     async def _delete_many(self) -> None:
         counts = await self._store.counts()
         num_finished = sum(count for status, count in counts.items() if status.is_final)
-        excess = num_finished - MOST_FINISHED_JOBS
+        excess = num_finished - self._most_finished
         while excess > 0:
             limit = min(excess, _JOBS_PER_DELETE)
             if await self._store.delete_finished(self._clock.now(), limit) < limit:

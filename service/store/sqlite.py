@@ -1,8 +1,7 @@
 """SQLite: one file, one thread that writes, a few that read.
 
 A transaction crosses to its thread once, whatever the number of its statements. A driver that
-crosses several times for each of them takes a fifth more CPU per frame in groups of 16, and every
-crossing waits for its turn on a busy machine.
+crosses several times for each of them takes more CPU, and on a busy machine each crossing waits.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from service.errors import StoreError
 
 _T = TypeVar("_T")
 
-# Frames of 100 KB are written 1.7 times as fast in pages of 16 KiB as in SQLite's own 4 KiB; the
+# Frames of 100 KB are written clearly faster in pages of 16 KiB than in SQLite's own 4 KiB; the
 # small transactions that end jobs cost the same, they wait for the disk.
 _PAGE_BYTES = 16384
 _PAGES_PER_CUT = 256

@@ -1,4 +1,4 @@
-"""Faults that a test orders: the n-th step fails, or every n-th."""
+"""Faults that a test orders."""
 
 import sqlite3
 
@@ -12,36 +12,24 @@ def fault(text: str = "disk I/O error") -> OperationalError:
     return OperationalError(None, None, sqlite3.OperationalError(text))
 
 
-class FailNth:
-    """Fails one step, the `n`-th of the kinds given."""
-
-    def __init__(self, n: int, *kinds: Step) -> None:
-        self.num_left = n
-        self._kinds = kinds
-        self.has_failed = False
-
-    def check(self, step: Step) -> None:
-        if self._kinds and step not in self._kinds:
-            return
-        self.num_left -= 1
-        if self.num_left == 0:
-            self.has_failed = True
-            raise fault(f"injected before {step}")
-
-
 class FailEvery:
-    """Fails every `n`-th step of the kinds given, for ever."""
+    """Fails every `n`-th step of the kinds given, of all kinds when none is, for ever."""
 
     def __init__(self, n: int, *kinds: Step) -> None:
         self._n = n
         self._kinds = kinds
         self._num_steps = 0
-        self.num_failed = 0
+        self.failed: list[Step] = []
+
+    def fail_in(self, n: int) -> None:
+        """Start counting again."""
+        self._n = n
+        self._num_steps = 0
 
     def check(self, step: Step) -> None:
         if self._kinds and step not in self._kinds:
             return
         self._num_steps += 1
         if self._num_steps % self._n == 0:
-            self.num_failed += 1
-            raise fault(f"injected before {step}")
+            self.failed.append(step)
+            raise fault(f"injected at {step}")

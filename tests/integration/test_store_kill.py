@@ -1,0 +1,57 @@
+"""A store whose process is killed at any moment has every job it said it had."""
+
+import asyncio
+import random
+import signal
+import sys
+from pathlib import Path
+
+from service.store.store import Store
+
+_WRITER = """
+import asyncio, sys
+from service.store.store import Store
+from tests.factories import make_job
+
+async def main(url, first):
+    async with Store.open(url) as store:
+        for number in range(first, first + 100_000, 8):
+            jobs = [make_job(job_id=f"job-{number + i}") for i in range(8)]
+            await store.accept(jobs, {job.job_id: job.job_id.encode() * 5000 for job in jobs}, [])
+            await store.start([jobs[0].job_id], jobs[0].received_at)
+            print(number, flush=True)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+NUM_KILLS = 5
+
+
+async def test_a_committed_group_survives_kill_9(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    rng = random.Random(5)
+    said: list[int] = []
+    for kill in range(NUM_KILLS):
+        said += await _write_and_kill(url, 1_000_000 * kill, rng.uniform(0.05, 0.4))
+    assert len(said) > NUM_KILLS
+    async with Store.open(url) as store:
+        waiting = {job.job_id for job in await store.recover()}
+        for number in said:
+            assert {f"job-{number + i}" for i in range(8)} <= waiting
+            assert await store.image(f"job-{number + 7}") == f"job-{number + 7}".encode() * 5000
+        assert len(waiting) % 8 == 0  # groups are whole
+
+
+async def _write_and_kill(url: str, first: int, after_s: float) -> list[int]:
+    """The first numbers of the groups that the writer said were committed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _WRITER, url, str(first)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    said = [await process.stdout.readline()]  # it has begun
+    await asyncio.sleep(after_s)
+    process.send_signal(signal.SIGKILL)
+    said += (await process.stdout.read()).splitlines()
+    await process.wait()
+    return [int(line) for line in said if line]

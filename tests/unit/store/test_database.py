@@ -1,0 +1,270 @@
+"""Transactions, errors and files: what only one of the databases has is tested on that one."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+
+from schemas.job import JobStatus
+from service.errors import ConfigurationError, StoreError, StoreFullError
+from service.store.database import Database, in_groups, translated
+from service.store.store import Store
+from service.store.tables import cameras
+from tests.factories import NOON, make_job
+from tests.unit.store.faults import FailEvery
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'store.db'}"
+
+
+def insert_camera(connection: Connection, camera_id: str) -> str:
+    connection.execute(cameras.insert(), {"camera_id": camera_id, "settings": "{}"})
+    return camera_id
+
+
+def read_cameras(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(cameras.c.camera_id).order_by(cameras.c.camera_id)))
+
+
+async def test_write_commits_and_returns_what_the_work_returns(store_url: str) -> None:
+    async with Database(store_url) as database:
+        assert await database.write(insert_camera, "front") == "front"
+        assert await database.read(read_cameras) == ["front"]
+
+
+async def test_write_that_fails_leaves_nothing(store_url: str) -> None:
+    def insert_twice(connection: Connection) -> None:
+        insert_camera(connection, "garden")
+        insert_camera(connection, "garden")
+
+    async with Database(store_url) as database:
+        with pytest.raises(StoreError) as caught:
+            await database.write(insert_twice)
+        assert isinstance(caught.value.__cause__, IntegrityError)
+        assert await database.read(read_cameras) == []
+        await database.write(insert_camera, "front")  # the connection is still good
+
+
+async def test_write_goes_on_when_its_caller_is_cancelled(store_url: str) -> None:
+    async with Database(store_url) as database:
+        writing = asyncio.create_task(database.write(insert_camera, "front"))
+        await asyncio.sleep(0)  # it has begun
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await database.write(insert_camera, "garden")
+        assert await database.read(read_cameras) == ["front", "garden"]
+
+
+async def test_write_that_has_not_begun_is_cancelled(store_url: str) -> None:
+    async with Database(store_url) as database:
+        first = asyncio.create_task(database.write(insert_camera, "front"))
+        second = asyncio.create_task(database.write(insert_camera, "garden"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await first
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert await database.read(read_cameras) == ["front"]
+
+
+async def test_close_waits_for_the_write_under_way(store_url: str) -> None:
+    async with Database(store_url) as database:
+        writing = asyncio.create_task(database.write(insert_camera, "front"))
+        await asyncio.sleep(0)
+    await writing
+    async with Database(store_url) as database:
+        assert await database.read(read_cameras) == ["front"]
+
+
+async def test_many_writers_take_turns(store_url: str) -> None:
+    names = [f"camera-{i:02d}" for i in range(50)]
+    async with Database(store_url) as database:
+        await asyncio.gather(*(database.write(insert_camera, name) for name in names))
+        assert await database.read(read_cameras) == names
+
+
+async def test_an_error_does_not_carry_the_data_of_the_statement(store_url: str) -> None:
+    async with Database(store_url) as database:
+        await database.write(insert_camera, "secret-name")
+        with pytest.raises(StoreError) as caught:
+            await database.write(insert_camera, "secret-name")
+        assert "secret-name" not in str(caught.value.__cause__)
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    async def modes() -> dict[str, int]:
+        async with Store.open(sqlite_url(tmp_path / "new" / "folder")) as store:
+            await store.accept([make_job()], {}, [])
+            files = (tmp_path / "new" / "folder").iterdir()
+            return {each.name: stat.S_IMODE(each.stat().st_mode) for each in files}
+
+    before = os.umask(0)
+    try:
+        found = asyncio.run(modes())
+    finally:
+        os.umask(before)
+    assert found == dict.fromkeys(["store.db", "store.db-shm", "store.db-wal"], 0o600)
+
+
+async def test_a_file_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.touch(0o644)
+    async with Store.open(sqlite_url(tmp_path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_sqlite_is_durable_at_commit(tmp_path: Path) -> None:
+    def pragmas(connection: Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "auto_vacuum")
+        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    async with Database(sqlite_url(tmp_path)) as database:
+        found = await database.write(pragmas)
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL
+        "foreign_keys": 1,
+        "busy_timeout": 10_000,
+        "auto_vacuum": 2,  # INCREMENTAL
+    }
+
+
+async def test_another_process_may_read_meanwhile(tmp_path: Path) -> None:
+    async with Store.open(sqlite_url(tmp_path)) as store:
+        await store.accept([make_job(), make_job()], {}, [])
+        with sqlite3.connect(tmp_path / "store.db") as reader:
+            assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
+        reader.close()
+
+
+async def test_full_database_says_so_and_works_again_with_room(tmp_path: Path) -> None:
+    def limit(connection: Connection, num_pages: int) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {num_pages}")
+
+    async with Database(sqlite_url(tmp_path)) as database:
+        store = Store(database, "")
+        jobs = [make_job() for _ in range(5)]
+        images = {job.job_id: bytes(100_000) for job in jobs}
+        await database.write(limit, 40)  # 655 KB
+        with pytest.raises(StoreFullError):
+            for _ in range(4):
+                await store.accept(jobs, images, [])
+                jobs = [make_job() for _ in range(5)]
+                images = {job.job_id: bytes(100_000) for job in jobs}
+        assert await store.existing([job.job_id for job in jobs]) == {}
+        await database.write(limit, 1_000_000)
+        await store.accept(jobs, images, [])
+        assert len(await store.existing([job.job_id for job in jobs])) == 5
+
+
+async def test_frames_can_be_dropped_while_the_database_is_full(tmp_path: Path) -> None:
+    def limit(connection: Connection, num_pages: int) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {num_pages}")
+
+    async with Database(sqlite_url(tmp_path)) as database:
+        store = Store(database, "")
+        await database.write(limit, 60)
+        kept = []
+        with pytest.raises(StoreFullError):
+            while True:
+                job = make_job()
+                await store.accept([job], {job.job_id: bytes(100_000)}, [])
+                kept.append(job)
+        for job in kept:
+            assert await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON) is not None
+        assert await store.drop_finished_frames(0) == len(kept)
+        job = make_job()
+        await store.accept([job], {job.job_id: bytes(100_000)}, [])
+        assert await store.image(job.job_id) is not None
+
+
+async def test_shrink_gives_the_space_back_to_the_file_system(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with Store.open(sqlite_url(tmp_path)) as store:
+        jobs = [make_job(status=JobStatus.QUEUED) for _ in range(100)]
+        await store.accept(jobs, {job.job_id: bytes(100_000) for job in jobs}, [])
+        for job in jobs:
+            await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON)
+        await store.drop_finished_frames(0)
+        assert await store.shrink(1 << 40) > 9_000_000
+        assert path.stat().st_size < 1_000_000
+        assert path.with_name("store.db-wal").stat().st_size == 0
+        assert await store.shrink(1 << 40) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://host/name", "store.db"],
+)
+async def test_open_refuses_urls_it_does_not_know(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"store\.url"):
+        async with Store.open(url):
+            pass
+
+
+async def test_open_refuses_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StoreError, match="not a database"):
+        async with Store.open(sqlite_url(tmp_path)):
+            pass
+
+
+async def test_open_refuses_a_folder_it_cannot_make(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file"):
+        async with Store.open(sqlite_url(tmp_path / "file" / "folder")):
+            pass
+
+
+async def test_damaged_pages_are_refused_not_returned(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with Store.open(sqlite_url(tmp_path)) as store:
+        jobs = [make_job() for _ in range(50)]
+        await store.accept(jobs, {job.job_id: bytes(20_000) for job in jobs}, [])
+    damaged = bytearray(path.read_bytes())
+    damaged[16384 : len(damaged)] = b"\xff" * (len(damaged) - 16384)
+    path.write_bytes(damaged)
+    with pytest.raises(StoreError):
+        async with Store.open(sqlite_url(tmp_path)) as store:
+            await store.recover()
+
+
+async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
+    async with Store.open(sqlite_url(tmp_path)) as store:
+        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(store.accept([make_job()], {}, []))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        other.execute("COMMIT")
+        other.close()
+        await writing
+
+
+async def test_fault_after_the_commit_is_an_error_though_all_is_written(store_url: str) -> None:
+    faults = FailEvery(1, "committed")
+    async with Store.open(store_url, faults=faults) as store:
+        job = make_job()
+        with pytest.raises(StoreError):
+            await store.accept([job], {job.job_id: b"x"}, [])
+        assert faults.failed == ["committed"]
+        assert await store.image(job.job_id) == b"x"
+
+
+def test_translated_keeps_other_errors() -> None:
+    with pytest.raises(ZeroDivisionError), translated():
+        raise ZeroDivisionError
+
+
+def test_in_groups_covers_everything_once() -> None:
+    values = list(range(1234))
+    groups = list(in_groups(values))
+    assert [value for group in groups for value in group] == values
+    assert max(map(len, groups)) <= 500

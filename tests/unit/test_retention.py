@@ -1,0 +1,208 @@
+"""What goes, in which order, and what the service says meanwhile; on a real SQLite store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.frame import Priority
+from schemas.job import Job, JobStatus
+from service.retention import DiskState, Retention
+from service.settings import StoreSettings
+from service.store.store import Store
+from tests.factories import NOON, make_job
+from tests.fakes import FakeClock
+
+MIB = 1 << 20
+
+
+@dataclass
+class FakeDisk:
+    """A disk whose free space a test sets; what the store gives back is added to it."""
+
+    free: int
+
+    def __call__(self, folder: Path) -> "FakeDisk":
+        assert folder.is_dir()
+        return self
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOON)
+
+
+def make_settings(**fields: float) -> StoreSettings:
+    values: dict[str, float] = {"min_free_bytes": 100 * MIB, "max_bytes": 16 * MIB, **fields}
+    return StoreSettings.model_validate(values)
+
+
+async def add(store: Store, num_bytes: int = 1000, *, end_s: float | None = None) -> Job:
+    """One job; `end_s` seconds after noon it ended, None: it waits."""
+    job = make_job()
+    await store.accept([job], {job.job_id: bytes(num_bytes)}, [])
+    if end_s is not None:
+        at = NOON + timedelta(seconds=end_s)
+        assert await store.finish(job.job_id, JobStatus.CANCELLED, at=at)
+    return job
+
+
+async def state_after_sweep(sweeper: Retention) -> DiskState:
+    await sweeper.sweep()
+    return sweeper.state
+
+
+async def kept(store: Store, *jobs: Job) -> list[bool]:
+    return [await store.image(job.job_id) is not None for job in jobs]
+
+
+async def test_sweep_deletes_finished_jobs_that_are_old_enough(
+    store: Store, clock: FakeClock
+) -> None:
+    old = [await add(store, end_s=0) for _ in range(250)]
+    young, waiting = await add(store, end_s=60), await add(store)
+    clock.advance(3600 + 30)
+    await Retention(store, make_settings(keep_finished=3600), clock, FakeDisk(1 << 40)).sweep()
+    assert await store.existing([job.job_id for job in old]) == {}
+    assert set(await store.existing([young.job_id, waiting.job_id])) == {
+        young.job_id,
+        waiting.job_id,
+    }
+
+
+async def test_sweep_bounds_the_number_of_finished_jobs(store: Store, clock: FakeClock) -> None:
+    jobs = [await add(store, end_s=-second) for second in range(130)]
+    waiting = await add(store)
+    disk = FakeDisk(1 << 40)
+    await Retention(store, make_settings(), clock, disk, most_finished=10).sweep()
+    assert set(await store.existing([job.job_id for job in jobs])) == {
+        job.job_id for job in jobs[:10]
+    }
+    assert await store.get(waiting.job_id) is not None
+
+
+async def test_sweep_drops_the_oldest_finished_frames_above_max_bytes(
+    store: Store, clock: FakeClock
+) -> None:
+    older = await add(store, 6 * MIB, end_s=1)
+    newer = await add(store, 6 * MIB, end_s=2)
+    waiting = await add(store, 6 * MIB)
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
+    await sweeper.sweep()
+    assert await kept(store, older, newer, waiting) == [False, True, True]
+    assert await store.get(older.job_id) is not None
+    assert sweeper.state == "ok"
+
+
+async def test_waiting_frames_above_max_bytes_refuse_low_ones(
+    store: Store, clock: FakeClock
+) -> None:
+    waiting = [await add(store, 6 * MIB) for _ in range(3)]
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
+    assert await state_after_sweep(sweeper) == "full"
+    assert await kept(store, *waiting) == [True] * 3
+    assert [sweeper.accepts(priority) for priority in Priority] == [False, True, True, True]
+    await store.finish(waiting[0].job_id, JobStatus.CANCELLED, at=NOON)
+    assert await state_after_sweep(sweeper) == "ok"
+
+
+async def test_enough_disk_keeps_frames_and_says_ok(store: Store, clock: FakeClock) -> None:
+    finished = await add(store, end_s=0)
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(100 * MIB))
+    await sweeper.sweep()
+    assert await kept(store, finished) == [True]
+    assert (sweeper.state, sweeper.health().status) == ("ok", "healthy")
+    assert store.keep_finished_frames
+
+
+async def test_low_disk_drops_finished_frames_first_and_only_as_many_as_needed(
+    store: Store, clock: FakeClock
+) -> None:
+    settings = make_settings(min_free_bytes=4 * MIB)
+    older, newer = await add(store, 2 * MIB, end_s=0), await add(store, 2 * MIB, end_s=1)
+    waiting = await add(store, 2 * MIB)
+    sweeper = Retention(store, settings, clock, FakeDisk(int(3.5 * MIB)))
+    await sweeper.sweep()  # 1.5 MiB are missing to 1.25 times the minimum
+    assert await kept(store, older, newer, waiting) == [False, True, True]
+
+
+async def test_low_disk_keeps_no_frame_after_its_jobs_end(store: Store, clock: FakeClock) -> None:
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(99 * MIB))
+    await sweeper.sweep()
+    assert (sweeper.state, sweeper.health().status) == ("low", "degraded")
+    assert all(sweeper.accepts(priority) for priority in Priority)
+    ended, waiting = await add(store, end_s=0), await add(store)
+    assert await kept(store, ended, waiting) == [False, True]
+
+
+async def test_full_disk_refuses_low_frames(store: Store, clock: FakeClock) -> None:
+    disk = FakeDisk(49 * MIB)
+    sweeper = Retention(store, make_settings(), clock, disk)
+    await sweeper.sweep()
+    assert (sweeper.state, sweeper.health().status) == ("full", "degraded")
+    assert [sweeper.accepts(priority) for priority in Priority] == [False, True, True, True]
+    assert "49 MiB free" in sweeper.health().message
+
+
+async def test_states_are_left_above_where_they_are_entered(store: Store, clock: FakeClock) -> None:
+    disk = FakeDisk(0)
+    sweeper = Retention(store, make_settings(), clock, disk)
+    seen = []
+    for free in (100, 99, 124, 49, 74, 75, 49, 124, 125, 100):
+        disk.free = free * MIB
+        seen.append(await state_after_sweep(sweeper))
+    assert seen == ["ok", "low", "low", "full", "full", "low", "full", "low", "ok", "ok"]
+    assert store.keep_finished_frames
+
+
+async def test_no_minimum_never_degrades(store: Store, clock: FakeClock) -> None:
+    sweeper = Retention(store, make_settings(min_free_bytes=0), clock, FakeDisk(0))
+    await sweeper.sweep()
+    assert sweeper.state == "ok"
+
+
+async def test_real_disk_is_read_by_default(store: Store, clock: FakeClock) -> None:
+    sweeper = Retention(store, make_settings(min_free_bytes=1 << 60), clock)
+    await sweeper.sweep()
+    assert sweeper.state == "full"
+
+
+async def test_run_sweeps_early_when_much_has_come_in(store: Store, clock: FakeClock) -> None:
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
+    running = asyncio.create_task(sweeper.run())
+    await asyncio.sleep(0.1)  # the first sweep is over; the clock stands still, so none is due
+    frames = [await add(store, 12 * MIB, end_s=second) for second in range(6)]
+    async with asyncio.timeout(5):
+        while await store.frame_bytes() > 16 * MIB:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.05)
+    assert (await kept(store, *frames))[-1]
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_run_survives_a_disk_that_cannot_be_read(store: Store, clock: FakeClock) -> None:
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+
+    def broken_disk(_: Path) -> FakeDisk:
+        loop.call_soon_threadsafe(asked.set)
+        raise OSError("gone")
+
+    running = asyncio.create_task(Retention(store, make_settings(), clock, broken_disk).run())
+    async with asyncio.timeout(5):
+        await asked.wait()
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
