@@ -102,7 +102,11 @@ def _texts(pairs: list[_Pair]) -> Iterator[Answer]:
 def _objects(pairs: list[_Pair]) -> Iterator[DetectedObjects]:
     for task, answer in pairs:
         if task.kind is TaskKind.DETECT:
-            boxes = tuple(Box(**box) for box in answer["boxes"])
+            # The model's box is centre ± half a size, which may reach over the border.
+            boxes = tuple(
+                Box(**{side: min(max(value, 0.0), 1.0) for side, value in box.items()})
+                for box in answer["boxes"]
+            )
             yield DetectedObjects(label=task.text, count=len(boxes), boxes=boxes)
 
 

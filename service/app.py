@@ -114,14 +114,7 @@ class _Service:
         self._is_published = asyncio.Event()  # set while results can leave
         queue = settings.queue
         self._heap = JobHeap(queue.capacity, queue.order, queue.patience)
-        frames = settings.frames
-        self._limits = ImageLimits(
-            max_bytes=frames.max_bytes,
-            max_pixels=frames.max_pixels,
-            max_pixels_costly=frames.max_pixels_costly,
-            max_side=frames.max_side,
-            min_side=frames.min_side,
-        )
+        self._limits = ImageLimits(**settings.frames.model_dump())
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Open what must be closed again, and wire the rest."""

@@ -163,10 +163,15 @@ class ModelSettings(_Section):
     )
     top_p: float = Field(default=0.3, gt=0, le=1, description="used above temperature 0")
     load_timeout: float = Field(
-        default=900.0, gt=0, description="seconds until loading is given up"
+        default=900.0,
+        ge=5,
+        description="seconds without progress until loading is given up; a download that moves "
+        "is progress",
     )
     step_timeout: float = Field(
-        default=120.0, gt=0, description="seconds without a sign of life until a restart"
+        default=120.0,
+        ge=5,
+        description="seconds without a sign of life until the engine is restarted",
     )
 
 

@@ -72,7 +72,7 @@ class Conversation:
         **properties: Any,
     ) -> None:
         """Publish a frame: bytes as they are, or a JSON document."""
-        sent = Properties(PacketTypes.PUBLISH)
+        sent = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         for name, value in properties.items():
             setattr(sent, name, value)
         if user:

@@ -75,6 +75,13 @@ def test_result_without_a_caption_task_says_what_was_answered_or_counted() -> No
     assert (counted.caption, counted.confidence) == ("dog: 2, cat: 0", 0.4)
 
 
+def test_boxes_end_at_the_border_of_the_image() -> None:
+    over = {"x_min": -0.1, "y_min": 0.2, "x_max": 1.15, "y_max": 0.4}
+    result = result_of(job_with({"detect": "dog"}), {"boxes": [over], "confidence": 0.4})
+    box = result.objects[0].boxes[0]
+    assert (box.x_min, box.x_max) == (0.0, 1.0)
+
+
 def test_shorten_cuts_at_a_word() -> None:
     assert shorten("one two three", 9) == "one two…"
     assert shorten("one two", 9) == "one two"
