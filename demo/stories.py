@@ -4,6 +4,7 @@ A story is a list of moments, each the things that are there; the frames are dra
 after the other. Motion is measured on the pictures, as a camera does it, not taken from the script.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -81,9 +82,9 @@ def motion_between(before: Image.Image, after: Image.Image) -> float:
         np.asarray(image.convert("L").resize(_COMPARED_SIZE, Image.Resampling.BOX), np.int16)
         for image in (before, after)
     )
-    changed = int(np.count_nonzero(np.abs(later - earlier) > _CHANGED_LEVELS)) / later.size
+    changed = np.count_nonzero(np.abs(later - earlier) > _CHANGED_LEVELS) / later.size
     # The root makes small animals count: a hundredth of the picture is 0.2, a tenth 0.63.
-    return round(min(1.0, (4 * changed) ** 0.5), 3)
+    return round(min(1.0, math.sqrt(4 * changed)), 3)
 
 
 def _courier(rng: random.Random, scene: Scene) -> Moments:

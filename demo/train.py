@@ -95,8 +95,10 @@ class Plan:
     sight_steps: int
     #: Steps in which everything learns.
     speech_steps: int
-    #: Pictures in a step.
-    batch: int
+    #: Pictures in a step of the first stage.
+    sight_batch: int
+    #: Fewer in the second: each picture brings some twenty tasks.
+    speech_batch: int
     learning_rate: float
     #: Positions for tasks after each image prefix.
     lesson_length: int
@@ -105,6 +107,13 @@ class Plan:
     def steps(self) -> int:
         """All steps."""
         return self.sight_steps + self.speech_steps
+
+    def pictures(self, step: int) -> range:
+        """The pictures of a step, numbered from the first of the first step on."""
+        later = max(0, step - self.sight_steps)
+        start = (step - later) * self.sight_batch + later * self.speech_batch
+        size = self.sight_batch if step < self.sight_steps else self.speech_batch
+        return range(start, start + size)
 
 
 def make_config(tokenizer: Tokenizer, prompts: Prompts) -> MoondreamConfig:
@@ -158,12 +167,12 @@ class Head(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         kinds = len(Kind)
-        self._parts = (kinds, kinds, 4, len(COLOUR_NAMES))
+        self._parts = [kinds, kinds, 4, len(COLOUR_NAMES), 2]
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, sum(self._parts))
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Scores of cover, centre, box and colour, each (F, cells, ...)."""
+        """Scores of cover, centre, box and colour, and the cell's own place; (F, cells, ...)."""
         scores: Tensor = self.out(self.norm(embeddings))
         return torch.split(scores.float(), self._parts, dim=-1)
 
@@ -223,7 +232,7 @@ class School:
         """The batch of a step."""
         rng = random.Random(f"{self._plan.seed} {step}")
         cuts, grids, lessons = [], [], []
-        for place in range(step * self._plan.batch, (step + 1) * self._plan.batch):
+        for place in self._plan.pictures(step):
             seed, is_mirrored = self._scene_at(place), rng.random() < 0.5
             scene = draw_scene(seed)
             scene = scene.mirrored() if is_mirrored else scene
@@ -289,17 +298,25 @@ def _pooling(model: Moondream, tiling: tuple[int, int]) -> Tensor:
 
 def sight_loss(head: Head, embeddings: Tensor, batch: Batch) -> Tensor:
     """How far the image embeddings are from knowing what is where."""
-    cover, centre, box, colour = head(embeddings)
+    cover, centre, box, colour, place = head(embeddings)
     weight = 1 + 4 * batch.centre  # few cells hold the middle of something
     loss = F.binary_cross_entropy_with_logits(cover, batch.cover)
     loss = loss + 4 * F.binary_cross_entropy_with_logits(centre, batch.centre, weight)
     has_box = batch.has_box
     miss = F.smooth_l1_loss(box, batch.box, reduction="none", beta=0.1).mean(-1)
     loss = loss + (miss * has_box).sum() / has_box.sum().clamp(min=1)
+    # Attention reads what an embedding says, so the embedding must say where it is.
+    loss = loss + 0.5 * F.smooth_l1_loss(place, _places().expand_as(place), beta=0.1)
     known = batch.colour >= 0
     if known.any():
         loss = loss + 0.15 * F.cross_entropy(colour[known], batch.colour[known])
     return loss
+
+
+def _places() -> Tensor:
+    """Column and row of every cell, from -2 to 2: (cells, 2)."""
+    line = torch.linspace(-2, 2, VISION.grid_size)
+    return torch.stack((line.repeat(VISION.grid_size), line.repeat_interleave(VISION.grid_size)), 1)
 
 
 def speech_losses(model: Moondream, embeddings: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -497,7 +514,7 @@ class Trainer:
 
 
 #: Coordinates matter less than words per target, and there are fewer words to get wrong.
-_WEIGHTS = {"sight": 1.0, "text": 1.0, "coord": 0.25, "size": 0.25}
+_WEIGHTS = {"sight": 1.0, "text": 1.0, "coord": 0.5, "size": 0.3}
 
 
 def main() -> None:
@@ -507,10 +524,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo/model"), help="the finished model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=16000, help="scenes to draw")
-    parser.add_argument("--sight-steps", type=int, default=1200)
-    parser.add_argument("--speech-steps", type=int, default=2200)
-    parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--sight-steps", type=int, default=1700)
+    parser.add_argument("--speech-steps", type=int, default=2000)
+    parser.add_argument("--sight-batch", type=int, default=32, help="pictures in a step")
+    parser.add_argument("--speech-batch", type=int, default=16, help="the same, second stage")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--lesson-length", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2, help="threads and drawing processes")
     parser.add_argument("--checkpoint-s", type=float, default=120)
@@ -523,7 +541,8 @@ def main() -> None:
         scenes=options.scenes,
         sight_steps=options.sight_steps,
         speech_steps=options.speech_steps,
-        batch=options.batch,
+        sight_batch=options.sight_batch,
+        speech_batch=options.speech_batch,
         learning_rate=options.learning_rate,
         lesson_length=options.lesson_length,
     )

@@ -71,7 +71,8 @@ def _pool(height: int, width: int, x: float, y: float, reach: float) -> NDArray[
     """A pool of light, 1 in its middle."""
     across = (np.linspace(0, 1, width, dtype=np.float32) - np.float32(x)) / np.float32(reach)
     down = (np.linspace(0, 1, height, dtype=np.float32) - np.float32(y)) / np.float32(reach)
-    return np.exp(-(down**2))[:, None] * np.exp(-(across**2))[None, :]
+    light: NDArray[np.float32] = np.exp(-(down**2))[:, None] * np.exp(-(across**2))[None, :]
+    return light
 
 
 def _precipitate(pixels: Pixels, scene: Scene, rng: random.Random) -> Pixels:
