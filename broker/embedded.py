@@ -39,13 +39,16 @@ class BrokerProgram:
     command: tuple[str, ...]  #: the path of the configuration comes after it
 
 
-def find_program() -> BrokerProgram:
+def find_program(path: str | None = None) -> BrokerProgram:
     """The best broker that is installed.
+
+    Args:
+        path: Folders to look for Mosquitto in; None for PATH and the folders of daemons.
 
     Raises:
         EmbeddedBrokerError: None is; the message says what to install.
     """
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SBIN])
+    path = path or os.pathsep.join([os.environ.get("PATH", os.defpath), *_SBIN])
     if mosquitto := shutil.which("mosquitto", path=path):
         return BrokerProgram("mosquitto", (mosquitto, "-c"))
     if importlib.util.find_spec("amqtt") is not None:

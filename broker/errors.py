@@ -46,7 +46,7 @@ class TakenOverError(BrokerError):
 
     def __init__(self, client_id: str, evidence: str) -> None:
         super().__init__(
-            f"another client uses the MQTT client id {client_id!r} ({evidence}); "
+            f"another client seems to use the MQTT client id {client_id!r} ({evidence}); "
             "give each instance its own mqtt.client_id"
         )
         self.client_id = client_id

@@ -88,6 +88,7 @@ class Link:
         self._refusal: ReasonCode | None = None  # in CONNACK
         self._farewell: ReasonCode | None = None  # in a DISCONNECT of the broker's
         self._was_denied = False
+        self._was_reset = False
         self._client = self._make_client(tls, auto_acknowledge)
 
     def run(self) -> End:
@@ -181,6 +182,7 @@ class Link:
             can_read, can_write = watched.wait(0.0 if has_pending else _TICK_S)
             # 3. The socket; an error closes it, which ends the loop.
             if can_read or has_pending:
+                self._was_reset = _is_reset(sock)
                 client.loop_read()
             if can_write and client.socket() is not None:
                 client.loop_write()
@@ -285,7 +287,8 @@ class Link:
             lasted_s=time.monotonic() - self._connected_at,
             is_taken_over=said is not None and said.value == _SESSION_TAKEN_OVER,
             # After a refused message Mosquitto 2.0.11 closes the connection as well.
-            is_unexplained=problem is None and said is None and not self._was_denied,
+            is_denied=problem is not None or self._was_denied,
+            is_closed=said is None and not self._was_reset,
         )
 
     def _judge_refusal(self, problem: str | None) -> End:
@@ -520,6 +523,19 @@ def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
 
 def _has_pending(sock: Any) -> bool:
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
+def _is_reset(sock: Any) -> bool:
+    """Whether the network cut the connection, which paho does not tell from a close."""
+    if not isinstance(sock, socket.socket):  # a websocket hides it
+        return False
+    try:
+        socket.socket.recv(sock, 1, socket.MSG_PEEK)  # below TLS, which cannot peek
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _explain_failure(error: OSError | ValueError, options: ConnectionOptions) -> str:

@@ -12,9 +12,9 @@ _BACKOFF_LAST_S = 60.0
 SHORT_LIFE_S = 10.0
 
 # Mosquitto before 2.0.13 does not say that a session was taken over, it only closes the
-# connection. Two clients with one id throw each other out at once, again and again; a broker that
-# restarts is away for a moment, which resets the count. Fewer drops in a row would end the service
-# on a flaky network, more would let the two fight for longer (about 10 s with these).
+# connection. Two clients with one id throw each other out, again and again; a broker that restarts
+# is away for a moment, and a network that fails resets connections, and both start the count anew.
+# Fewer in a row would end the service for a hiccup, more would only take milliseconds longer.
 _TAKEOVER_DROPS = 5
 
 
@@ -27,12 +27,18 @@ class End:
     is_taken_over: bool = False  #: the broker says so
     is_unsupported: bool = False  #: the broker does not know this version of the protocol
     is_silent: bool = False  #: CONNECT was not answered
-    is_unexplained: bool = False  #: closed by the other side, for no reason we know
+    is_denied: bool = False  #: after something we may not do, or could not
+    is_closed: bool = False  #: by the other side in good order and without a word
 
     @property
     def is_short(self) -> bool:
         """Whether it was accepted and ended soon after."""
         return self.lasted_s is not None and self.lasted_s < SHORT_LIFE_S
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether another client with our id could have done it."""
+        return self.is_short and self.is_closed and not self.is_denied
 
 
 class Backoff:
@@ -42,13 +48,16 @@ class Backoff:
         self._num_failures = 0
 
     def after(self, end: End) -> float:
-        """The first attempt after a good connection comes at once, the others ever later.
+        """At once after a connection was lost, ever later while none is to be had.
 
         With jitter, so that the clients of a broker that comes back do not come all at once.
         """
-        if end.lasted_s is not None and not end.is_short:
+        if end.lasted_s is not None and not end.is_denied:
             self._num_failures = 0
-            return 0.0
+            # At once also where another client may have our id: a broker that is only restarting
+            # shows it by not answering now. `TakeoverDetector` ends this after a few times.
+            if not end.is_short or end.is_suspicious:
+                return 0.0
         delay = min(_BACKOFF_LAST_S, _BACKOFF_FIRST_S * 2.0 ** min(self._num_failures, 10))
         self._num_failures += 1
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
@@ -95,7 +104,7 @@ class TakeoverDetector:
         """What speaks for another client with our id, once it is enough; else None."""
         if end.is_taken_over:
             return "the broker says that it took over the session"
-        self._num_drops = self._num_drops + 1 if end.is_short and end.is_unexplained else 0
+        self._num_drops = self._num_drops + 1 if end.is_suspicious else 0
         if self._num_drops < _TAKEOVER_DROPS:
             return None
         return (

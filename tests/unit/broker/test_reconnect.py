@@ -6,8 +6,10 @@ from broker.options import ConnectionOptions
 from broker.reconnect import Backoff, End, ProtocolChoice, TakeoverDetector
 
 UNREACHABLE = End("connection refused")
-GOOD = End("lost", lasted_s=60.0, is_unexplained=True)
-DROPPED = End("lost", lasted_s=0.1, is_unexplained=True)
+GOOD = End("lost", lasted_s=60.0, is_closed=True)
+CLOSED = End("lost", lasted_s=0.1, is_closed=True)
+RESET = End("lost", lasted_s=0.1)
+DENIED = End("lost", lasted_s=0.1, is_closed=True, is_denied=True)
 SILENT = End("no answer", is_silent=True)
 UNSUPPORTED = End("refused", is_unsupported=True)
 
@@ -25,27 +27,27 @@ def tried(choice: ProtocolChoice, *ends: End) -> list[str]:
     return protocols
 
 
-def test_backoff_tries_at_once_after_a_good_connection() -> None:
-    assert Backoff().after(GOOD) == 0.0
+@pytest.mark.parametrize("end", [GOOD, CLOSED])
+def test_backoff_tries_at_once_after_a_connection_was_closed(end: End) -> None:
+    assert Backoff().after(end) == 0.0
 
 
-def test_backoff_doubles_to_a_minute_with_jitter() -> None:
+@pytest.mark.parametrize("end", [UNREACHABLE, DENIED])
+def test_backoff_doubles_to_a_minute_with_jitter(end: End) -> None:
     backoff = Backoff()
-    delays = [backoff.after(UNREACHABLE) for _ in range(20)]
+    delays = [backoff.after(end) for _ in range(20)]
     for i, delay in enumerate(delays):
         longest = min(60.0, 2.0**i)
         assert longest / 2 <= delay <= longest
     assert len(set(delays)) == len(delays)
 
 
-def test_backoff_does_not_start_again_after_a_short_connection() -> None:
+def test_backoff_stays_short_where_the_broker_accepts_and_the_network_fails() -> None:
     backoff = Backoff()
-    for _ in range(5):
-        backoff.after(UNREACHABLE)
-    assert backoff.after(DROPPED) >= 16.0
+    assert all(0.5 <= backoff.after(RESET) <= 1.0 for _ in range(20))
 
 
-def test_backoff_starts_again_after_a_good_connection() -> None:
+def test_backoff_starts_again_after_a_connection() -> None:
     backoff = Backoff()
     for _ in range(5):
         backoff.after(UNREACHABLE)
@@ -95,15 +97,15 @@ def test_takeover_is_believed_when_the_broker_says_so() -> None:
 
 def test_takeover_is_found_after_five_short_connections_in_a_row() -> None:
     detector = TakeoverDetector()
-    evidence = [detector.evidence(DROPPED) for _ in range(5)]
+    evidence = [detector.evidence(CLOSED) for _ in range(5)]
     assert evidence[:4] == [None] * 4
     assert evidence[4] is not None
     assert "5 times" in evidence[4]
 
 
-@pytest.mark.parametrize("between", [UNREACHABLE, GOOD, SILENT, End("refused", lasted_s=0.1)])
+@pytest.mark.parametrize("between", [UNREACHABLE, GOOD, SILENT, DENIED, RESET])
 def test_takeover_is_not_found_when_the_broker_was_away_between(between: End) -> None:
     detector = TakeoverDetector()
     for _ in range(4):
-        for end in (*[DROPPED] * 4, between):
+        for end in (*[CLOSED] * 4, between):
             assert detector.evidence(end) is None
