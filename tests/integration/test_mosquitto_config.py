@@ -1,0 +1,141 @@
+"""The configuration in `mosquitto/`: it starts, and lets everyone do what is theirs and no more."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from broker.embedded import BrokerProgram
+from broker.topics import TABLE, Topics
+
+FOLDER = Path(__file__).resolve().parents[2] / "mosquitto"
+ACCOUNTS = ("moondream2mqtt", "homeassistant", "front", "back")
+TOPICS = Topics("moondream2mqtt")
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> None:
+    passwd = shutil.which("mosquitto_passwd")
+    if passwd is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    (tmp_path / "passwd").touch(0o600)
+    for account in ACCOUNTS:
+        subprocess.run([passwd, "-b", tmp_path / "passwd", account, "secret"], check=True)
+
+
+@pytest.fixture
+async def ports(
+    mosquitto_program: BrokerProgram, tmp_path: Path, accounts: None
+) -> AsyncIterator[tuple[int, int]]:
+    """The port of the service and the port of everyone else."""
+    shutil.copy(FOLDER / "acl", tmp_path)
+    service_port, port = _free_ports()
+    text = (FOLDER / "mosquitto.conf").read_text(encoding="utf-8")
+    text = text.replace("/mosquitto/config", str(tmp_path))
+    text = text.replace("/mosquitto/data", str(tmp_path))
+    text = text.replace("listener 1883", f"listener {service_port} 127.0.0.1")
+    text = text.replace("listener 1884", f"listener {port} 127.0.0.1")
+    if os.geteuid() == 0:
+        text += "user root\n"
+    (tmp_path / "mosquitto.conf").write_text(text, encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *mosquitto_program.command, tmp_path / "mosquitto.conf", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _answers(service_port)
+        yield service_port, port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+async def _answers(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+def client(port: int, account: str) -> aiomqtt.Client:
+    return aiomqtt.Client("127.0.0.1", port, username=account, password="secret")  # noqa: S106
+
+
+async def arrives(reader: tuple[int, str], writer: tuple[int, str], topic: str) -> bool:
+    """Whether `writer` can publish on a topic so that `reader` gets it."""
+    async with client(*reader) as receiver, client(*writer) as sender:
+        await receiver.subscribe(topic, qos=1)
+        await sender.publish(topic, b"x", qos=1)
+        try:
+            async with asyncio.timeout(0.3):
+                await anext(aiter(receiver.messages))
+        except TimeoutError:
+            return False
+        return True
+
+
+async def test_nobody_gets_in_without_an_account(ports: tuple[int, int]) -> None:
+    for port in ports:
+        with pytest.raises(aiomqtt.MqttError):
+            async with aiomqtt.Client("127.0.0.1", port):
+                pass
+
+
+async def test_frames_of_a_camera_reach_the_service_and_nobody_else(
+    ports: tuple[int, int],
+) -> None:
+    service, others = ports
+    topic = TOPICS.frame("front")
+    assert await arrives((service, "moondream2mqtt"), (others, "front"), topic)
+    assert not await arrives((others, "homeassistant"), (others, "front"), topic)
+    assert not await arrives((others, "back"), (others, "front"), topic)
+
+
+async def test_camera_cannot_send_frames_for_another(ports: tuple[int, int]) -> None:
+    service, others = ports
+    reader = (service, "moondream2mqtt")
+    assert not await arrives(reader, (others, "front"), TOPICS.frame("back"))
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in TABLE if spec.direction == "out"])
+async def test_what_the_service_publishes_reaches_the_reader(
+    ports: tuple[int, int], name: str
+) -> None:
+    service, others = ports
+    spec = next(spec for spec in TABLE if spec.name == name)
+    topic = spec.pattern.replace("<base>", TOPICS.base).replace("<camera>", "front")
+    assert await arrives((others, "homeassistant"), (service, "moondream2mqtt"), topic)
+    assert not await arrives((others, "homeassistant"), (others, "front"), topic)
+
+
+async def test_response_reaches_the_camera_that_asked(ports: tuple[int, int]) -> None:
+    service, others = ports
+    writer = (service, "moondream2mqtt")
+    topic = f"{TOPICS.base}/response/front/1"
+    assert await arrives((others, "front"), writer, topic)
+    assert not await arrives((others, "back"), writer, topic)
+
+
+async def test_readme_has_a_reason_for_every_line() -> None:
+    reasons = (FOLDER / "README.md").read_text(encoding="utf-8")
+    lines = (FOLDER / "mosquitto.conf").read_text(encoding="utf-8").splitlines()
+    options = {line.split()[0] for line in lines if line and not line.startswith("#")}
+    assert options
+    assert [option for option in sorted(options) if f"`{option}" not in reasons] == []
