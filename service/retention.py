@@ -9,16 +9,15 @@ loses its frame.
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from schemas.frame import Priority
 from schemas.status import HealthCheck
 from service.clock import Clock
 from service.errors import StoreError
 from service.settings import StoreSettings
+from service.store.sqlite import DiskUsage
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -34,14 +33,6 @@ _BYTES_BETWEEN_SWEEPS = 64 << 20
 # In shares of min_free_bytes. A state is left above where it is entered, or it would flicker.
 _ENTER_LOW, _LEAVE_LOW = 1.0, 1.25
 _ENTER_FULL, _LEAVE_FULL = 0.5, 0.75
-
-
-class Usage(Protocol):
-    """The answer of `shutil.disk_usage`."""
-
-    @property
-    def free(self) -> int:
-        """Bytes."""
 
 
 class Retention:
@@ -60,7 +51,7 @@ class Retention:
         store: Store,
         settings: StoreSettings,
         clock: Clock,
-        disk_usage: Callable[[Path], Usage] = shutil.disk_usage,
+        disk_usage: DiskUsage = shutil.disk_usage,
         most_finished: int = MOST_FINISHED_JOBS,
     ) -> None:
         self._store = store
@@ -157,7 +148,8 @@ class Retention:
             "low": _ENTER_LOW if self._state == "ok" else _LEAVE_LOW,
             "full": _LEAVE_FULL if self._state == "full" else _ENTER_FULL,
         }
-        return shares[state] * self._settings.min_free_bytes
+        # Below its reserve the store takes no frame at all, so room is made before.
+        return shares[state] * max(self._settings.min_free_bytes, self._store.reserve_bytes)
 
     def _take_state(self, free: int | None, num_bytes: int) -> None:
         state, message = self._judge(free, num_bytes)

@@ -8,6 +8,7 @@ so that nobody is left guessing whether it was committed.
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from service.errors import ConfigurationError, StoreError, StoreFullError
 from service.store.migrations import upgrade
 from service.store.postgres import PostgresConnections
-from service.store.sqlite import SqliteConnections
+from service.store.sqlite import DiskUsage, SqliteConnections
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,6 +50,13 @@ class Connections(Protocol):
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work` in a transaction and commit it, or roll back when it raises."""
 
+    @property
+    def reserve_bytes(self) -> int:
+        """Free bytes that new frames do not get."""
+
+    def check_room(self, num_bytes: int) -> None:
+        """Raise StoreFullError when so much more would not leave enough to go on with."""
+
     async def cut_file(self) -> int:
         """Give some unused space at the end of the file back; returns its bytes."""
 
@@ -65,14 +73,21 @@ class Database:
     Args:
         url: `sqlite:///path`, or `postgresql://user:password@host/name`.
         faults: For tests.
+        disk_usage: Reads the disk of the SQLite file.
 
     Raises:
         ConfigurationError: The URL is not one of these.
     """
 
-    def __init__(self, url: str, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        faults: Faults | None = None,
+        disk_usage: DiskUsage = shutil.disk_usage,
+    ) -> None:
         self._url = _parse(url)
         self._faults = faults
+        self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
         self._connections: Connections
 
@@ -88,7 +103,7 @@ class Database:
             self._connections = (
                 PostgresConnections(self._url)
                 if self.path is None
-                else SqliteConnections(self._url, self.path)
+                else SqliteConnections(self._url, self.path, self._disk_usage)
             )
             try:
                 await self._connections.transact(upgrade, writes=True)
@@ -152,6 +167,20 @@ class Database:
             return await self._connections.transact(
                 lambda connection: work(connection, *args, **kwargs), writes=False
             )
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Free bytes on the disk that new frames do not get; 0 on a server."""
+        return self._connections.reserve_bytes
+
+    def check_room(self, num_bytes: int) -> None:
+        """Look whether the disk takes so much more and still leaves room to end jobs.
+
+        Raises:
+            StoreFullError: It does not.
+        """
+        with translated():
+            self._connections.check_room(num_bytes)
 
     async def cut_file(self) -> int:
         """Give a few MiB of unused space back to the file system.

@@ -45,12 +45,20 @@ class PostgresConnections:
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 
+    @property
+    def reserve_bytes(self) -> int:
+        """Room is the server's own business, here and below."""
+        return 0
+
+    def check_room(self, num_bytes: int) -> None:
+        """Nothing to do here."""
+
     async def cut_file(self) -> int:
-        """The server's own business, like the next."""
+        """Nothing to do here."""
         return 0
 
     async def empty_log(self) -> None:
-        """The server's own business."""
+        """Nothing to do here."""
 
     async def close(self) -> None:
         """Close all connections."""

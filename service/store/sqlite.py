@@ -10,21 +10,43 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from service.errors import StoreError
+from service.errors import StoreError, StoreFullError
 
 _T = TypeVar("_T")
 
 # Frames of 100 KB are written clearly faster in pages of 16 KiB than in SQLite's own 4 KiB; the
 # small transactions that end jobs cost the same, they wait for the disk.
 _PAGE_BYTES = 16384
+# The log is brought into the file each 16 MiB: sooner is slower, later needs a larger reserve.
+_PAGES_PER_CHECKPOINT = 1000
+# What the log needs to be brought into the file when both are at their largest (a group is at most
+# 16 MiB), and then some for ending the jobs that wait. Without it a full disk would stay full: no
+# job can end, so no frame can go.
+_RESERVE_BYTES = 48 << 20
+_RESERVE_SHARE = 0.625  # of a disk that is smaller than that
 _PAGES_PER_CUT = 256
 _NUM_READERS = 2
 _BUSY_MS = 10_000
 _OLDEST = (3, 35)  # RETURNING
+
+
+class Disk(Protocol):
+    """The answer of `shutil.disk_usage`; bytes."""
+
+    @property
+    def total(self) -> int:
+        """Size of the disk."""
+
+    @property
+    def free(self) -> int:
+        """What is left for us."""
+
+
+DiskUsage = Callable[[Path], Disk]
 
 
 class SqliteConnections:
@@ -33,14 +55,17 @@ class SqliteConnections:
     Args:
         url: With SQLAlchemy's synchronous driver.
         path: Of the file; it and its folder are made.
+        disk_usage: Reads the disk the file is on.
 
     Raises:
         StoreError: This SQLite is too old.
         OSError: The file cannot be made.
     """
 
-    def __init__(self, url: URL, path: Path) -> None:
+    def __init__(self, url: URL, path: Path, disk_usage: DiskUsage) -> None:
         _prepare_file(path)
+        self._folder = path.parent
+        self._disk_usage = disk_usage
         # BEGIN IMMEDIATE: a writer holds the lock from the start, so what it reads stays true.
         self._writes = _engine(url, "BEGIN IMMEDIATE", 1)
         self._reads = _engine(url, "BEGIN", _NUM_READERS)
@@ -62,6 +87,25 @@ class SqliteConnections:
 
         threads = self._writer if writes else self._readers
         return await asyncio.get_running_loop().run_in_executor(threads, run)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Free bytes that new frames do not get."""
+        return self._reserve(self._disk_usage(self._folder))
+
+    def check_room(self, num_bytes: int) -> None:
+        """Keep the reserve out of reach of new frames."""
+        disk = self._disk_usage(self._folder)
+        reserve = self._reserve(disk)
+        if disk.free - num_bytes < reserve:
+            raise StoreFullError(
+                f"{disk.free >> 20} MiB free on the disk of {self._folder}; the last "
+                f"{reserve >> 20} MiB are kept for ending the jobs that wait"
+            )
+
+    @staticmethod
+    def _reserve(disk: Disk) -> int:
+        return int(min(_RESERVE_BYTES, disk.total * _RESERVE_SHARE))
 
     async def cut_file(self) -> int:
         """Move unused pages to the end of the file, a few MiB at most, and cut them off."""
@@ -123,6 +167,7 @@ def _engine(url: URL, begin: str, num_connections: int) -> Engine:
             "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             "synchronous = FULL",
+            f"wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}",
             "foreign_keys = ON",
         ):
             connection.execute(f"PRAGMA {pragma}").close()

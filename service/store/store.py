@@ -6,6 +6,7 @@ change that is not allowed any more (somebody else ended the job first) writes n
 """
 
 import json
+import shutil
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,6 +23,7 @@ from service.store import frames, jobs
 from service.store.database import Database, Faults
 from service.store.jobs import Ended, Ending, Filter, OrderBy
 from service.store.outbox import Outbox
+from service.store.sqlite import DiskUsage
 from service.store.tables import cameras
 
 __all__ = ["Ended", "Ending", "Faults", "OrderBy", "Store"]
@@ -53,7 +55,12 @@ class Store:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, instance: str = "", faults: Faults | None = None
+        cls,
+        url: str,
+        *,
+        instance: str = "",
+        faults: Faults | None = None,
+        disk_usage: DiskUsage = shutil.disk_usage,
     ) -> AsyncIterator[Self]:
         """Open the store, creating or upgrading its tables first.
 
@@ -62,12 +69,13 @@ class Store:
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
             faults: For tests.
+            disk_usage: Reads the disk of the SQLite file.
 
         Raises:
             ConfigurationError: The URL names no database we know.
             StoreError: It cannot be opened, or a newer version has written it.
         """
-        async with Database(url, faults) as database:
+        async with Database(url, faults, disk_usage) as database:
             yield cls(database, instance)
 
     @property
@@ -75,6 +83,11 @@ class Store:
         """Where the database's files are; None when they are on a server."""
         path = self._database.path
         return None if path is None else path.parent
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Free bytes on the disk that `accept` leaves for ending jobs; 0 on a server."""
+        return self._database.reserve_bytes
 
     # Intake
 
@@ -97,11 +110,18 @@ class Store:
 
         Returns:
             The messages written, with their ids.
+
+        Raises:
+            StoreFullError: There is no room for the frames; all else still works, on SQLite the
+                last MiB of the disk are kept for it.
         """
+        num_bytes = sum(map(len, images.values()))
+        if num_bytes:
+            self._database.check_room(num_bytes)
         written = await self._database.write(
             jobs.insert_jobs, new_jobs, images, messages, self._instance
         )
-        self.bytes_accepted += sum(map(len, images.values()))
+        self.bytes_accepted += num_bytes
         return written
 
     async def add_image(self, job_id: str, image: bytes) -> bool:
@@ -284,18 +304,17 @@ class Store:
         return total
 
     async def shrink(self, num_bytes: int) -> int:
-        """Give up to `num_bytes` of unused space back to the file system; nothing on a server.
+        """Give about `num_bytes` of unused space, and the log, back to the file system.
 
-        What is not given back is used again by later frames.
+        What is not given back is used again by later frames. On a server it does nothing.
 
         Returns:
-            Bytes given back.
+            Bytes by which the file got smaller.
         """
         given = 0
         while given < num_bytes and (step := await self._database.cut_file()):
             given += step
-        if given:
-            await self._database.empty_log()
+        await self._database.empty_log()
         return given
 
 

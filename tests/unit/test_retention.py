@@ -25,6 +25,7 @@ class FakeDisk:
     """A disk whose free space a test sets; what the store gives back is added to it."""
 
     free: int
+    total: int = 1 << 40
 
     def __call__(self, folder: Path) -> "FakeDisk":
         assert folder.is_dir()
@@ -128,11 +129,11 @@ async def test_enough_disk_keeps_frames_and_says_ok(store: Store, clock: FakeClo
 async def test_low_disk_drops_finished_frames_first_and_only_as_many_as_needed(
     store: Store, clock: FakeClock
 ) -> None:
-    settings = make_settings(min_free_bytes=4 * MIB)
-    older, newer = await add(store, 2 * MIB, end_s=0), await add(store, 2 * MIB, end_s=1)
-    waiting = await add(store, 2 * MIB)
-    sweeper = Retention(store, settings, clock, FakeDisk(int(3.5 * MIB)))
-    await sweeper.sweep()  # 1.5 MiB are missing to 1.25 times the minimum
+    settings = make_settings(min_free_bytes=64 * MIB, max_bytes=1 << 30)
+    older, newer = await add(store, 20 * MIB, end_s=0), await add(store, 20 * MIB, end_s=1)
+    waiting = await add(store, 20 * MIB)
+    sweeper = Retention(store, settings, clock, FakeDisk(63 * MIB))
+    await sweeper.sweep()  # 17 MiB are missing to 1.25 times the minimum
     assert await kept(store, older, newer, waiting) == [False, True, True]
 
 
@@ -165,10 +166,12 @@ async def test_states_are_left_above_where_they_are_entered(store: Store, clock:
     assert store.keep_finished_frames
 
 
-async def test_no_minimum_never_degrades(store: Store, clock: FakeClock) -> None:
-    sweeper = Retention(store, make_settings(min_free_bytes=0), clock, FakeDisk(0))
-    await sweeper.sweep()
-    assert sweeper.state == "ok"
+async def test_room_is_made_before_the_store_takes_no_frame(store: Store, clock: FakeClock) -> None:
+    disk = FakeDisk(store.reserve_bytes)
+    sweeper = Retention(store, make_settings(min_free_bytes=0), clock, disk)
+    assert await state_after_sweep(sweeper) == "ok"
+    disk.free -= 1
+    assert await state_after_sweep(sweeper) == "low"
 
 
 async def test_real_disk_is_read_by_default(store: Store, clock: FakeClock) -> None:

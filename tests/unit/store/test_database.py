@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ from service.store.store import Store
 from service.store.tables import cameras
 from tests.factories import NOON, make_job
 from tests.unit.store.faults import FailEvery
+
+
+@dataclass
+class SmallDisk:
+    free: int
+    total: int = 1 << 40
 
 
 def sqlite_url(folder: Path) -> str:
@@ -183,6 +190,23 @@ async def test_frames_can_be_dropped_while_the_database_is_full(tmp_path: Path) 
         job = make_job()
         await store.accept([job], {job.job_id: bytes(100_000)}, [])
         assert await store.image(job.job_id) is not None
+
+
+async def test_frames_leave_a_reserve_in_which_jobs_can_end(tmp_path: Path) -> None:
+    disk = SmallDisk(free=49 << 20)
+    async with Store.open(sqlite_url(tmp_path), disk_usage=lambda _: disk) as store:
+        jobs = [make_job() for _ in range(3)]
+        await store.accept(jobs[:1], {jobs[0].job_id: bytes(1 << 20)}, [])
+        disk.free -= 1 << 20
+        with pytest.raises(StoreFullError, match="the last 48 MiB are kept"):
+            await store.accept(jobs[1:2], {jobs[1].job_id: bytes(1)}, [])
+        dropped = jobs[2].model_copy(update={"status": JobStatus.DROPPED})
+        await store.accept([dropped], {}, [])
+        assert await store.finish(jobs[0].job_id, JobStatus.CANCELLED, at=NOON) is not None
+        assert set(await store.existing([job.job_id for job in jobs])) == {
+            jobs[0].job_id,
+            jobs[2].job_id,
+        }
 
 
 async def test_shrink_gives_the_space_back_to_the_file_system(tmp_path: Path) -> None:
