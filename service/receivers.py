@@ -123,10 +123,16 @@ class Receivers:
         line.is_failing = True
         line.not_before = until
 
-    def forget_others(self, urls: Collection[str], now: float) -> None:
-        """Forget those that have a turn now and are not among `urls`: they have no messages."""
-        for url in set(self._lines) - self.blocked(now) - set(urls):
+    def keep_only(self, urls: Collection[str]) -> bool:
+        """Forget all others: they had a turn and no messages.
+
+        Returns:
+            Whether there were any; those who waited behind them then have a turn.
+        """
+        idle = set(self._lines).difference(urls)
+        for url in idle:
             self._forget(url)
+        return bool(idle)
 
     def next_turn(self, now: float) -> float | None:
         """When a URL that is blocked by time alone is no longer so; None when there is none."""

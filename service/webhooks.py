@@ -24,6 +24,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import httpx
+from pydantic import ValidationError
 
 from schemas.job import ErrorDetail
 from schemas.outbox import Channel, OutboxMessage
@@ -261,8 +262,7 @@ class WebhookSender:
             for url, messages in lines.items():
                 if self._receivers.admit(url, now):
                     tasks.create_task(self._work(url, messages), name=f"webhooks {origin(url)}")
-            if len(rows) < _PAGE:
-                self._receivers.forget_others(lines, now)
+            if len(rows) < _PAGE and not self._receivers.keep_only(blocked.union(lines)):
                 return
 
     async def _work(self, url: str, messages: Sequence[OutboxMessage]) -> None:
@@ -402,9 +402,10 @@ class WebhookSender:
         url = parse_url(message.destination)
         where = origin(message.destination)
         client = self._http.client(self._address_rule(url, message), self._settings.timeout)
-        request = client.build_request(
-            "POST", url, content=message.payload, headers=self._headers(message)
-        )
+        headers = [
+            (name.encode(), value.encode()) for name, value in self._headers(message).items()
+        ]
+        request = client.build_request("POST", url, content=message.payload, headers=headers)
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout(self._settings.timeout), client:
@@ -535,10 +536,17 @@ def _dead_letter(message: OutboxMessage, error: ServiceError, now: datetime) -> 
     return DeadLetter(
         job_id=message.job_id,
         topic=origin(message.destination),
-        camera_id=ResultDocument.model_validate_json(message.payload).camera_id,
+        camera_id=_camera_of(message.payload),
         size=len(message.payload),
         sha256=hashlib.sha256(message.payload).hexdigest(),
         error=ErrorDetail(code=error.code, message=str(error)),
         attempts=message.attempts + 1,
         timestamp=now,
     )
+
+
+def _camera_of(payload: bytes) -> str | None:
+    try:
+        return ResultDocument.model_validate_json(payload).camera_id
+    except ValidationError:  # written by a version with other fields
+        return None

@@ -108,9 +108,9 @@ def test_memory_holds_only_what_is_busy_failing_or_waiting() -> None:
     receivers.pause("http://a/", 5.0)
     receivers.release("http://a/")
     assert receivers.failing == ["http://a"]
-    receivers.forget_others([], 4.0)
+    assert not receivers.keep_only(receivers.blocked(4.0))
     assert receivers.failing == ["http://a"]
-    receivers.forget_others([], 5.0)
+    assert receivers.keep_only(receivers.blocked(5.0))
     assert receivers.failing == []
     assert receivers._lines == {}
     assert receivers._receivers == {}
