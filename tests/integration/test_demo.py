@@ -24,4 +24,8 @@ async def test_demo_prints_that_many_captions_and_leaves_nothing(tmp_path: Path)
     assert ended.code == 0, ended.err
     assert len(lines) == 6
     assert all(LINE.fullmatch(line) for line in lines)
-    assert list(tmp_path.iterdir()) == []
+    assert not leftovers(tmp_path)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
