@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.frame import MAX_TASKS, MAX_TEXT_CHARACTERS, Length, Task
+from schemas.frame import MAX_TASKS, MAX_TEXT_CHARACTERS, Headers, Length, Task
 
 
 class CameraSettings(BaseModel):
@@ -46,7 +46,7 @@ class CameraSettings(BaseModel):
         max_length=2048,
         description="where its results are POSTed; overrides webhooks.url",
     )
-    webhook_headers: dict[str, str] | None = Field(
+    webhook_headers: Headers | None = Field(
         default=None, description="HTTP headers sent along, e.g. Authorization"
     )
     publish_image: bool = Field(default=False, description="publish the captioned frame, retained")

@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -126,6 +127,18 @@ class Task(BaseModel):
 
 CAPTION = Task(kind=TaskKind.CAPTION)
 
+
+def _read_headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name):
+            raise ValueError(f"{name[:40]!r} is not an HTTP header name")
+        if not re.fullmatch(r"[\t\x20-\x7e]{0,2048}", text):
+            raise ValueError(f"the value of {name!r} must be printable ASCII without line ends")
+    return value
+
+
+#: HTTP headers by name.
+Headers = Annotated[dict[str, str], AfterValidator(_read_headers)]
 CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
@@ -150,7 +163,7 @@ class FrameOptions(BaseModel):
     length: Length | None = None
     tasks: tuple[Task, ...] | None = Field(default=None, min_length=1, max_length=MAX_TASKS)
     webhook_url: str | None = Field(default=None, max_length=2048)
-    webhook_headers: dict[str, str] | None = None
+    webhook_headers: Headers | None = None
     job_id: JobId | None = None
     max_age: float | None = Field(default=None, gt=0, le=7 * 86400)
     max_attempts: int | None = Field(default=None, ge=1, le=10)
@@ -160,16 +173,6 @@ class FrameOptions(BaseModel):
     def _metadata_is_small(cls, value: dict[str, Any]) -> dict[str, Any]:
         if value and len(json.dumps(value, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
             raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes as JSON")
-        return value
-
-    @field_validator("webhook_headers")
-    @classmethod
-    def _headers_are_headers(cls, value: dict[str, str] | None) -> dict[str, str] | None:
-        for name, text in (value or {}).items():
-            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name):
-                raise ValueError(f"{name[:40]!r} is not an HTTP header name")
-            if not re.fullmatch(r"[\t\x20-\x7e]{0,2048}", text):
-                raise ValueError(f"the value of {name!r} must be printable ASCII without line ends")
         return value
 
 

@@ -33,7 +33,7 @@ from service.deliver import Deliver
 from service.devices import engine_options
 from service.dispatch import Dispatcher
 from service.engine.process import EngineProcess
-from service.errors import ConfigurationError, ServiceError
+from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.fetch import ImageFetcher
 from service.gpus import GpuReader
 from service.heap import JobHeap
@@ -48,7 +48,7 @@ from service.settings import MqttSettings, Settings
 from service.statistics import Statistics
 from service.store.store import Store
 from service.tickets import ticket_of
-from service.urls import AllowedHosts, GuardedHttp, UrlPolicy
+from service.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
 from service.webhooks import WebhookSender
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ async def serve(
         ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
+    _check_webhooks(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         service = _Service(settings, parts)
@@ -320,6 +321,19 @@ class _Service:
         if dropped:
             return HealthCheck(status="degraded", message=f"the broker dropped {dropped} messages")
         return HealthCheck(status="healthy", message="ok")
+
+
+def _check_webhooks(settings: Settings) -> None:
+    """A typo in a receiver's URL shows now, not in the dead letters."""
+    urls = {
+        f"cameras.{name}.webhook_url": each.webhook_url for name, each in settings.cameras.items()
+    }
+    for path, url in {"webhooks.url": settings.webhooks.url, **urls}.items():
+        try:
+            if url is not None:
+                parse_url(url)
+        except UrlRefusedError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
 
 
 def _instance_name(settings: Settings) -> str:

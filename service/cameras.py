@@ -73,9 +73,15 @@ class Cameras:
         for camera_id, effective in self._effective.items():
             self._announcer.announce(without_secrets(effective), camera_id=camera_id)
 
-    def webhook(self, camera_id: str) -> str | None:
-        """Where the operator wants this camera's results."""
-        return self.get(camera_id).webhook_url or self._settings.webhooks.url
+    def webhook(self, camera_id: str) -> tuple[str | None, bool]:
+        """Where this camera's results go, and whether the configuration file says so.
+
+        A URL that was set at run time came over MQTT and is trusted no more than one in a frame.
+        """
+        url = self.get(camera_id).webhook_url
+        if url is None:
+            return self._settings.webhooks.url, True
+        return url, "webhook_url" not in self._overrides.get(camera_id, {})
 
     def similarity(self, camera_id: str) -> float:
         """How alike two frames must be to be the same scene; 0 turns the check off."""

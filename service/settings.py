@@ -7,7 +7,7 @@ checked against this file by a test. Unknown keys and bad values are refused wit
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -238,7 +238,9 @@ class FetchSettings(_Section):
     """Images behind `frame_url`."""
 
     allow_hosts: tuple[str, ...] = Field(
-        default=(), description="hosts a frame_url may name, e.g. nvr.local; none: none"
+        default=(),
+        description="hosts a frame_url may name: host, host:port, *.domain or *; a host listed by "
+        "name may have a private address",
     )
     timeout: float = Field(default=10.0, gt=0, description="seconds for one image")
 
@@ -252,8 +254,8 @@ class WebhookSettings(_Section):
     )
     allow_hosts: tuple[str, ...] = Field(
         default=(),
-        description="hosts a webhook_url in a frame may name; also lifts the ban on private "
-        "addresses for them",
+        description="hosts a webhook_url in a frame may name: host, host:port, *.domain or *; a "
+        "host listed by name may have a private address",
     )
     timeout: float = Field(default=15.0, gt=0, description="seconds for one attempt in all")
     give_up_after: float = Field(
@@ -334,7 +336,7 @@ class Settings(BaseSettings):
         """The settings as JSON values; secrets, and URLs that may hold one, are masked."""
         content = self.model_dump(mode="json")
         for section in (content["store"], content["webhooks"]):
-            section["url"] = _without_credentials(section["url"])
+            section["url"] = _origin(section["url"])
         content["cameras"] = {
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
@@ -347,19 +349,18 @@ def without_secrets(camera: CameraSettings) -> CameraSettings:
     headers = camera.webhook_headers
     return camera.model_copy(
         update={
-            "webhook_url": _without_credentials(camera.webhook_url),
+            "webhook_url": _origin(camera.webhook_url),
             "webhook_headers": dict.fromkeys(headers, _MASK) if headers else headers,
         }
     )
 
 
-def _without_credentials(url: str | None) -> str | None:
-    """Scheme, host and path of a URL; user information and query may hold secrets."""
+def _origin(url: str | None) -> str | None:
+    """Scheme, host and port of a URL; user, path and query may hold a token."""
     if url is None:
         return None
     parts = urlsplit(url)
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme, host, parts.path, _MASK if parts.query else "", ""))
+    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}/{_MASK}"
 
 
 def load_settings(path: Path | None = None) -> Settings:
