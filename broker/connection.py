@@ -124,7 +124,11 @@ class Connection:
         return self._handover.held_bytes
 
     async def wait_connected(self) -> None:
-        """Wait until there is a connection and the subscriptions are made."""
+        """Wait until there is a connection and the subscriptions are made.
+
+        The answer to a subscription can come behind messages of the session: where there can be
+        many, they must be taken and released meanwhile.
+        """
         await self._connected.wait()
 
     async def watch(self) -> NoReturn:

@@ -281,15 +281,22 @@ class Link:
         said = self._farewell
         if self._connected_at is None:
             return self._judge_refusal(problem)
-        reason = f"the broker closed the connection: {said}" if said else "the connection was lost"
         return End(
-            problem or reason,
+            problem or self._explain_loss(),
             lasted_s=time.monotonic() - self._connected_at,
             is_taken_over=said is not None and said.value == _SESSION_TAKEN_OVER,
             # After a refused message Mosquitto 2.0.11 closes the connection as well.
             is_denied=problem is not None or self._was_denied,
             is_closed=said is None and not self._was_reset,
         )
+
+    def _explain_loss(self) -> str:
+        if self._farewell is not None:
+            return f"the broker closed the connection: {self._farewell}"
+        if not self._handover.is_gate_open():
+            # The broker's answers to our pings are behind messages there is no room for.
+            return "nothing more can be received, because too much waits to be committed"
+        return "the connection was lost"
 
     def _judge_refusal(self, problem: str | None) -> End:
         if self._refusal is None:

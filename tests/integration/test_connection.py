@@ -245,6 +245,22 @@ async def test_closed_gate_lets_acknowledgements_and_pings_out(
         assert await take_rest(receiver) == []
 
 
+async def test_gate_that_stays_closed_is_told_and_loses_nothing(
+    mosquitto: EmbeddedBroker, topic_base: str
+) -> None:
+    wanted = options(mosquitto.port, max_inflight_bytes=150_000, keepalive=1)
+    topic = f"{topic_base}/a/frame"
+    async with connected(wanted, topic) as receiver:
+        await publish_numbers(mosquitto.port, topic, 3, num_bytes=100_000)
+        held = await take(receiver, 2)
+        await until(lambda: "waits to be committed" in receiver.state.reason)
+        assert receiver.inbox.empty()
+        for message in held:
+            receiver.release(message)
+        again = await take_all(receiver, 3)
+        assert numbers(again) == [0, 1, 2]
+
+
 # Messages out.
 
 
