@@ -1,6 +1,6 @@
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -92,9 +92,12 @@ def test_help_comes_at_once_and_without_torch() -> None:
         "import sys; from service.cli import main; main(['--help']);"
         "sys.exit('torch' in sys.modules or 'sqlalchemy' in sys.modules)"
     )
-    started = time.monotonic()
+    before = os.times()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.monotonic() - started < 1.0
+    after = os.times()
+    # Processor time: on a busy machine the clock on the wall measures the neighbours.
+    assert after.children_user - before.children_user < 0.5
+    assert after.children_system - before.children_system < 0.5
 
 
 def test_commands_never_load_torch() -> None:
