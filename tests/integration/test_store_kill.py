@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from service.store.store import Store
 
 _WRITER = """
@@ -23,9 +25,10 @@ async def main(url, first):
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
-NUM_KILLS = 5
+NUM_KILLS = 4
 
 
+@pytest.mark.timeout(180)  # each writer starts a Python of its own
 async def test_a_committed_group_survives_kill_9(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     rng = random.Random(5)
