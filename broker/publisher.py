@@ -180,14 +180,14 @@ def _message(
 
 
 def _properties_of(document: BaseModel, priority: Priority | None) -> tuple[tuple[str, str], ...]:
-    """What a subscriber can filter by without reading the JSON; results and statuses carry it."""
-    if isinstance(document, ResultDocument):
-        if document.result is not None:
-            priority = document.result.model_info.priority
-    elif isinstance(document, StatusDocument):
-        priority = document.priority
-    else:
+    """What a subscriber can filter results by without reading the JSON.
+
+    Statuses carry none: they are three a frame, and properties double the cost of sending one.
+    """
+    if not isinstance(document, ResultDocument):
         return ()
+    if document.result is not None:
+        priority = document.result.model_info.priority
     known = {
         "job_id": document.job_id,
         "status": document.status.value,

@@ -67,6 +67,9 @@ class Parts:
     clock: Clock = field(default_factory=Clock)
 
 
+REAL_PARTS = Parts()
+
+
 class _Stopped(Exception):  # noqa: N818 - not an error: how the task group is left
     """The service was asked to stop and has done its steps."""
 
@@ -76,7 +79,7 @@ async def serve(
     *,
     stop: asyncio.Event,
     on_ready: Callable[[], None] | None = None,
-    parts: Parts = Parts(),
+    parts: Parts = REAL_PARTS,
 ) -> None:
     """Run the service until `stop` is set.
 
@@ -305,7 +308,7 @@ class _Service:
     def _on_output_change(self, state: ConnectionState) -> None:
         if state.is_connected and not self._is_published.is_set():
             self._is_published.set()
-            self._cameras.announce()
+            self._publisher.renew()
         elif not state.is_connected:
             self._is_published.clear()
 

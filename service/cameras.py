@@ -68,11 +68,6 @@ class Cameras:
         self._take(camera_id, effective)
         return effective
 
-    def announce(self) -> None:
-        """Publish the settings of all known cameras, e.g. to a broker that may have forgotten."""
-        for camera_id, effective in self._effective.items():
-            self._announcer.announce(without_secrets(effective), camera_id=camera_id)
-
     def webhook(self, camera_id: str) -> tuple[str | None, bool]:
         """Where this camera's results go, and whether the configuration file says so.
 

@@ -218,7 +218,6 @@ class Monitor:
 
     async def _report(self) -> None:
         while True:
-            self._announcer.announce(self.info())  # a broker without persistence forgets it
             self._announcer.announce(await self.stats())
             self._announcer.announce(self.metrics())
             self._announcer.announce(self.health())

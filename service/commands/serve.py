@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 
 import typer
 
 from service import logs
-from service.app import serve
+from service.app import REAL_PARTS, Parts, serve
 from service.commands.options import ConfigOption
 from service.settings import Settings, load_settings
 
@@ -20,12 +21,27 @@ def run(config: ConfigOption = None) -> None:
     """
     settings = load_settings(config)
     logs.configure(settings.logging.level, settings.logging.format)
-    received = asyncio.run(_serve_until_signalled(settings))
+    received = asyncio.run(serve_until_signalled(settings))
     if received is signal.SIGINT:
         raise typer.Exit(128 + signal.SIGINT)
 
 
-async def _serve_until_signalled(settings: Settings) -> signal.Signals | None:
+async def serve_until_signalled(
+    settings: Settings,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    parts: Parts = REAL_PARTS,
+) -> signal.Signals | None:
+    """Serve until SIGINT or SIGTERM, and return which; a second one ends the process at once.
+
+    Args:
+        settings: Everything.
+        on_ready: Called when an engine takes jobs for the first time.
+        parts: For tests.
+
+    Raises:
+        ConfigurationError, ServiceError: See `serve`.
+    """
     stop = asyncio.Event()
     first: signal.Signals | None = None
 
@@ -40,5 +56,5 @@ async def _serve_until_signalled(settings: Settings) -> signal.Signals | None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, on_signal, each)
-    await serve(settings, stop=stop)
+    await serve(settings, stop=stop, on_ready=on_ready, parts=parts)
     return first

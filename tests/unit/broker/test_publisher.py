@@ -73,9 +73,8 @@ def test_address_puts_what_a_filter_needs_into_the_properties() -> None:
     assert message.content_type == "application/json"
 
 
-def test_address_of_a_rejection_without_a_job_leaves_the_id_out() -> None:
-    message = address(make_status(job_id=None, status="rejected"), TOPICS)
-    assert dict(message.user_properties) == {"status": "rejected"}
+def test_address_of_a_status_carries_no_properties() -> None:
+    assert address(make_status(), TOPICS).user_properties == ()
 
 
 def test_address_of_a_dead_letter_of_no_camera_is_the_bridges() -> None:
