@@ -45,14 +45,13 @@ def read_frame(
         PayloadError: `empty_payload`, `payload_too_large`, `bad_json`, `bad_field`, `bad_base64`,
             `not_an_image` or `camera_mismatch`.
     """
-    payload = message.payload
-    if not payload:
-        raise PayloadError("empty_payload", "the message is empty")
-    if payload[:16].lstrip(b"\xef\xbb\xbf" + _WHITESPACE).startswith(b"{"):
-        frame = _read_json_frame(payload, max_image_bytes)
-    else:
-        frame = _read_plain_frame(message, max_image_bytes)
-    _check_camera(frame.options, camera_id)
+    try:
+        frame = _read_form(message, max_image_bytes)
+        _check_camera(frame.options, camera_id)
+    except PayloadError as error:
+        if error.job_id is None:  # whatever the form: the properties are read before the payload
+            error.job_id = readable_job_id(dict(message.properties.user).get("job_id"))
+        raise
     return _with_expiry(frame, message.properties.message_expiry)
 
 
@@ -61,6 +60,15 @@ def is_image(data: bytes) -> bool:
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+
+
+def _read_form(message: Message, max_image_bytes: int) -> IncomingFrame:
+    payload = message.payload
+    if not payload:
+        raise PayloadError("empty_payload", "the message is empty")
+    if payload[:16].lstrip(b"\xef\xbb\xbf" + _WHITESPACE).startswith(b"{"):
+        return _read_json_frame(payload, max_image_bytes)
+    return _read_plain_frame(message, max_image_bytes)
 
 
 def _read_json_frame(payload: bytes, max_image_bytes: int) -> IncomingFrame:

@@ -146,6 +146,8 @@ def test_read_frame_message_can_be_encoded_whatever_the_field_is_called() -> Non
         (b'{"job_id": "job-1", "frame_data": "?"}', ()),
         (as_json(job_id="job-1", camera_id="back"), ()),
         (b"nothing", (("job_id", "job-1"),)),
+        (b"", (("job_id", "job-1"),)),
+        (b'{"camera_id": "front"}', (("job_id", "job-1"),)),
         (JPEG, (("job_id", "job-1"), ("max_age", "long"))),
     ],
 )
