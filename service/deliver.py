@@ -47,7 +47,7 @@ class Sender(Protocol):
     """Drains one channel of the outbox."""
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
-        """These rows have just been committed."""
+        """These rows have just been committed; none: there may be some that nobody was told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Deliver:
         for rejection in rejections:
             messages += self._refusal(rejection, now)
         stored = await asyncio.shield(self._store.accept(jobs, images, messages))
-        self._notify(stored)
+        self._notify(stored, is_all=len(stored) == len(messages))
         for job in jobs:
             if job.status.is_final:
                 self._count(job)
@@ -172,7 +172,8 @@ class Deliver:
         Raises:
             StoreError: It could not be kept.
         """
-        self._notify(await self._store.accept([], {}, [self._row(letter, letter.job_id)]))
+        stored = await self._store.accept([], {}, [self._row(letter, letter.job_id)])
+        self._notify(stored, is_all=True)
 
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
         """Publish where a job is, without promise."""
@@ -181,12 +182,11 @@ class Deliver:
 
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
-        ended = []
-        for job, messages in stored:
-            self._notify(messages)
+        messages = [message for _, each in stored for message in each]
+        self._notify(messages, is_all=len(stored) == len(endings))
+        for job, _ in stored:
             self._count(job)
-            ended.append(job)
-        return ended
+        return [job for job, _ in stored]
 
     def _count(self, job: Job) -> None:
         reason = job.error.code if job.error else None
@@ -203,10 +203,18 @@ class Deliver:
             extra={"action": f"job_{job.status.value}"},
         )
 
-    def _notify(self, messages: Sequence[OutboxMessage]) -> None:
+    def _notify(self, messages: Sequence[OutboxMessage], *, is_all: bool) -> None:
+        """Tell the senders of new rows.
+
+        What was written already, by a try whose answer was lost, is not among them: then they are
+        to look for themselves.
+        """
         for channel, sender in self._senders.items():
-            if chosen := [message for message in messages if message.channel is channel]:
+            chosen = [message for message in messages if message.channel is channel]
+            if chosen:
                 sender.notify(chosen)
+            if not is_all:
+                sender.notify(())
 
     def _farewell(
         self,
@@ -304,7 +312,7 @@ class Deliver:
             webhook_configured=job.webhook_url is not None,
             attempts=job.attempts,
             error=job.error,
-            timestamp=now,
+            timestamp=job.finished_at or now,  # every copy of an end says the same
             metadata=job.metadata,
         )
 

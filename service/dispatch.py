@@ -16,6 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, assert_never
 
 from schemas.frame import Priority
@@ -40,6 +41,7 @@ from service.engine.protocol import (
 )
 from service.errors import EngineError, StoreError
 from service.heap import JobHeap, Ticket
+from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -188,7 +190,11 @@ class Dispatcher:
         if not self._take_out(job.job_id):
             return False
         error = ErrorDetail(code="cancelled", message="Cancelled by request")
-        return bool(await self._deliver.end([job], JobStatus.CANCELLED, error))
+        ended = await until_stored(
+            lambda: self._deliver.end([job], JobStatus.CANCELLED, error),
+            f"{job.job_id} cannot be cancelled",
+        )
+        return bool(ended)
 
     async def run(self) -> None:
         """Feed and collect for ever."""
@@ -209,7 +215,10 @@ class Dispatcher:
             rest = list(self._running)
             logger.info("%d running jobs return to the store", len(rest))
             self._running.clear()
-            await self._store.requeue(rest, refund=True)
+            try:
+                await self._store.requeue(rest, refund=True)
+            except StoreError as error:  # the next start takes them back; the attempt counts then
+                logger.error("not returned: %s", error, extra={"action": "store_failed"})
 
     # -- feeding ---------------------------------------------------------------------------------
 
@@ -271,23 +280,40 @@ class Dispatcher:
         return True
 
     async def _start(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
-        """Commit the attempt, then hand over."""
+        """Commit the attempt, then hand over.
+
+        Raises:
+            StoreError: Nothing was started; the tickets wait again.
+        """
         now = self._clock.monotonic()
         fresh = {each.job_id: each for each in tickets if each.expires_at > now}
         await self._expire([each.job_id for each in tickets if each.job_id not in fresh])
         try:
             jobs = await self._store.start(list(fresh), self._clock.now())
         except StoreError:
-            self.push(fresh.values())
+            await self._return(list(fresh.values()))
             raise
         for job in jobs:
             await self._hand_over(engine, job, fresh[job.job_id])
 
+    async def _return(self, tickets: Sequence[Ticket]) -> None:
+        """Let jobs wait again whose attempt was counted, or may have been, and did not happen."""
+        ids = [each.job_id for each in tickets]
+        await until_stored(
+            lambda: self._store.requeue(ids, refund=True), f"{len(ids)} jobs cannot be returned"
+        )
+        await self._overflow(self.push(tickets))
+
     async def _hand_over(self, engine: Captioner, job: Job, ticket: Ticket) -> None:
-        image = await self._store.image(job.job_id)
+        image = await until_stored(
+            lambda: self._store.image(job.job_id), f"{job.job_id}: its frame cannot be read"
+        )
         if image is None:
             error = ErrorDetail(code="frame_gone", message="The frame is no longer in the store")
-            await self._deliver.end([job], JobStatus.FAILED, error)
+            await until_stored(
+                lambda: self._deliver.end([job], JobStatus.FAILED, error),
+                f"{job.job_id} cannot be ended",
+            )
             return
         self._running[job.job_id] = _Running(job, ticket, engine)
         self._deliver.announce(job)
@@ -296,8 +322,7 @@ class Dispatcher:
         except EngineError:
             # It was not taken, so no event will name it.
             if self._running.pop(job.job_id, None) is not None:
-                await self._store.requeue([job.job_id], refund=True)
-                self.push([ticket])
+                await self._return([ticket])
 
     def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
         model = self._settings.model
@@ -319,10 +344,11 @@ class Dispatcher:
         )
 
     async def _expire(self, job_ids: Sequence[str]) -> None:
-        jobs = [job for job_id in job_ids if (job := await self._store.get(job_id)) is not None]
-        if not jobs:
-            return
-        for job in jobs:
+        if job_ids:
+            await until_stored(lambda: self._end_expired(job_ids), "expired jobs cannot be ended")
+
+    async def _end_expired(self, job_ids: Sequence[str]) -> None:
+        for job in (await self._store.existing(job_ids)).values():
             message = f"Older than {job.max_age:g} s when its turn came"
             error = ErrorDetail(code="expired", message=message)
             await self._deliver.end([job], JobStatus.EXPIRED, error)
@@ -332,21 +358,16 @@ class Dispatcher:
     async def _collect(self, engine: Captioner) -> None:
         while True:
             event = await engine.events.get()
-            while True:
-                try:
-                    await self._handle(event)
-                    break
-                except StoreError as error:
-                    logger.error(
-                        "an outcome cannot be stored, trying again: %s",
-                        error,
-                        extra={"action": "store_failed"},
-                    )
-                    await asyncio.sleep(_STORE_RETRY_S)
+            await until_stored(partial(self._handle, event), "an outcome cannot be stored")
             self._handled.set()
             self._wake.set()
 
     async def _handle(self, event: EngineEvent) -> None:
+        """Do what an event asks for; done twice, it is as if it were done once.
+
+        Raises:
+            StoreError: It must be done again.
+        """
         match event:
             case Started(job_id=job_id):
                 if running := self._running.get(job_id):
@@ -416,8 +437,9 @@ class Dispatcher:
             await self._deliver.end([running.job], JobStatus.CANCELLED, error)
         else:
             await self._store.requeue([job_id], refund=True)
-            await self._overflow(self.push([running.ticket]))
         self._running.pop(job_id, None)
+        if running.leaving != "cancel":
+            await self._overflow(self.push([running.ticket]))
 
     async def _lost(self, job_ids: Sequence[str], message: str) -> None:
         logger.error(
@@ -472,9 +494,15 @@ class Dispatcher:
 
     async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
         """End jobs that left the heap without a turn, in one transaction."""
-        jobs = [job for each in tickets if (job := await self._store.get(each.job_id)) is not None]
-        error = ErrorDetail(code=code, message=message)
-        await self._deliver.end(jobs, JobStatus.DROPPED, error)
+        if tickets:
+            error = ErrorDetail(code=code, message=message)
+            ids = [each.job_id for each in tickets]
+            what = f"{len(ids)} dropped jobs cannot be ended"
+            await until_stored(lambda: self._end_dropped(ids, error), what)
+
+    async def _end_dropped(self, job_ids: Sequence[str], error: ErrorDetail) -> None:
+        jobs = await self._store.existing(job_ids)
+        await self._deliver.end(list(jobs.values()), JobStatus.DROPPED, error)
 
     def _take_out(self, job_id: str) -> bool:
         if handle := self._delayed.pop(job_id, None):

@@ -26,9 +26,10 @@ from schemas.job import ErrorDetail, Job, JobStatus
 from service.cameras import Cameras
 from service.clock import Clock
 from service.deliver import Deliver, Rejection
-from service.errors import FrameError, StoreError, UrlRefusedError
+from service.errors import FrameError, UrlRefusedError
 from service.heap import Ticket
 from service.images import ImageLimits, inspect
+from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -39,7 +40,6 @@ logger = logging.getLogger(__name__)
 _MOST_IN_GROUP = 64
 _MOST_BYTES_IN_GROUP = 8 << 20  # keeps one transaction, and the pause for it, short
 _SLICE_S = 0.010  # after so much work the event loop gets a turn
-_STORE_RETRY_S = (0.5, 1.0, 2.0, 5.0)
 
 
 class Inbox(Protocol):
@@ -259,26 +259,19 @@ class Intake:
     # -- decide and commit -----------------------------------------------------------------------
 
     async def _commit(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
-        """Decide and commit, again and again until the store takes it."""
+        """Decide, then commit what was decided, however often the store must be asked.
+
+        Decided once: a commit whose answer was lost has made the jobs, and a second decision would
+        take their frames for copies of them.
+        """
         if not candidates:
             return _Group()
-        delays = iter(_STORE_RETRY_S)
-        while True:
-            try:
-                group = await self._decide(candidates)
-                await self._deliver.accept(group.jobs, group.images, group.rejections)
-            except StoreError as error:
-                delay = next(delays, _STORE_RETRY_S[-1])
-                logger.error(
-                    "%d frames cannot be stored, nothing is acknowledged, again in %.1f s: %s",
-                    len(candidates),
-                    delay,
-                    error,
-                    extra={"action": "store_failed"},
-                )
-                await asyncio.sleep(delay)
-            else:
-                return group
+        what = f"{len(candidates)} frames cannot be stored, nothing is acknowledged"
+        group = await until_stored(lambda: self._decide(candidates), what)
+        await until_stored(
+            lambda: self._deliver.accept(group.jobs, group.images, group.rejections), what
+        )
+        return group
 
     async def _decide(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
         frames = [each for each in candidates if isinstance(each, _Candidate)]
@@ -343,6 +336,9 @@ class Intake:
             else options.motion_intensity
         )
         priority = options.priority
+        webhook_url, is_trusted = self._cameras.webhook(each.route.camera_id)
+        if options.webhook_url is not None:
+            webhook_url, is_trusted = options.webhook_url, False
         tasks = options.tasks or camera.tasks
         if options.prompt is not None and CAPTION not in tasks:
             tasks = (CAPTION, *tasks)
@@ -357,9 +353,9 @@ class Intake:
             length=options.length or camera.length,
             location=options.location or camera.location,
             metadata=options.metadata,
-            webhook_url=options.webhook_url or self._cameras.webhook(each.route.camera_id),
+            webhook_url=webhook_url,
             webhook_headers=self._webhook_headers(options, each.route.camera_id),
-            webhook_is_trusted=options.webhook_url is None,
+            webhook_is_trusted=is_trusted,
             frame_url=each.frame.frame_url,
             publish_image=camera.publish_image,
             similarity=self._cameras.similarity(each.route.camera_id),
@@ -405,8 +401,12 @@ class Intake:
             self._deliver.announce(job, position, wait)
         if evicted:
             await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
-        for job in (await self._store.existing(group.repeats)).values() if group.repeats else ():
-            self._deliver.announce(job)
+        if group.repeats:
+            known = await until_stored(
+                lambda: self._store.existing(group.repeats), "known frames cannot be answered"
+            )
+            for job in known.values():
+                self._deliver.announce(job)
 
     async def _conflate(self, job: Job) -> None:
         if not self._cameras.get(job.camera_id).newest_wins:

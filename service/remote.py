@@ -5,22 +5,18 @@ after a restart the fetch is simply made again.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Protocol
 
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.clock import Clock
 from service.deliver import Deliver
-from service.errors import FrameError, StoreError, UrlRefusedError
+from service.errors import FrameError, UrlRefusedError
 from service.heap import Ticket
 from service.images import ImageLimits, inspect
+from service.retry import until_stored
 from service.store.store import Store
 from service.tickets import ticket_of
-
-logger = logging.getLogger(__name__)
-
-_STORE_RETRY_S = 1.0
 
 
 class Fetch(Protocol):
@@ -77,7 +73,10 @@ class RemoteFrames:
         """Fetch the image of a queued job; when too many wait already, the job is dropped."""
         if self._num_pending >= self._capacity:
             error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
-            await self._deliver.end([job], JobStatus.DROPPED, error)
+            await until_stored(
+                lambda: self._deliver.end([job], JobStatus.DROPPED, error),
+                f"{job.job_id} cannot be ended",
+            )
             return
         self._num_pending += 1
         self._wanted.put_nowait(job)
@@ -91,26 +90,18 @@ class RemoteFrames:
 
     async def _complete(self, job: Job) -> None:
         try:
-            await self._until_stored(job)
+            ticket = await until_stored(
+                lambda: self._attach(job), f"{job.job_id}: its image cannot be stored"
+            )
+            if ticket is not None:
+                evicted = self._line.push([ticket])
+                message = "The queue is full and others matter more"
+                await self._line.drop(evicted, "queue_full", message)
         finally:
             self._num_pending -= 1
 
-    async def _until_stored(self, job: Job) -> None:
-        while True:
-            try:
-                await self._attach(job)
-            except StoreError as error:
-                logger.error(
-                    "%s: its image cannot be stored, trying again: %s",
-                    job.job_id,
-                    error,
-                    extra={"action": "store_failed"},
-                )
-                await asyncio.sleep(_STORE_RETRY_S)
-            else:
-                return
-
-    async def _attach(self, job: Job) -> None:
+    async def _attach(self, job: Job) -> Ticket | None:
+        """Get and keep the image; None when the job has ended without one."""
         image = await self._store.image(job.job_id)  # fetched before a restart
         if image is None:
             try:
@@ -119,9 +110,7 @@ class RemoteFrames:
             except (FrameError, UrlRefusedError) as error:
                 detail = ErrorDetail(code=error.code, message=str(error))
                 await self._deliver.end([job], JobStatus.FAILED, detail)
-                return
+                return None
             if not await self._store.add_image(job.job_id, image):
-                return  # cancelled meanwhile
-        ticket = ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)
-        evicted = self._line.push([ticket])
-        await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
+                return None  # cancelled meanwhile
+        return ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)

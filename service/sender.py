@@ -53,8 +53,8 @@ class MqttSender:
         self._in_flight = 0
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
-        """Take rows that have just been committed."""
-        if self._is_behind or len(self._waiting) + len(messages) > _MOST_WAITING:
+        """Take rows that have just been committed; none: look for rows that nobody was told of."""
+        if not messages or self._is_behind or len(self._waiting) + len(messages) > _MOST_WAITING:
             self._is_behind = True  # order: what is in the store goes first
         else:
             self._take(messages)
