@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +80,26 @@ class ScenePool:
         # Last: a scene counts as drawn only when its pixels are there.
         self._tilings[seed] = cut.tiling
 
-    def fill(self, cut: Callable[[Image.Image], Cut], processes: int) -> Iterator[int]:
+    def fill(
+        self,
+        cut: Callable[[Image.Image], Cut],
+        processes: int,
+        prepare: Callable[[], object] | None = None,
+    ) -> Iterator[int]:
         """Draw what is missing and yield how many scenes are there, from time to time.
 
         Args:
             cut: Turns a picture into crops; must be importable by worker processes.
             processes: How many draw at the same time.
+            prepare: Called once in every worker process.
         """
         seeds = self.missing()
         chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
         done = self.size - len(seeds)
         parts = (repeat(self.folder), repeat(self.size), repeat(self.geometry), repeat(cut))
-        with ProcessPoolExecutor(processes) as workers:
+        # Spawned: a fork of a process that has computed with torch's threads hangs in them.
+        context = get_context("spawn")
+        with ProcessPoolExecutor(processes, context, initializer=prepare) as workers:
             for drawn in workers.map(_draw, chunks, *parts):
                 done += drawn
                 yield done

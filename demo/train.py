@@ -17,7 +17,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -426,7 +426,9 @@ class Trainer:
     def draw(self, processes: int) -> None:
         """Draw the scenes that the pool lacks."""
         started, last = time.monotonic(), 0
-        for done in self.pool.fill(cut, processes):
+        # One thread each: several would only wait for each other on such small pictures.
+        alone = partial(torch.set_num_threads, 1)
+        for done in self.pool.fill(cut, processes, alone):
             if done - last >= 1000:
                 last = done
                 logger.info("%d scenes drawn in %.0f s", done, time.monotonic() - started)
@@ -504,7 +506,9 @@ class Trainer:
             f"model.{name}": tensor.detach().to(torch.bfloat16).contiguous()
             for name, tensor in self.model.state_dict().items()
         }
-        save_file(state, self.out / "model.safetensors", metadata={"format": "pt"})
+        weights = self.out / "model.safetensors"
+        save_file(state, weights, metadata={"format": "pt"})
+        weights.chmod(0o644)  # the library makes it readable for its owner only
         self.tokenizer.save(str(self.out / "tokenizer.json"))
         config = asdict(self.config)
         del config["tokenizer"]
@@ -524,8 +528,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo/model"), help="the finished model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=16000, help="scenes to draw")
-    parser.add_argument("--sight-steps", type=int, default=1700)
-    parser.add_argument("--speech-steps", type=int, default=2000)
+    parser.add_argument("--sight-steps", type=int, default=1500)
+    parser.add_argument("--speech-steps", type=int, default=3500)
     parser.add_argument("--sight-batch", type=int, default=32, help="pictures in a step")
     parser.add_argument("--speech-batch", type=int, default=16, help="the same, second stage")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -546,7 +550,6 @@ def main() -> None:
         learning_rate=options.learning_rate,
         lesson_length=options.lesson_length,
     )
-    torch.set_num_threads(1)  # while drawing: the workers inherit it, threads would only collide
     trainer = Trainer(plan, options.folder, options.out)
     if options.resume or options.export_only:
         trainer.resume()
