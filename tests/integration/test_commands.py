@@ -23,6 +23,10 @@ from schemas.status import StatusDocument
 from tests.factories import NOON, make_image
 from tests.unit.commands.test_view import make_result
 
+# Each command starts an interpreter or two and some import torch: seconds on a free machine, more
+# than a minute on one that trains a model meanwhile.
+pytestmark = pytest.mark.timeout(180)
+
 FIXTURE = Path(__file__).parents[1] / "data" / "moondream-tiny-ref"
 
 
