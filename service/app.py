@@ -39,6 +39,7 @@ from service.gpus import GpuReader
 from service.heap import JobHeap
 from service.images import ImageLimits
 from service.intake import Intake
+from service.line import Line
 from service.logs import BridgeLog
 from service.monitor import Monitor
 from service.remote import RemoteFrames
@@ -116,14 +117,14 @@ class _Service:
         self._topics = Topics(settings.mqtt.base_topic)
         self._statistics = Statistics()
         self._is_published = asyncio.Event()  # set while results can leave
-        queue = settings.queue
-        self._heap = JobHeap(queue.capacity, queue.order, queue.patience)
         self._limits = ImageLimits(**settings.frames.model_dump())
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Open what must be closed again, and wire the rest."""
         settings, clock = self._settings, self._clock
         instance = _instance_name(settings)
+        queue = settings.queue
+        heap = JobHeap(queue.capacity, queue.order, queue.patience)
         bridge_log = BridgeLog()
         logging.getLogger().addHandler(bridge_log)
         stack.callback(logging.getLogger().removeHandler, bridge_log)
@@ -170,8 +171,9 @@ class _Service:
             self._statistics,
             clock,
         )
+        self._line = Line(heap, self._store, self._deliver, self._statistics, clock)
         self._dispatcher = Dispatcher(
-            self._heap,
+            self._line,
             self._store,
             self._deliver,
             self._engines,
@@ -186,7 +188,7 @@ class _Service:
             ImageFetcher(settings.fetch, settings.frames.max_bytes, http=http, version=VERSION),
             self._store,
             self._deliver,
-            self._dispatcher,
+            self._line,
             self._limits,
             settings.queue.capacity,
             clock,
@@ -196,7 +198,7 @@ class _Service:
             routes,
             self._store,
             self._deliver,
-            self._dispatcher,
+            self._line,
             self._remote,
             self._cameras,
             UrlPolicy(
@@ -211,8 +213,9 @@ class _Service:
         )
         self._monitor = Monitor(
             announcer=self._publisher,
-            heap=self._heap,
-            line=self._dispatcher,
+            heap=heap,
+            line=self._line,
+            dispatcher=self._dispatcher,
             engines=self._engines,
             store=self._store,
             statistics=self._statistics,
@@ -276,10 +279,7 @@ class _Service:
             if job.frame_url is not None and not job.num_bytes:
                 await self._remote.want(job)
         complete = [job for job in jobs if job.frame_url is None or job.num_bytes]
-        evicted = self._dispatcher.push(ticket_of(job, self._clock) for job in complete)
-        await self._dispatcher.drop(
-            evicted, "queue_full", "The queue is smaller than before the restart"
-        )
+        await self._line.join(ticket_of(job, self._clock) for job in complete)
         if jobs:
             logger.info("%d jobs of the last run wait again", len(jobs))
 

@@ -1,8 +1,8 @@
-"""From the heap into free engine slots, and from engine events to endings.
+"""From the line into free engine slots, and from engine events to endings.
 
 The engines pull: a job leaves the heap only when an engine has room, so priority is decided as late
 as possible. A critical job that finds no room takes the place of the least urgent running one,
-which returns to the heap without a counted attempt: it never waits behind a lesser one longer than
+which returns to the line without a counted attempt: it never waits behind a lesser one longer than
 the step that is running.
 
 Attempts are committed before the engine sees a job, so a job that kills its engine is known after
@@ -13,8 +13,7 @@ not tried a third time.
 import asyncio
 import logging
 import zlib
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, assert_never
@@ -40,7 +39,8 @@ from service.engine.protocol import (
     Submit,
 )
 from service.errors import EngineError, StoreError
-from service.heap import JobHeap, Ticket
+from service.heap import Ticket
+from service.line import Line
 from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
@@ -88,7 +88,7 @@ class Dispatcher:
     """Feeds engines and collects what they say.
 
     Args:
-        heap: Waiting jobs.
+        line: Waiting jobs.
         store: Job records and images.
         deliver: The exit.
         engines: At least one.
@@ -99,7 +99,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        heap: JobHeap,
+        line: Line,
         store: Store,
         deliver: Deliver,
         engines: Sequence[Captioner],
@@ -107,7 +107,7 @@ class Dispatcher:
         statistics: Statistics,
         clock: Clock,
     ) -> None:
-        self._heap = heap
+        self._line = line
         self._store = store
         self._deliver = deliver
         self._engines = engines
@@ -115,12 +115,8 @@ class Dispatcher:
         self._statistics = statistics
         self._clock = clock
         self._running: dict[str, _Running] = {}
-        self._delayed: dict[str, asyncio.TimerHandle] = {}
-        self._suspects: deque[Ticket] = deque()
-        self._overflows: set[asyncio.Future[None]] = set()
         self._is_paused = False
         self._is_stopping = False
-        self._wake = asyncio.Event()
         self._handled = asyncio.Event()
 
     @property
@@ -129,44 +125,9 @@ class Dispatcher:
         return len(self._running)
 
     @property
-    def num_delayed(self) -> int:
-        """Jobs that wait for their next attempt outside the heap."""
-        return len(self._delayed) + len(self._suspects)
-
-    @property
     def is_paused(self) -> bool:
         """Whether the engines take no new jobs."""
         return self._is_paused
-
-    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Let committed jobs wait for their turn.
-
-        Returns:
-            Tickets evicted to make room; the caller ends their jobs.
-        """
-        evicted = [out for ticket in tickets if (out := self._heap.push(ticket)) is not None]
-        self._wake.set()
-        return evicted
-
-    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
-        """Position and estimated seconds for those of the jobs that still wait in the heap."""
-        pace = self._statistics.seconds_per_caption(self._clock.monotonic())
-        waiting = [
-            (job, self._heap.position(job.job_id)) for job in jobs if job.job_id in self._heap
-        ]
-        return [
-            (job, position, None if pace is None else round(position * pace, 2))
-            for job, position in waiting
-        ]
-
-    def take_waiting(self, camera_id: str, up_to: Priority) -> list[Ticket]:
-        """Take a camera's waiting jobs of this class and below out of the heap."""
-        chosen = [
-            each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
-        ]
-        for ticket in chosen:
-            self._heap.remove(ticket.job_id)
-        return chosen
 
     def pause(self) -> None:
         """Take no new jobs; frames are still accepted."""
@@ -175,7 +136,7 @@ class Dispatcher:
     def resume(self) -> None:
         """Take jobs again."""
         self._is_paused = False
-        self._wake.set()
+        self._line.notify()
 
     async def cancel(self, job: Job) -> bool:
         """End a queued job at once, a running one at the engine's next step.
@@ -187,7 +148,7 @@ class Dispatcher:
             running.leaving = "cancel"
             await running.engine.cancel(job.job_id)
             return True
-        if not self._take_out(job.job_id):
+        if not self._line.remove(job.job_id):
             return False
         error = ErrorDetail(code="cancelled", message="Cancelled by request")
         ended = await until_stored(
@@ -224,15 +185,14 @@ class Dispatcher:
 
     async def _feed(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._line.wait()
             try:
                 while not (self._is_paused or self._is_stopping) and await self._feed_once():
                     pass
             except StoreError as error:
                 logger.error("jobs cannot be started: %s", error, extra={"action": "store_failed"})
                 await asyncio.sleep(_STORE_RETRY_S)
-                self._wake.set()
+                self._line.notify()
 
     async def _feed_once(self) -> bool:
         """Start what fits; False when nothing more can be started now."""
@@ -244,25 +204,23 @@ class Dispatcher:
 
     def _choose(self, engine: Captioner) -> list[Ticket]:
         """Tickets for the free places of an engine, most urgent first."""
-        now = self._clock.monotonic()
         here = [each for each in self._running.values() if each.engine is engine]
         room = engine.capacity - sum(each.leaving != "preempt" for each in here)
-        is_alone = bool(self._suspects) or any(each.job.engine_losses for each in here)
-        if is_alone and self._heap.most_urgent(now) is not Priority.CRITICAL:
+        is_alone = self._line.has_suspects or any(each.job.engine_losses for each in here)
+        if is_alone and self._line.most_urgent() is not Priority.CRITICAL:
             # A job that was in an engine when it died runs alone, so that the killer is known.
-            may_run = self._suspects and engine.capacity and not here
-            return [self._suspects.popleft()] if may_run else []
+            may_run = self._line.has_suspects and engine.capacity and not here
+            return [self._line.take_suspect()] if may_run else []
         chosen: list[Ticket] = []
         while room > len(chosen) < _MOST_STARTED_AT_ONCE:
-            ticket = self._heap.pop(now)
-            if ticket is None:
+            if (ticket := self._line.take()) is None:
                 break
             chosen.append(ticket)
         return chosen
 
     async def _make_room(self) -> bool:
         """Preempt for a waiting critical job; False when there is no cause or nobody to preempt."""
-        if self._heap.most_urgent(self._clock.monotonic()) is not Priority.CRITICAL:
+        if self._line.most_urgent() is not Priority.CRITICAL:
             return False
         lesser = [
             each
@@ -302,7 +260,7 @@ class Dispatcher:
         await until_stored(
             lambda: self._store.requeue(ids, refund=True), f"{len(ids)} jobs cannot be returned"
         )
-        await self._overflow(self.push(tickets))
+        await self._line.join(tickets)
 
     async def _hand_over(self, engine: Captioner, job: Job, ticket: Ticket) -> None:
         image = await until_stored(
@@ -360,7 +318,7 @@ class Dispatcher:
             event = await engine.events.get()
             await until_stored(partial(self._handle, event), "an outcome cannot be stored")
             self._handled.set()
-            self._wake.set()
+            self._line.notify()
 
     async def _handle(self, event: EngineEvent) -> None:
         """Do what an event asks for; done twice, it is as if it were done once.
@@ -414,7 +372,7 @@ class Dispatcher:
         if event.can_retry and running.job.attempts < running.job.max_attempts:
             await self._store.requeue([event.job_id], error=error)
             delay = self._settings.queue.retry_delay * 2 ** (running.job.attempts - 1)
-            self._later(running.ticket, delay)
+            self._line.join_later(running.ticket, delay)
             logger.warning(
                 "%s %s attempt %d failed, next in %.1f s: %s",
                 event.job_id,
@@ -439,7 +397,7 @@ class Dispatcher:
             await self._store.requeue([job_id], refund=True)
         self._running.pop(job_id, None)
         if running.leaving != "cancel":
-            await self._overflow(self.push([running.ticket]))
+            await self._line.join([running.ticket])
 
     async def _lost(self, job_ids: Sequence[str], message: str) -> None:
         logger.error(
@@ -472,44 +430,6 @@ class Dispatcher:
         if again:
             ids = [each.job.job_id for each in again]
             await self._store.requeue(ids, count_loss=True)
-            self._suspects.extend(each.ticket for each in again)
+            self._line.join_alone(each.ticket for each in again)
         for each in held:
             self._running.pop(each.job.job_id, None)
-
-    # -- waiting outside the heap ----------------------------------------------------------------
-
-    def _later(self, ticket: Ticket, delay: float) -> None:
-        def come_back() -> None:
-            del self._delayed[ticket.job_id]
-            evicted = self.push([ticket])
-            if evicted:
-                overflow = asyncio.ensure_future(self._overflow(evicted))
-                self._overflows.add(overflow)
-                overflow.add_done_callback(self._overflows.discard)
-
-        self._delayed[ticket.job_id] = asyncio.get_running_loop().call_later(delay, come_back)
-
-    async def _overflow(self, evicted: Sequence[Ticket]) -> None:
-        await self.drop(evicted, "queue_full", "The queue is full and others matter more")
-
-    async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
-        """End jobs that left the heap without a turn, in one transaction."""
-        if tickets:
-            error = ErrorDetail(code=code, message=message)
-            ids = [each.job_id for each in tickets]
-            what = f"{len(ids)} dropped jobs cannot be ended"
-            await until_stored(lambda: self._end_dropped(ids, error), what)
-
-    async def _end_dropped(self, job_ids: Sequence[str], error: ErrorDetail) -> None:
-        jobs = await self._store.existing(job_ids)
-        await self._deliver.end(list(jobs.values()), JobStatus.DROPPED, error)
-
-    def _take_out(self, job_id: str) -> bool:
-        if handle := self._delayed.pop(job_id, None):
-            handle.cancel()
-            return True
-        for ticket in self._suspects:
-            if ticket.job_id == job_id:
-                self._suspects.remove(ticket)
-                return True
-        return self._heap.remove(job_id) is not None

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
@@ -27,8 +27,8 @@ from service.cameras import Cameras
 from service.clock import Clock
 from service.deliver import Deliver, Rejection
 from service.errors import FrameError, UrlRefusedError
-from service.heap import Ticket
 from service.images import ImageLimits, inspect
+from service.line import Line
 from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
@@ -69,22 +69,6 @@ class UrlPolicy(Protocol):
 
     def check_fetch(self, url: str) -> None:
         """Raises UrlRefusedError."""
-
-
-class Line(Protocol):
-    """Where committed jobs wait; see `service.dispatch`."""
-
-    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Let jobs wait for their turn; returns those evicted to make room."""
-
-    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
-        """Position and estimated seconds for those of the jobs that still wait."""
-
-    def take_waiting(self, camera_id: str, up_to: Priority) -> list[Ticket]:
-        """Take a camera's waiting jobs of this class and below out of the line."""
-
-    async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
-        """End jobs that left the line without a turn."""
 
 
 class Remote(Protocol):
@@ -391,7 +375,8 @@ class Intake:
         new = [job for job in group.jobs if job.status is JobStatus.QUEUED]
         here = [job for job in new if job.job_id in group.images]
         for job in here:
-            await self._conflate(job)
+            if self._cameras.get(job.camera_id).newest_wins:
+                await self._line.replace(job.camera_id, job.priority, job)
         evicted = self._line.push(ticket_of(job, self._clock) for job in here)
         for job in new:
             if job.job_id not in group.images:
@@ -399,21 +384,13 @@ class Intake:
                 await self._remote.want(job)
         for job, position, wait in self._line.places(here):
             self._deliver.announce(job, position, wait)
-        if evicted:
-            await self._line.drop(evicted, "queue_full", "The queue is full and others matter more")
+        await self._line.drop_evicted(evicted)
         if group.repeats:
             known = await until_stored(
                 lambda: self._store.existing(group.repeats), "known frames cannot be answered"
             )
             for job in known.values():
                 self._deliver.announce(job)
-
-    async def _conflate(self, job: Job) -> None:
-        if not self._cameras.get(job.camera_id).newest_wins:
-            return
-        replaced = self._line.take_waiting(job.camera_id, job.priority)
-        if replaced:
-            await self._line.drop(replaced, "conflated", f"Replaced by the newer {job.job_id}")
 
 
 def _ended(job: Job, status: JobStatus, code: str, message: str) -> Job:

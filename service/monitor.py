@@ -27,6 +27,7 @@ from schemas.status import (
 from service.clock import Clock
 from service.errors import StoreError
 from service.heap import JobHeap
+from service.line import Line
 from service.logs import BridgeLog
 from service.settings import Settings
 from service.statistics import Statistics
@@ -60,16 +61,12 @@ class MonitoredEngine(Protocol):
         """What is in memory."""
 
 
-class MonitoredLine(Protocol):
+class MonitoredDispatcher(Protocol):
     """What is read of the dispatcher."""
 
     @property
     def num_running(self) -> int:
         """Jobs in engines."""
-
-    @property
-    def num_delayed(self) -> int:
-        """Jobs waiting for their next attempt."""
 
     @property
     def is_paused(self) -> bool:
@@ -84,8 +81,9 @@ class Monitor:
 
     Args:
         announcer: Where to.
-        heap: Its size.
-        line: Running and delayed jobs.
+        heap: Its classes.
+        line: How many jobs wait.
+        dispatcher: How many run.
         engines: Model and capacity.
         store: Counts by status.
         statistics: Counters and rates.
@@ -105,7 +103,8 @@ class Monitor:
         *,
         announcer: Announcer,
         heap: JobHeap,
-        line: MonitoredLine,
+        line: Line,
+        dispatcher: MonitoredDispatcher,
         engines: Sequence[MonitoredEngine],
         store: Store,
         statistics: Statistics,
@@ -122,6 +121,7 @@ class Monitor:
         self._announcer = announcer
         self._heap = heap
         self._line = line
+        self._dispatcher = dispatcher
         self._engines = engines
         self._store = store
         self._statistics = statistics
@@ -167,12 +167,12 @@ class Monitor:
         now = self._clock.monotonic()
         return Stats(
             total_jobs=sum(counts.values()),
-            active_jobs=self._line.num_running,
-            queue_size=len(self._heap) + self._line.num_delayed,
+            active_jobs=self._dispatcher.num_running,
+            queue_size=len(self._line),
             max_concurrent_jobs=sum(engine.capacity for engine in self._engines),
             status_counts=counts,
             system_status=self._system_status(),
-            processing=not self._line.is_paused,
+            processing=not self._dispatcher.is_paused,
             average_processing_time=self._statistics.average_processing_time(),
             webhook_success_rate=self._webhook_success_rate(),
             captions_per_minute=self._statistics.captions_per_minute(now),
@@ -242,7 +242,7 @@ class Monitor:
     def _system_status(self) -> Literal["running", "paused", "loading", "stopping"]:
         if self.is_stopping:
             return "stopping"
-        if self._line.is_paused:
+        if self._dispatcher.is_paused:
             return "paused"
         return (
             "running" if any(each.state.state == "ready" for each in self._engines) else "loading"

@@ -5,7 +5,6 @@ after a restart the fetch is simply made again.
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import Protocol
 
 from schemas.job import ErrorDetail, Job, JobStatus
@@ -14,6 +13,7 @@ from service.deliver import Deliver
 from service.errors import FrameError, UrlRefusedError
 from service.heap import Ticket
 from service.images import ImageLimits, inspect
+from service.line import Line
 from service.retry import until_stored
 from service.store.store import Store
 from service.tickets import ticket_of
@@ -24,16 +24,6 @@ class Fetch(Protocol):
 
     async def fetch(self, url: str) -> bytes:
         """Raises FrameError or UrlRefusedError."""
-
-
-class Line(Protocol):
-    """Where complete jobs wait; see `service.dispatch`."""
-
-    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Let jobs wait for their turn; returns those evicted to make room."""
-
-    async def drop(self, tickets: list[Ticket], code: str, message: str) -> None:
-        """End jobs that left the line without a turn."""
 
 
 class RemoteFrames:
@@ -94,9 +84,7 @@ class RemoteFrames:
                 lambda: self._attach(job), f"{job.job_id}: its image cannot be stored"
             )
             if ticket is not None:
-                evicted = self._line.push([ticket])
-                message = "The queue is full and others matter more"
-                await self._line.drop(evicted, "queue_full", message)
+                await self._line.join([ticket])
         finally:
             self._num_pending -= 1
 
