@@ -105,12 +105,18 @@ class DecodeGraphs:
         return _Captured(graph, embeddings, positions, hidden)
 
     def _run(self, embeddings: Tensor, positions: Tensor, context: int) -> Tensor:
-        attend = _SlotsAttend(self._cache, positions, context)
+        attend = SlotsAttend(self._cache, positions, context)
         return self._text(embeddings, positions, attend)  # type: ignore[no-any-return]
 
 
-class _SlotsAttend:
-    """Attention of one token in each of the first slots, up to a fixed context."""
+class SlotsAttend:
+    """Attention of one token in each of the first slots, up to a fixed context.
+
+    Args:
+        cache: Holds all earlier positions of the slots.
+        positions: (B, 1) of the tokens, read anew at every pass.
+        context: Positions that are looked at; those after a row's own are masked.
+    """
 
     def __init__(self, cache: SlotCache, positions: Tensor, context: int) -> None:
         rows = len(positions)
@@ -121,6 +127,7 @@ class _SlotsAttend:
         self._mask = (places <= positions).view(rows, 1, 1, context)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in one layer: (B, H, 1, D) queries, (B, KV, 1, D) keys and values."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]  # (slots, KV, context, D)
         keys[self._rows, :, self._positions] = k[:, :, 0]
         values[self._rows, :, self._positions] = v[:, :, 0]

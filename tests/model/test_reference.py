@@ -39,6 +39,9 @@ from tests.unit.moondream.checkpoints import (
     reference_tensors,
 )
 
+# Up to ten seconds of arithmetic each; much more on a machine that is busy with something else.
+pytestmark = pytest.mark.timeout(240)
+
 #: Pictures of one crop, encoded in a tenth of a second.
 SMALL = (0, 5, None)
 
