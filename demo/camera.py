@@ -8,10 +8,11 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from uuid import uuid4
 
 import aiomqtt
 
@@ -74,6 +75,7 @@ async def run_camera(
     every: float,
     username: str | None = None,
     password: str | None = None,
+    on_publish: Callable[[str], None] | None = None,
 ) -> None:
     """Publish a camera's stories until it has sent `frames` frames.
 
@@ -86,6 +88,7 @@ async def run_camera(
         every: Seconds from one frame to the next.
         username: For the broker, when it asks for one.
         password: Its password.
+        on_publish: Told the job id of each frame right before it is sent.
 
     Raises:
         aiomqtt.MqttError: The broker cannot be reached or refuses the camera.
@@ -105,7 +108,10 @@ async def run_camera(
                 await asyncio.sleep(every)
             # Drawing takes tens of milliseconds; other cameras share this event loop.
             document = await asyncio.to_thread(lambda: frame_document(camera, next(shown)))
-            await client.publish(topic, json.dumps(document), qos=1)
+            job_id = str(uuid4())
+            if on_publish is not None:
+                on_publish(job_id)
+            await client.publish(topic, json.dumps({**document, "job_id": job_id}), qos=1)
 
 
 def _endless(camera: SyntheticCamera) -> Iterator[StoryFrame]:

@@ -5,26 +5,21 @@ one: MQTT, store, heap, engine process, MQTT.
 """
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
-from uuid import uuid4
 
-import aiomqtt
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from broker.embedded import EmbeddedBroker
 from broker.errors import EmbeddedBrokerError
-from broker.topics import Topics
-from demo.camera import SyntheticCamera, default_cameras, frame_document, story
+from demo.camera import default_cameras, run_camera
 from schemas.result import Result, ResultDocument
 from schemas.status import BridgeInfo
 from service import logs
@@ -169,18 +164,22 @@ class _Demo:
     async def _film(self) -> None:
         """Let all cameras run, once their frames need not wait for the model to load."""
         await self._is_ready.wait()
-        async with connect(self._mqtt) as client:
-            await asyncio.gather(*(self._publish(client, each) for each in default_cameras()))
+        mqtt = self._mqtt
+        async with asyncio.TaskGroup() as cameras:
+            for camera in default_cameras():
+                filming = run_camera(
+                    camera,
+                    mqtt.host,
+                    mqtt.port,
+                    mqtt.base_topic,
+                    frames=None,
+                    every=self._every_s,
+                    on_publish=self._note_publishing,
+                )
+                cameras.create_task(filming, name=f"camera {camera.camera_id}")
 
-    async def _publish(self, client: aiomqtt.Client, camera: SyntheticCamera) -> None:
-        topic = Topics(self._mqtt.base_topic).frame(camera.camera_id)
-        for seed in count(camera.seed):
-            for frame in story(camera, seed):
-                document = await asyncio.to_thread(frame_document, camera, frame)
-                job_id = str(uuid4())
-                self._published[job_id] = time.monotonic()
-                await client.publish(topic, json.dumps({**document, "job_id": job_id}), qos=1)
-                await asyncio.sleep(self._every_s)
+    def _note_publishing(self, job_id: str) -> None:
+        self._published[job_id] = time.monotonic()
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:
