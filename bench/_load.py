@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from broker.embedded import EmbeddedBroker
 from PIL import Image
 
 from bench._standin import Pace
+from broker.embedded import EmbeddedBroker
 
 _QUEUE_BYTES = 4 << 30
 

@@ -64,7 +64,7 @@ class Parts:
 
     open_store: Callable[..., Any] = Store.open
     connection: Callable[..., Connection] = Connection
-    engine: Callable[..., EngineProcess] = EngineProcess
+    engine: Callable[..., Any] = EngineProcess
     clock: Clock = field(default_factory=Clock)
 
 
