@@ -37,9 +37,12 @@ from service.moondream.tasks import (
 )
 from service.moondream.tokens import Coordinate, Feed, PromptError, Size, Tokenizer
 
-#: Crops of one vision pass: one frame of the public model's most (13) on a CPU, where a crop takes
-#: most of a second, and two on a GPU, where they take some 50 ms.
-_MAX_BATCH_CROPS = {"cpu": 13, "cuda": 26}
+#: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
+#: TFLOP of the public model, a crop 0.67.
+_PREFIX_CROPS = 3
+#: Cost of the frames encoded in one step, in crops: one of the public model's largest frames (13
+#: and the prefix) on a CPU, where a crop takes most of a second, and two on a GPU.
+_MAX_BATCH_CROPS = {"cpu": 16, "cuda": 32}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 
@@ -86,7 +89,8 @@ class Engine:
         model: Ready for inference.
         tokenizer: Of the same model.
         slots: Rows at once, the size of the key/value pool; None takes what memory allows.
-        max_batch_crops: Most crops of one vision pass, which bounds the length of a step.
+        max_batch_crops: Most crops encoded in one step, which bounds its length; the prefix of a
+            frame counts as three more. A frame that costs more gets a step of its own.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
     """
@@ -150,7 +154,7 @@ class Engine:
         self._scheduler.add(
             request.key,
             request.rank,
-            num_crops=0 if crops is None else len(crops),
+            num_crops=0 if crops is None else len(crops) + _PREFIX_CROPS,
             num_tasks=len(request.tasks),
         )
 

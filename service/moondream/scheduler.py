@@ -66,7 +66,7 @@ class Scheduler:
 
     Args:
         slots: Key/value slots there are.
-        max_crops: Most crops of one vision pass; a frame that has more gets a pass of its own.
+        max_crops: Most crops encoded in one step; a frame that has more gets a step of its own.
     """
 
     def __init__(self, slots: int, max_crops: int) -> None:
@@ -75,7 +75,7 @@ class Scheduler:
         self._all_slots, self._all_crops = slots, max_crops
         #: Most rows at once.
         self.limit = slots
-        #: Most crops of one vision pass.
+        #: Most crops encoded in one step.
         self.max_crops = max_crops
         self._free = set(range(slots))
         self._jobs: dict[str, _Job] = {}
@@ -107,7 +107,7 @@ class Scheduler:
         Args:
             key: Its name.
             rank: Smallest first; by the first entry it may take the slots of others.
-            num_crops: Crops to encode, 0 for a question without a frame.
+            num_crops: What encoding costs in crops, 0 for a question without a frame.
             num_tasks: Tasks to run.
 
         Raises:

@@ -106,12 +106,14 @@ def test_frame_is_encoded_once_for_all_its_tasks() -> None:
         assert passes.sizes["encode"] == [1]
 
 
-def test_vision_passes_are_bounded() -> None:
-    passes = Passes()
+def test_frames_of_one_step_are_bounded_by_crops_and_prefixes() -> None:
     requests = [request(MODEL, str(seed), seed=seed, size=(260, 130)) for seed in range(6)]
-    run(odd_engine(MODEL, slots=6, max_batch_crops=15, watch=passes), requests)
     assert requests[0].crops is not None
-    assert passes.sizes["encode"] == [2 * len(requests[0].crops)] * 3
+    crops = len(requests[0].crops)
+    for most, frames in ((2 * crops + 5, 1), (2 * crops + 6, 2), (3 * crops + 9, 3)):
+        passes = Passes()
+        run(odd_engine(MODEL, slots=6, max_batch_crops=most, watch=passes), requests)
+        assert passes.sizes["encode"] == [frames * crops] * (6 // frames)
 
 
 def test_prompts_join_the_pass_of_those_who_generate() -> None:
