@@ -200,17 +200,21 @@ class Intake:
         if message.retain and not (route is not None and route.accept_retained):
             return None
         self._statistics.num_frames += 1
+        job_id = None
         try:
             if route is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
             frame = read_frame(message, route.camera_id, max_image_bytes=self._limits.max_bytes)
+            job_id = frame.options.job_id
             return self._check(message, route, frame)
-        except (PayloadError, FrameError, UrlRefusedError) as error:
-            return self._rejection(message, route, error.code, error)
+        except PayloadError as error:
+            return self._rejection(message, route, error.job_id, error.code, error)
+        except (FrameError, UrlRefusedError) as error:
+            return self._rejection(message, route, job_id, error.code, error)
         except Exception as error:
             # Whatever a hostile payload finds must not stop the others.
             logger.exception("a frame on %s broke its reader", message.topic)
-            return self._rejection(message, route, "internal", error)
+            return self._rejection(message, route, job_id, "internal", error)
 
     def _check(self, message: Message, route: Route, frame: IncomingFrame) -> _Candidate:
         """Hold the frame against everything that can be known without its pixels.
@@ -229,12 +233,17 @@ class Intake:
         return _Candidate(message, route, frame, digest, info.width, info.height)
 
     def _rejection(
-        self, message: Message, route: Route | None, code: str, error: Exception
+        self,
+        message: Message,
+        route: Route | None,
+        job_id: str | None,
+        code: str,
+        error: Exception,
     ) -> Rejection:
         return Rejection(
             topic=message.topic,
             camera_id=route.camera_id if route else None,
-            job_id=getattr(error, "job_id", None),
+            job_id=job_id,
             size=len(message.payload),
             sha256=hashlib.sha256(message.payload).hexdigest(),
             error=ErrorDetail(code=code, message=str(error)),
