@@ -1,0 +1,28 @@
+"""The engine without a model that does decode: it says what size a picture has.
+
+The decoder and its limits are the engine's own, in a process that may die of a hostile file.
+"""
+
+import json
+
+from service.engine.pixels import decode
+from service.errors import FrameError
+from service.images import ImageLimits
+from tests.acceptance.quick_engine import Describe, QuickEngine, UnreadableError, read_arguments
+
+
+def describe_size(limits: ImageLimits) -> Describe:
+    def describe(data: bytes) -> str:
+        try:
+            width, height = decode(data, limits).size
+        except FrameError as error:
+            raise UnreadableError(error.code, str(error)) from error
+        return f"{width}x{height}"
+
+    return describe
+
+
+if __name__ == "__main__":
+    arguments = read_arguments()
+    limits = ImageLimits(**json.loads(arguments.image_limits))
+    QuickEngine(arguments, describe_size(limits)).run()
