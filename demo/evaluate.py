@@ -359,7 +359,7 @@ def contact_sheet(examiner: Examiner, path: Path, *, first: int = 0) -> None:
         words = _wrapped(_text(captions[index][0]), 52)
         draw.multiline_text((left + 8, top + height + 4), words, fill="black", font=font)
     file = io.BytesIO()
-    sheet.quantize(128).save(file, "PNG", optimize=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     path.write_bytes(file.getvalue())
 
 
