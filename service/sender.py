@@ -48,6 +48,7 @@ class MqttSender:
         self._in_hand: set[int] = set()  # waiting, in flight, or sent and not yet deleted
         self._sent: list[int] = []
         self._is_behind = True  # rows of an earlier life may be in the store
+        self._has_missed = False  # so may rows that came while it was read
         self._wake = asyncio.Event()
         self._some_sent = asyncio.Event()
         self._in_flight = 0
@@ -55,7 +56,7 @@ class MqttSender:
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
         """Take rows that have just been committed; none: look for rows that nobody was told of."""
         if not messages or self._is_behind or len(self._waiting) + len(messages) > _MOST_WAITING:
-            self._is_behind = True  # order: what is in the store goes first
+            self._fall_behind()  # order: what is in the store goes first
         else:
             self._take(messages)
         self._wake.set()
@@ -88,13 +89,18 @@ class MqttSender:
     async def _read_store(self) -> None:
         try:
             limit = _PAGE + len(self._in_hand)
+            self._has_missed = False
             rows = await self._outbox.due(Channel.MQTT, self._clock.now(), limit)
         except StoreError as error:
             logger.warning("outbox cannot be read: %s", error, extra={"action": "outbox_unread"})
             await asyncio.sleep(_RETRY_DELAY_S)
             return
         self._take(rows)
-        self._is_behind = len(rows) == limit
+        self._is_behind = self._has_missed or len(rows) == limit
+
+    def _fall_behind(self) -> None:
+        """Read the store before anything else is sent, again if it is being read."""
+        self._is_behind = self._has_missed = True
 
     def _send(self, message: OutboxMessage) -> None:
         """Hand a message to the connection; `_settle` hears how it went."""
@@ -136,7 +142,7 @@ class MqttSender:
         self._in_hand.discard(message.row_id)
         self._in_hand.difference_update(message.row_id for message in self._waiting)
         self._waiting.clear()
-        self._is_behind = True
+        self._fall_behind()
         self._wake.set()
 
     def _mark_sent(self, message: OutboxMessage) -> None:
