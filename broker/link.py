@@ -175,6 +175,8 @@ class Link:
             self._obey()
             if is_stopping:
                 return "the service is stopping"
+            if client.socket() is not sock:  # writing found it broken
+                continue
             # 2. Wait, unless TLS has decrypted bytes that the selector does not see.
             may_read = self._connected_at is None or handover.is_gate_open()
             has_pending = may_read and _has_pending(sock)
