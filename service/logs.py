@@ -14,6 +14,16 @@ from typing import Literal
 from schemas.status import LogDocument
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_QUIET = (
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "huggingface_hub",
+    "paho",
+    "sqlalchemy",
+)
 _MOST_DOCUMENTS = 200  # more warnings than that in one interval say nothing new
 
 
@@ -73,20 +83,13 @@ class BridgeLog(logging.Handler):
 def configure(level: str, form: Literal["text", "json"]) -> None:
     """Send the log to stderr.
 
-    The HTTP libraries are held at warnings: at INFO they write whole URLs, passwords included.
+    Libraries are held at warnings: at INFO the HTTP ones write whole URLs, passwords included, and
+    at DEBUG aiosqlite writes every value of a statement.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name in (
-        "httpx",
-        "httpcore",
-        "alembic",
-        "sqlalchemy",
-        "asyncio",
-        "paho",
-        "huggingface_hub",
-    ):
+    for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -3,7 +3,9 @@
 MoondreamError
 ├── ModelFileError    a file of the model folder is unusable; another try cannot help
 ├── DownloadError     the hub or its cache could not give a file; may work later
-└── QuantizeError     the wanted weight format needs something that is not installed
+├── QuantizeError     the wanted weight format needs something that is not installed
+├── PromptError       the request asks for what this model cannot do (in `tokens`)
+└── OutOfMemoryError  the device has no room for this frame, even alone (in `generate`)
 """
 
 
