@@ -13,9 +13,9 @@ from tests.acceptance.faulty_service import Failing, Plan
 # asked for has happened all the same.
 _FAILING = (
     *(Failing(n, 2) for n in (1, 2, 3, 5)),
-    *(Failing(n, 10) for n in (7, 11, 13, 17, 20)),
-    Failing(2, 12, ("committed",)),
-    Failing(5, 8, ("committed",)),
+    *(Failing(n, 6) for n in (7, 11, 13, 17, 20)),
+    Failing(2, 8, ("committed",)),
+    Failing(5, 6, ("committed",)),
 )
 _NUM_FAULTS = sum(each.count for each in _FAILING)
 _RECOVERS_S = 10.0
@@ -34,7 +34,7 @@ async def test_every_nth_step_that_fails_loses_nothing(
             for prefix, priority in _MIXTURE:
                 scene.cameras.send(scene.cameras.frame(prefix, priority=priority))
             num_frames += len(_MIXTURE)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             assert scene.service.is_running, scene.service.log[-3000:]
         await scene.cameras.all_accepted()
         verdict = await scene.checker.all_ended()

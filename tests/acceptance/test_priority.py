@@ -7,7 +7,7 @@ _NUM_LOW = 50
 
 async def test_critical_frame_overtakes_fifty_low_ones(scene: Scene) -> None:
     """It waits for the step that is running and for nothing else."""
-    await scene.service.start(engine=("--pace-ms", "200", "--capacity", "1"))
+    await scene.service.start(engine=("--pace-ms", "100", "--capacity", "1"))
     for _ in range(_NUM_LOW):
         scene.cameras.send(scene.cameras.frame("low", priority="low"))
     await scene.cameras.all_accepted()
