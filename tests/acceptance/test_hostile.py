@@ -59,7 +59,7 @@ async def test_malformed_payloads_are_answered_one_by_one(scene: Scene) -> None:
     assert "internal" not in codes, codes
     assert service.num_starts == 1
     assert service.is_running
-    assert _memory(service.pid) - memory < 64 * _MIB
+    assert _memory(service.pid) - memory < 32 * _MIB
 
 
 async def test_image_bombs_are_refused_or_read_right(scene: Scene) -> None:
@@ -90,8 +90,8 @@ async def test_image_bombs_are_refused_or_read_right(scene: Scene) -> None:
     # Nobody died of it.
     assert service.num_starts == 1
     assert [child.pid for child in psutil.Process(service.pid).children()] == [engine.pid]
-    assert _peak(service.pid) - memory[0] < 160 * _MIB
-    assert _peak(engine.pid) - memory[1] < 320 * _MIB
+    assert _peak(service.pid) - memory[0] < 64 * _MIB
+    assert _peak(engine.pid) - memory[1] < 160 * _MIB
 
 
 def _check_end(scene: Scene, specimen: Specimen, frame: Frame) -> None:
