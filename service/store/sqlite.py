@@ -72,10 +72,15 @@ class SqliteConnections:
         self._writes = create_engine(url, **_pool_of(1))
         _prepare_connections(self._writes, "BEGIN IMMEDIATE")
         self._writer = ThreadPoolExecutor(1, "store-write")
+        # Each statement of a reader stands for itself: to begin and to end a transaction around
+        # one would be three more crossings to its thread.
         self._reads = create_async_engine(
-            url.set(drivername="sqlite+aiosqlite"), **_pool_of(_NUM_READERS)
+            url.set(drivername="sqlite+aiosqlite"),
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            **_pool_of(_NUM_READERS),
         )
-        _prepare_connections(self._reads.sync_engine, "BEGIN")
+        _prepare_connections(self._reads.sync_engine)
 
     @property
     def engines(self) -> Sequence[Engine]:
@@ -83,9 +88,9 @@ class SqliteConnections:
         return (self._writes, self._reads.sync_engine)
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
-        """Run `work` in a transaction."""
+        """Run `work`, in a transaction if it writes."""
         if not writes:
-            async with self._reads.begin() as reader:
+            async with self._reads.connect() as reader:
                 return await reader.run_sync(work)
 
         def run() -> _T:
@@ -164,8 +169,8 @@ def _pool_of(num_connections: int) -> dict[str, Any]:
     return {"pool_size": num_connections, "max_overflow": 0, "hide_parameters": True}
 
 
-def _prepare_connections(engine: Engine, begin: str) -> None:
-    """Set what a connection needs once, and how its transactions begin."""
+def _prepare_connections(engine: Engine, begin: str | None = None) -> None:
+    """Set what a connection needs once, and how its transactions begin if it has any."""
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
@@ -182,6 +187,9 @@ def _prepare_connections(engine: Engine, begin: str) -> None:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    if begin is None:
+        return
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
