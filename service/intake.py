@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_IN_GROUP = 64
 _MOST_BYTES_IN_GROUP = 8 << 20  # keeps one transaction, and the pause for it, short
-_SLICE_S = 0.002  # after so much work the event loop gets a turn; a commit may be waiting for it
+_SLICE_S = 0.010  # after so much work the event loop gets a turn
 
 
 class Inbox(Protocol):
@@ -106,9 +106,6 @@ class _Group:
     accepted_at: dict[str, float] = field(default_factory=dict)  # by camera, for the cooldown
 
 
-_Validated = tuple[list[Message], list[_Candidate | Rejection]]
-
-
 class Intake:
     """Turns messages into jobs.
 
@@ -160,16 +157,10 @@ class Intake:
         self._last_accepted: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Take groups for ever: one is validated while the one before it is committed."""
-        validated: asyncio.Queue[_Validated] = asyncio.Queue(maxsize=1)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._validate_groups(validated), name="intake-validate")
-            tasks.create_task(self._admit_groups(validated), name="intake-admit")
-
-    async def _validate_groups(self, validated: asyncio.Queue[_Validated]) -> None:
+        """Take groups for ever."""
         while True:
             messages = await self._gather()
-            await validated.put((messages, await self._validate(messages)))
+            await self._admit(messages)
 
     async def _gather(self) -> list[Message]:
         """Wait for a message and take those that are there already."""
@@ -184,28 +175,22 @@ class Intake:
             num_bytes += len(messages[-1].payload)
         return messages
 
-    async def _validate(self, messages: Sequence[Message]) -> list[_Candidate | Rejection]:
-        """Read a group, with a turn for the event loop now and then."""
-        read: list[_Candidate | Rejection] = []
+    async def _admit(self, messages: Sequence[Message]) -> None:
+        """One group: validate, decide, commit, acknowledge, push."""
+        candidates: list[_Candidate | Rejection] = []
         yield_at = self._clock.monotonic() + _SLICE_S
         for message in messages:
             if (outcome := self._read(message)) is not None:
-                read.append(outcome)
+                candidates.append(outcome)
             if self._clock.monotonic() >= yield_at:
                 await asyncio.sleep(0)
                 yield_at = self._clock.monotonic() + _SLICE_S
-        return read
-
-    async def _admit_groups(self, validated: asyncio.Queue[_Validated]) -> None:
-        """One group after the other: decide, commit, acknowledge, push."""
-        while True:
-            messages, candidates = await validated.get()
-            group = await self._commit(candidates)
-            self._last_accepted.update(group.accepted_at)
-            for message in messages:
-                self._inbox.acknowledge(message)
-                self._inbox.release(message)
-            await self._queue(group)
+        group = await self._commit(candidates)
+        self._last_accepted.update(group.accepted_at)
+        for message in messages:
+            self._inbox.acknowledge(message)
+            self._inbox.release(message)
+        await self._queue(group)
 
     # -- validate --------------------------------------------------------------------------------
 
