@@ -45,6 +45,7 @@ class MqttSender:
         self._is_connected = is_connected
         self._clock = clock
         self._waiting: deque[OutboxMessage] = deque()
+        self._just_deleted: set[int] | None = None  # while the store is being read
         self._in_hand: set[int] = set()  # waiting, in flight, or sent and not yet deleted
         self._sent: list[int] = []
         self._is_behind = True  # rows of an earlier life may be in the store
@@ -87,6 +88,8 @@ class MqttSender:
                 self._waiting.append(message)
 
     async def _read_store(self) -> None:
+        deleted: set[int] = set()
+        self._just_deleted = deleted
         try:
             limit = _PAGE + len(self._in_hand)
             self._has_missed = False
@@ -95,7 +98,10 @@ class MqttSender:
             logger.warning("outbox cannot be read: %s", error, extra={"action": "outbox_unread"})
             await asyncio.sleep(_RETRY_DELAY_S)
             return
-        self._take(rows)
+        finally:
+            self._just_deleted = None
+        # What was read may be older than a deletion that ended meanwhile.
+        self._take([row for row in rows if row.row_id not in deleted])
         self._is_behind = self._has_missed or len(rows) == limit
 
     def _fall_behind(self) -> None:
@@ -165,4 +171,6 @@ class MqttSender:
                 await asyncio.sleep(_RETRY_DELAY_S)
                 self._some_sent.set()
             else:
+                if self._just_deleted is not None:
+                    self._just_deleted.update(done)
                 self._in_hand.difference_update(done)
