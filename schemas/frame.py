@@ -6,9 +6,8 @@ with the name of the field.
 
 import json
 import re
-from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -187,25 +186,3 @@ class MotionFrame(FrameOptions):
         if (self.frame_data is None) == (self.frame_url is None):
             raise ValueError("exactly one of frame_data and frame_url is required")
         return self
-
-
-class ImageInfo(BaseModel):
-    """What the header of an image says; its pixels have not been decoded."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal["JPEG", "PNG", "WEBP"]
-    width: int
-    height: int
-
-
-def parse_timestamp(text: str) -> datetime:
-    """Read an RFC 3339 time with an offset.
-
-    Raises:
-        ValueError: It is not such a time.
-    """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("must carry an offset, e.g. 2024-01-01T12:00:00Z")
-    return moment

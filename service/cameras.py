@@ -44,10 +44,6 @@ class Cameras:
         for camera_id in {*self._settings.cameras, *self._overrides}:
             self.get(camera_id)
 
-    def known(self) -> list[str]:
-        """Cameras that are configured or have sent a frame."""
-        return sorted(self._effective)
-
     def get(self, camera_id: str) -> CameraSettings:
         """The effective settings; a camera nobody configured has the defaults."""
         if camera_id not in self._effective:

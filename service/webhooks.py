@@ -322,7 +322,7 @@ class WebhookSender:
         With a delay the row alone waits. Without, its URL does, in memory, so that nothing
         overtakes the row, and a restart tries at once.
         """
-        await self._outbox.defer(_row_id(message), self._clock.now() + timedelta(seconds=delay))
+        await self._outbox.defer(message.row_id, self._clock.now() + timedelta(seconds=delay))
 
     async def _deliver(self, url: str, message: OutboxMessage) -> None:
         """Make one attempt and settle the row, unless it is to be tried again.
@@ -330,7 +330,7 @@ class WebhookSender:
         Raises:
             DeliveryError: It is to be tried again.
         """
-        if _row_id(message) in self._arrived:
+        if message.row_id in self._arrived:
             await self._settle(message)
             return
         started = self._clock.monotonic()
@@ -359,9 +359,9 @@ class WebhookSender:
 
     async def _settle(self, message: OutboxMessage) -> None:
         """Delete the row; while the store refuses, remember not to send it again."""
-        self._arrived.add(_row_id(message))
-        await self._outbox.sent([_row_id(message)])
-        self._arrived.discard(_row_id(message))
+        self._arrived.add(message.row_id)
+        await self._outbox.sent([message.row_id])
+        self._arrived.discard(message.row_id)
 
     def _note_failure(self, url: str, message: OutboxMessage, error: DeliveryError) -> None:
         if isinstance(error, ReceiverSilentError):
@@ -476,7 +476,7 @@ class WebhookSender:
             extra={"action": "webhook_given_up"},
         )
         await self._bury(_dead_letter(message, error, self._clock.now()))
-        await self._outbox.remove(_row_id(message))
+        await self._outbox.remove(message.row_id)
 
 
 async def _drain(response: httpx.Response) -> None:
@@ -493,12 +493,6 @@ async def _drain(response: httpx.Response) -> None:
                     break
     except (TimeoutError, httpx.HTTPError):
         return
-
-
-def _row_id(message: OutboxMessage) -> int:
-    if message.message_id is None:
-        raise ValueError("only messages from the store can be sent")
-    return message.message_id
 
 
 def _by_destination(rows: Sequence[OutboxMessage]) -> dict[str, list[OutboxMessage]]:
