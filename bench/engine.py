@@ -5,7 +5,8 @@
 Every batch is that many captions of noise, submitted at once. The floor is the time that the
 arithmetic and the memory traffic of a frame need at the rates this machine reaches in one large
 matrix product and one large read, both measured in the same run; a share of 1 would be perfect.
-The comparison is an engine with one slot and no graphs, which answers frame after frame.
+The comparison, in the line `eager`, is an engine with one slot, without graphs and with the weights
+as they were loaded, which answers frame after frame; the other lines have what a service has.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from service.moondream.config import MoondreamConfig, public_config
 from service.moondream.crops import Crops, prepare
 from service.moondream.generate import Engine
 from service.moondream.model import Moondream
+from service.moondream.packed import can_pack, pack_linears
 from service.moondream.tasks import Caption, Event, Finished, Request
 from service.moondream.tokens import Tokenizer
 
@@ -292,22 +294,25 @@ def compare(
         return min(runs, key=lambda run: run.seconds)
 
     cost = Cost(model.config, model.dtype.itemsize)
-    print(
-        "batch  images/s  tokens/s  ×  first token s (min, median)  floor  peak GiB  × one by one"
-    )
-    eager = best(1, graphs=False)
-    for batch in map(int, args.batches.split(",")):
-        # On a CPU, a batch of one is what one by one means.
-        run = eager if batch == 1 and args.device == "cpu" else best(batch, graphs=True)
+
+    def show(name: str, run: Run, eager: Run) -> None:
         firsts = sorted(run.first_tokens)
         print(
-            f"{batch:5d} {run.images_per_s:9.3f} {run.decode_per_s:9.1f} "
-            f"{run.decode_per_s / eager.decode_per_s:4.1f} "
+            f"{name:>5} {run.images_per_s:9.3f} {run.images_per_s / eager.images_per_s:5.2f} "
+            f"{run.decode_per_s:9.1f} {run.decode_per_s / eager.decode_per_s:5.2f} "
             f"{firsts[0]:12.2f} {statistics.median(firsts):8.2f} "
-            f"{machine.floor(run, cost) / run.seconds:13.2f} {peak_gib(model.device):9.1f} "
-            f"{run.images_per_s / eager.images_per_s:12.2f}",
+            f"{machine.floor(run, cost) / run.seconds:6.2f} {peak_gib(model.device):9.1f}",
             flush=True,
         )
+
+    print("batch  images/s     ×  tokens/s     ×  first token s: min, median  floor  peak GiB")
+    eager = best(1, graphs=False)
+    show("eager", eager, eager)
+    if can_pack(model):
+        pack_linears(model)
+    for batch in map(int, args.batches.split(",")):
+        run = best(batch, graphs=True)
+        show(str(batch), run, eager)
         for num, seconds in run.encode:
             print(f"      encoded {num} crops in a step of {seconds:.2f} s")
 

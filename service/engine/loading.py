@@ -14,6 +14,7 @@ from service.moondream.cuda import compile_vision
 from service.moondream.generate import Engine, Watch
 from service.moondream.hub import Hub, resolve
 from service.moondream.model import Moondream
+from service.moondream.packed import can_pack, pack_linears
 from service.moondream.quantize import quantize_weights
 from service.moondream.tasks import Caption, Request
 from service.moondream.tokens import Tokenizer
@@ -71,6 +72,9 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
         quantize_weights(model, options.quantization)
     if options.compile:
         compile_vision(model)
+    elif can_pack(model):
+        report("packing the weights for this processor")
+        pack_linears(model)
     engine = Engine(model, tokenizer, slots=options.slots, watch=watch)
     if options.compile or device.type == "cuda":
         report("warming up")

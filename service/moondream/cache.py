@@ -7,6 +7,7 @@ same slot. Nothing is cleared between users: a row only ever sees what it has wr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import psutil
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.config import TextConfig
+from service.moondream.text import Attend
 
 #: Share of the free memory that the automatic size takes; the rest is for activations and others.
 _MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4}
@@ -38,7 +40,7 @@ class Segment:
 
 
 class SlotCache:
-    """The pool.
+    """The pool, position after position.
 
     Args:
         config: Dimensions of the language model.
@@ -57,10 +59,37 @@ class SlotCache:
         self.keys = torch.empty(shape, device=device, dtype=dtype)  # (L, slots, KV, context, D)
         self.values = torch.empty(shape, device=device, dtype=dtype)
 
+    def write(self, layer: int, segment: Segment, k: Tensor, v: Tensor) -> None:
+        """Keep keys and values of a segment, each (KV, T, D)."""
+        here = slice(segment.start, segment.end)
+        self.keys[layer, segment.slot, :, here].copy_(k)
+        self.values[layer, segment.slot, :, here].copy_(v)
+
+    def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Return keys and values up to the end of a segment, each (KV, end, D)."""
+        here = slice(0, segment.end)
+        return self.keys[layer, segment.slot, :, here], self.values[layer, segment.slot, :, here]
+
     def copy_prefix(self, source: int, target: int, length: int) -> None:
         """Copy the first positions of a slot to another one."""
         for pool in (self.keys, self.values):
             pool[:, target, :, :length].copy_(pool[:, source, :, :length])
+
+    def tokens(self, segments: Sequence[Segment]) -> Attend:
+        """Return the attention of single tokens, one for each segment.
+
+        It takes (1, H, T, D) queries, (1, KV, T, D) keys and values, T the number of segments.
+        """
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = torch.empty_like(q)
+            for index, segment in enumerate(segments):
+                here = slice(index, index + 1)
+                self.write(layer, segment, k[0, :, here], v[0, :, here])
+                out[:, :, here] = _attend_segment(q[:, :, here], *self.read(layer, segment))
+            return out
+
+        return attend
 
 
 def slot_bytes(config: TextConfig, dtype: torch.dtype) -> int:
@@ -92,10 +121,8 @@ class PrefixAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
-        T = k.shape[2]
         for row, slot in enumerate(self._slots):
-            self._cache.keys[layer, slot, :, :T].copy_(k[row])
-            self._cache.values[layer, slot, :, :T].copy_(v[row])
+            self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
         # Full attention without a mask is what the fastest kernels take.
         return F.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1])
 
@@ -115,10 +142,18 @@ class RowsAttend:
     def __init__(self, cache: SlotCache, segments: Sequence[Segment]) -> None:
         device = cache.keys.device
         places = [place for segment in segments for place in range(segment.start, segment.end)]
-        self._cache, self._segments = cache, segments
         #: Of all tokens of the pass, (T,).
         self.positions = torch.tensor(places, device=device)
-        self._masks = [_causal(segment, device) for segment in segments]
+        self._cache = cache
+        firsts = accumulate((segment.count for segment in segments), initial=0)
+        spans = [
+            (slice(first, first + segment.count), segment)
+            for first, segment in zip(firsts, segments, strict=False)  # one more than segments
+        ]
+        self._longer = [(*span, _causal(span[1], device)) for span in spans if span[1].count > 1]
+        single = [(here.start, segment) for here, segment in spans if segment.count == 1]
+        self._single = [place for place, _ in single]
+        self._attend_single = cache.tokens([segment for _, segment in single])
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer.
@@ -132,46 +167,29 @@ class RowsAttend:
         Returns:
             (1, H, T, D).
         """
-        keys, values = self._cache.keys[layer], self._cache.values[layer]  # (slots, KV, context, D)
+        if not self._longer:
+            return self._attend_single(layer, q, k, v)
         out = torch.empty_like(q)
-        first = 0
-        for segment, mask in zip(self._segments, self._masks, strict=True):
-            here = slice(first, first + segment.count)
-            own_k = keys[segment.slot, :, : segment.end]  # (KV, end, D)
-            own_v = values[segment.slot, :, : segment.end]
-            own_k[:, segment.start :].copy_(k[0, :, here])
-            own_v[:, segment.start :].copy_(v[0, :, here])
-            out[:, :, here] = _attend(q[:, :, here], own_k, own_v, mask)
-            first += segment.count
+        for here, segment, mask in self._longer:
+            self._cache.write(layer, segment, k[0, :, here], v[0, :, here])
+            out[:, :, here] = _attend_segment(
+                q[:, :, here], *self._cache.read(layer, segment), mask=mask
+            )
+        if self._single:
+            parts = (tensor[:, :, self._single] for tensor in (q, k, v))
+            out[:, :, self._single] = self._attend_single(layer, *parts)
         return out
 
 
-def _causal(segment: Segment, device: torch.device) -> Tensor | None:
-    """Return which earlier positions each token of a segment sees; None for all of them."""
-    if segment.count == 1:
-        return None
-    seen = torch.ones(segment.count, segment.end, dtype=torch.bool, device=device)
-    return seen.tril(segment.start)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend for one segment: (1, H, T, D) queries, (KV, end, D) keys and values."""
-    if q.shape[2] == 1 and q.device.type == "cpu":
-        return _attend_one(q, k, v)
     grouped = q.shape[1] != k.shape[0]
     return F.scaled_dot_product_attention(
         q, k.unsqueeze(0), v.unsqueeze(0), attn_mask=mask, enable_gqa=grouped
     )
 
 
-def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend for one token on a CPU, where the general kernel repacks all keys first.
-
-    Two batched products are 3 times as fast there at 760 positions of the public model.
-    """
-    _, H, _, D = q.shape
-    KV = k.shape[0]
-    grouped = (q * D**-0.5).view(KV, H // KV, D).transpose(1, 2)  # (KV, D, H / KV)
-    scores = torch.bmm(k, grouped).transpose(1, 2)  # (KV, H / KV, end)
-    weights = scores.softmax(-1, dtype=torch.float32).to(v.dtype)
-    return torch.bmm(weights, v).view(1, H, 1, D)
+def _causal(segment: Segment, device: torch.device) -> Tensor:
+    """Return which earlier positions each token of a segment sees, (count, end)."""
+    seen = torch.ones(segment.count, segment.end, dtype=torch.bool, device=device)
+    return seen.tril(segment.start)

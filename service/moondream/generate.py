@@ -16,6 +16,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from service.moondream.bags import BagCache
 from service.moondream.cache import PrefixAttend, RowsAttend, Segment, SlotCache, automatic_slots
 from service.moondream.cuda import DecodeGraphs, stage
 from service.moondream.errors import MoondreamError
@@ -40,9 +41,10 @@ from service.moondream.tokens import Coordinate, Feed, PromptError, Size, Tokeni
 #: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
 #: TFLOP of the public model, a crop 0.67.
 _PREFIX_CROPS = 3
-#: Cost of the frames encoded in one step, in crops: one of the public model's largest frames (13
-#: and the prefix) on a CPU, where a crop takes most of a second, and two on a GPU.
-_MAX_BATCH_CROPS = {"cpu": 16, "cuda": 32}
+#: Cost of the frames encoded in one step, in crops. A GPU needs several frames to be busy. A CPU is
+#: busy with one, and a step of the public model lasts most of a second for each crop there: two of
+#: the smallest frames, or one of any size.
+_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 
@@ -219,9 +221,13 @@ class Engine:
         images = self.model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
         prefix = self.model.prefix_embeddings(images)  # (F, T, W)
         F, T, _ = prefix.shape
-        positions = torch.arange(T, device=self._device).expand(F, T)
-        attend = PrefixAttend(self._cache, [place.slot for place in places])
-        self.model.text(prefix, positions, attend)
+        slots = [place.slot for place in places]
+        # One frame keeps a CPU busy, and its activations stay in the cache.
+        together = 1 if self._device.type == "cpu" else F
+        for first in range(0, F, together):
+            part = slice(first, first + together)
+            positions = torch.arange(T, device=self._device).expand(len(slots[part]), T)
+            self.model.text(prefix[part], positions, PrefixAttend(self._cache, slots[part]))
         if self._device.type == "cuda":
             torch.cuda.synchronize(
                 self._device
@@ -395,9 +401,11 @@ class Engine:
     def _make_pool(self) -> None:
         """Take memory for as many slots as may be used, and what depends on it."""
         config = self.model.config.text
-        self._cache = SlotCache(
-            config, self._scheduler.limit, device=self._device, dtype=self.model.dtype
-        )
+        slots, dtype = self._scheduler.limit, self.model.dtype
+        if self._device.type == "cpu":
+            self._cache: SlotCache = BagCache(config, slots, dtype=dtype)
+        else:
+            self._cache = SlotCache(config, slots, device=self._device, dtype=dtype)
         self._graphs = DecodeGraphs(self.model.text, self._cache) if self._uses_graphs else None
 
     def _drop_pool(self) -> None:

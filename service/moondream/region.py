@@ -6,23 +6,13 @@ Both heads take the output of the last block as it is, without the final norm.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.moondream.config import RegionConfig
+from service.moondream.mlp import Mlp
 
 #: Exponent of two of the smallest size in the log mapping: bins span 2^-10 .. 1.
 _OCTAVES = 10.0
-
-
-class _Decoder(nn.Module):
-    def __init__(self, config: RegionConfig, out: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.inner_size)
-        self.fc2 = nn.Linear(config.inner_size, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
 
 
 class Region(nn.Module):
@@ -35,12 +25,13 @@ class Region(nn.Module):
     def __init__(self, config: RegionConfig) -> None:
         super().__init__()
         self.config = config
+        width, inner = config.hidden_size, config.inner_size
         self.coord_features = _frequencies(1, config.coord_features // 2)
         self.size_features = _frequencies(2, config.size_features // 2)
-        self.coord_encoder = nn.Linear(config.coord_features, config.hidden_size)
-        self.size_encoder = nn.Linear(config.size_features, config.hidden_size)
-        self.coord_decoder = _Decoder(config, config.coord_bins)
-        self.size_decoder = _Decoder(config, 2 * config.size_bins)
+        self.coord_encoder = nn.Linear(config.coord_features, width)
+        self.size_encoder = nn.Linear(config.size_features, width)
+        self.coord_decoder = Mlp(width, inner, config.coord_bins)
+        self.size_decoder = Mlp(width, inner, 2 * config.size_bins)
 
     def encode_coordinate(self, values: Tensor) -> Tensor:
         """Embed coordinates: (N, 1) in 0..1 to (N, W)."""

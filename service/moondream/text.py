@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.moondream.config import TextConfig
+from service.moondream.mlp import Mlp
 from service.moondream.rope import RotaryTable, rotate
 
 
@@ -64,22 +65,12 @@ class _Attention(nn.Module):
         return self.proj(out.transpose(1, 2).reshape(B, T, -1))  # type: ignore[no-any-return]
 
 
-class _Mlp(nn.Module):
-    def __init__(self, config: TextConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.mlp_size)
-        self.fc2 = nn.Linear(config.mlp_size, config.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
-
-
 class _Block(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attn = _Attention(config)
-        self.mlp = _Mlp(config)
+        self.mlp = Mlp(config.hidden_size, config.mlp_size, config.hidden_size)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
         h = self.ln(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from service.moondream.config import VisionConfig
 from service.moondream.crops import Crops, normalise
+from service.moondream.mlp import Mlp
 
 #: Bytes of the widest activation of one pass through the blocks. On the CPU glibc maps larger
 #: blocks anew each time, and their page faults make GELU several times slower; a GPU has no such
@@ -36,16 +37,6 @@ class _Attention(nn.Module):
         return self.proj(out.transpose(1, 2).reshape(N, T, W))  # type: ignore[no-any-return]
 
 
-class _Mlp(nn.Module):
-    def __init__(self, width: int, inner: int, out: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
-
-
 class _Block(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -53,7 +44,7 @@ class _Block(nn.Module):
         self.ln1 = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.attn = _Attention(config)
         self.ln2 = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.mlp = _Mlp(width, config.mlp_size, width)
+        self.mlp = Mlp(width, config.mlp_size, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln1(x))
@@ -78,7 +69,7 @@ class VisionModel(nn.Module):
         self.pos_emb = nn.Parameter(places.uniform_(-0.03, 0.03))
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.post_ln = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.proj_mlp = _Mlp(2 * width, config.projector_hidden_size, config.projector_out_size)
+        self.proj_mlp = Mlp(2 * width, config.projector_hidden_size, config.projector_out_size)
         self._stitch_maps: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
 
     def forward(self, crops: Tensor) -> Tensor:

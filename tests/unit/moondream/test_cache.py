@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from service.moondream.bags import BagCache
 from service.moondream.cache import (
     PrefixAttend,
     RowsAttend,
@@ -17,11 +18,22 @@ from service.moondream.config import MoondreamConfig, public_config
 from tests.unit.moondream.checkpoints import ODD_SHAPE
 
 CPU = torch.device("cpu")
-CONFIG = replace(MoondreamConfig.from_json(ODD_SHAPE).text, heads=6, kv_heads=2, head_dim=8)
+CONFIG = replace(
+    MoondreamConfig.from_json(ODD_SHAPE).text, heads=6, kv_heads=2, head_dim=8, max_context=320
+)
 
 
-def _cache(slots: int = 4) -> SlotCache:
-    cache = SlotCache(CONFIG, slots, device=CPU, dtype=torch.float32)
+def _flat() -> SlotCache:
+    return SlotCache(CONFIG, 4, device=CPU, dtype=torch.float32)
+
+
+def _bags() -> SlotCache:
+    return BagCache(CONFIG, 4, dtype=torch.float32)
+
+
+@pytest.fixture(params=[_flat, _bags])
+def cache(request: pytest.FixtureRequest) -> SlotCache:
+    cache: SlotCache = request.param()
     # What earlier users of the slots left behind must not matter.
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.nan)
@@ -54,10 +66,11 @@ def test_automatic_slots_are_at_least_one_and_bounded() -> None:
     assert automatic_slots(CONFIG, device=CPU, dtype=torch.float32) == 16
 
 
-@pytest.mark.parametrize("prefix", [0, 9])
-def test_packed_rows_equal_attention_without_cache(prefix: int) -> None:
+# 9 positions share a block of keys, 127 end just before a block does, 300 take three.
+@pytest.mark.parametrize("prefix", [0, 9, 127, 300])
+def test_packed_rows_equal_attention_without_cache(cache: SlotCache, prefix: int) -> None:
     """Prefix, ragged prompts, then single tokens, in slots that are not in order."""
-    cache, lengths = _cache(), {3: 5, 0: 1, 2: 8}
+    lengths = {3: 5, 0: 1, 2: 8}
     rows = {slot: _qkv(prefix + count + 3, seed=slot) for slot, count in lengths.items()}
     found: dict[int, list[Tensor]] = {slot: [] for slot in lengths}
     if prefix:
@@ -80,25 +93,47 @@ def test_packed_rows_equal_attention_without_cache(prefix: int) -> None:
         torch.testing.assert_close(torch.cat(found[slot], dim=2), _whole(*row, prefix))
 
 
-def test_rows_attend_gives_positions_of_tokens() -> None:
-    attend = RowsAttend(_cache(), [Segment(2, 7, 3), Segment(0, 0, 1)])
+def test_rows_attend_gives_positions_of_tokens(cache: SlotCache) -> None:
+    attend = RowsAttend(cache, [Segment(2, 7, 3), Segment(0, 0, 1)])
     assert attend.positions.tolist() == [7, 8, 9, 0]
 
 
-def test_row_is_bit_equal_in_any_company() -> None:
+def test_prompt_is_bit_equal_in_any_company(cache: SlotCache) -> None:
     q, k, v = _qkv(6)
-    alone = RowsAttend(_cache(), [Segment(1, 0, 6)])(0, q, k, v)
-    other = _qkv(4, seed=9)
-    packed = [torch.cat((b, a), dim=2) for a, b in zip((q, k, v), other, strict=True)]
-    together = RowsAttend(_cache(), [Segment(0, 0, 4), Segment(1, 0, 6)])(0, *packed)
+    alone = RowsAttend(cache, [Segment(1, 0, 6)])(0, q, k, v)
+    packed = _beside(_qkv(4, seed=9), (q, k, v))
+    together = RowsAttend(cache, [Segment(0, 0, 4), Segment(1, 0, 6)])(0, *packed)
     assert torch.equal(together[:, :, 4:], alone)
 
 
-def test_copy_prefix_copies_all_layers_and_no_more() -> None:
-    cache = _cache()
-    cache.keys[:, 0], cache.values[:, 0] = 1, 2
-    cache.copy_prefix(0, 3, 5)
-    assert (cache.keys[:, 3, :, :5] == 1).all()
-    assert (cache.values[:, 3, :, :5] == 2).all()
-    assert cache.keys[:, 3, :, 5:].isnan().all()
+def test_single_token_is_bit_equal_in_any_company(cache: SlotCache) -> None:
+    cache.keys.normal_()
+    cache.values.normal_()
+    q, k, v = _qkv(1)
+    alone = RowsAttend(cache, [Segment(2, 140, 1)])(0, q, k, v)
+    packed = _beside(_qkv(1, seed=9), (q, k, v), _qkv(3, seed=8))
+    others = Segment(3, 290, 1), Segment(0, 7, 3)
+    together = RowsAttend(cache, [others[0], Segment(2, 140, 1), others[1]])(0, *packed)
+    assert torch.equal(together[:, :, 1:2], alone)
+
+
+def _beside(*rows: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+    return [torch.cat(parts, dim=2) for parts in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("length", [5, 128, 200])
+def test_copy_prefix_copies_all_layers_and_leaves_other_slots(
+    cache: SlotCache, length: int
+) -> None:
+    whole = Segment(0, 0, length)
+    for layer in range(CONFIG.layers):
+        _, k, v = _qkv(length, seed=layer)
+        cache.write(layer, whole, k[0], v[0])
+    cache.copy_prefix(0, 3, length)
+    for layer in range(CONFIG.layers):
+        _, k, v = _qkv(length, seed=layer)
+        keys, values = cache.read(layer, Segment(3, 0, length))
+        assert torch.equal(keys, k[0])
+        assert torch.equal(values, v[0])
     assert cache.keys[:, 1:3].isnan().all()
+    assert cache.values[:, 3, :, length:].isnan().all()
