@@ -10,7 +10,6 @@ from PIL import Image
 
 from service.engine.protocol import ModelOptions
 from service.moondream.crops import prepare
-from service.moondream.cuda import compile_vision
 from service.moondream.generate import Engine, Watch
 from service.moondream.hub import Hub, resolve
 from service.moondream.model import Moondream
@@ -70,12 +69,10 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if options.quantization is not None:
         report(f"shrinking the weights to {options.quantization}")
         quantize_weights(model, options.quantization)
-    if options.compile:
-        compile_vision(model)
-    elif can_pack(model):
+    if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
         pack_linears(model)
-    engine = Engine(model, tokenizer, slots=options.slots, watch=watch)
+    engine = Engine(model, tokenizer, slots=options.slots, compiled=options.compile, watch=watch)
     if options.compile or device.type == "cuda":
         report("warming up")
         warm_up(engine)

@@ -54,6 +54,7 @@ from service.moondream import tasks
 from service.moondream.crops import Crops, prepare
 from service.moondream.errors import DownloadError, MoondreamError
 from service.moondream.generate import OutOfMemoryError, Watch
+from service.moondream.staging import pin
 from service.moondream.tokens import PromptError
 
 logger = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ class Worker:
         if submit.want_image:
             job.image = image
         job.timings["prepare"] = time.monotonic() - begin
-        return _Prepared(job, crops)
+        return _Prepared(job, pin(crops, self._loaded.device))
 
     def _match(self, submit: Submit, image: Image.Image) -> tuple[str, float] | None:
         if submit.similarity <= 0:

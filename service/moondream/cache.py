@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.config import TextConfig
-from service.moondream.text import Attend
+from service.moondream.text import Attend, TextModel
 
 #: Share of the free memory that the automatic size takes; the rest is for activations and others.
 _MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4}
@@ -75,6 +75,11 @@ class SlotCache:
         for pool in (self.keys, self.values):
             pool[:, target, :, :length].copy_(pool[:, source, :, :length])
 
+    def clear(self, slot: int, start: int) -> None:
+        """Make zeros of all positions from one on, for readers that mask what they read."""
+        for pool in (self.keys, self.values):
+            pool[:, slot, :, start:].zero_()
+
     def tokens(self, segments: Sequence[Segment]) -> Attend:
         """Return the attention of single tokens, one for each segment.
 
@@ -108,6 +113,20 @@ def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dt
     return max(1, min(_MOST_SLOTS[device.type], fitting))
 
 
+def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]) -> None:
+    """Run the prefixes of frames through the language model and keep them in slots.
+
+    Args:
+        text: The language model.
+        embeddings: (F, T, W), one prefix for each frame.
+        cache: Takes their keys and values.
+        slots: F slots.
+    """
+    num, length, _ = embeddings.shape
+    positions = torch.arange(length, device=embeddings.device).expand(num, length)
+    text(embeddings, positions, PrefixAttend(cache, slots))
+
+
 class PrefixAttend:
     """Attention of frames: every position sees every other, and all are kept.
 
@@ -123,8 +142,12 @@ class PrefixAttend:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
         for row, slot in enumerate(self._slots):
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
-        # Full attention without a mask is what the fastest kernels take.
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1])
+        return attend_all(q, k, v)
+
+
+def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Let every position see every other: no mask, which is what the fastest kernels take."""
+    return F.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1])
 
 
 class RowsAttend:

@@ -5,7 +5,8 @@ MoondreamError
 ├── DownloadError     the hub or its cache could not give a file; may work later
 ├── QuantizeError     the wanted weight format needs something that is not installed
 ├── PromptError       the request asks for what this model cannot do (in `tokens`)
-└── OutOfMemoryError  the device has no room for this frame, even alone (in `generate`)
+├── OutOfMemoryError  the device has no room for this frame, even alone (in `generate`)
+└── NotANumberError   the arithmetic of this frame left the range of its format (in `generate`)
 """
 
 

@@ -8,22 +8,26 @@ The engine knows nothing of image files, processes or queues, and is not thread-
 submits, cancels and steps.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from service.moondream.bags import BagCache
-from service.moondream.cache import PrefixAttend, RowsAttend, Segment, SlotCache, automatic_slots
-from service.moondream.cuda import DecodeGraphs, stage
+from service.moondream.cache import RowsAttend, Segment, SlotCache, automatic_slots, prefill
+from service.moondream.compiled import CompiledPrefill, compile_vision
 from service.moondream.errors import MoondreamError
+from service.moondream.graphs import CudaRecorder, DecodeGraphs, Recorder
 from service.moondream.model import Moondream
 from service.moondream.rows import Choice, Head, Row, row_of
 from service.moondream.sampling import pick_bins, pick_tokens
 from service.moondream.scheduler import Place, Scheduler, Start
+from service.moondream.staging import Staging
 from service.moondream.tasks import (
     Answer,
     Event,
@@ -58,6 +62,12 @@ class OutOfMemoryError(MoondreamError):
     code = "out_of_memory"
 
 
+class NotANumberError(MoondreamError):
+    """The arithmetic of this frame left the range of the model's number format."""
+
+    code = "not_a_number"
+
+
 @dataclass(slots=True)
 class _Work:
     """A request that is held."""
@@ -82,6 +92,7 @@ class _Live:
     row: Row
     length: int  # positions of the slot that are filled
     num_shown: int = 0  # characters of this run's pieces
+    is_spoilt: bool = False  # what was computed for it is no number
 
 
 class Engine:
@@ -94,6 +105,8 @@ class Engine:
         max_batch_crops: Most crops encoded in one step, which bounds its length; the prefix of a
             frame counts as three more. A frame that costs more gets a step of its own.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
+        recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
+        compiled: Encode through torch.compile; the first passes then take a minute or more.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
     """
 
@@ -105,6 +118,8 @@ class Engine:
         slots: int | None = None,
         max_batch_crops: int | None = None,
         graphs: bool = True,
+        recorder: Callable[[], Recorder] | None = None,
+        compiled: bool = False,
         watch: Watch | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -112,7 +127,13 @@ class Engine:
         slots = slots or automatic_slots(config, device=self._device, dtype=model.dtype)
         crops = max_batch_crops or _MAX_BATCH_CROPS[self._device.type]
         self._scheduler = Scheduler(slots, crops)
-        self._uses_graphs = graphs and self._device.type == "cuda"
+        if recorder is None and graphs and self._device.type == "cuda":
+            recorder = partial(CudaRecorder, self._device)
+        self._recorder = recorder
+        self._staging = Staging(self._device)
+        self._prefill = CompiledPrefill(model.text) if compiled else prefill
+        if compiled:
+            compile_vision(model.vision)
         self._watch = watch
         self._work: dict[str, _Work] = {}
         self._live: dict[int, _Live] = {}  # by slot
@@ -151,7 +172,7 @@ class Engine:
             return
         crops = request.crops
         if crops is not None:
-            request = replace(request, crops=stage(crops, self._device))
+            request = replace(request, crops=self._staging.send(crops))
         self._work[request.key] = _Work(request, time.monotonic(), self._num_steps)
         self._scheduler.add(
             request.key,
@@ -217,17 +238,16 @@ class Engine:
             frames.append(crops)
         self._note("encode", sum(map(len, frames)))
         started_at = time.monotonic()
+        self._staging.receive(frames)
         chunk = min(self.model.vision.crops_per_pass(), self._scheduler.max_crops)
         images = self.model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
         prefix = self.model.prefix_embeddings(images)  # (F, T, W)
-        F, T, _ = prefix.shape
         slots = [place.slot for place in places]
         # One frame keeps a CPU busy, and its activations stay in the cache.
-        together = 1 if self._device.type == "cpu" else F
-        for first in range(0, F, together):
+        together = 1 if self._device.type == "cpu" else len(slots)
+        for first in range(0, len(slots), together):
             part = slice(first, first + together)
-            positions = torch.arange(T, device=self._device).expand(len(slots[part]), T)
-            self.model.text(prefix[part], positions, PrefixAttend(self._cache, slots[part]))
+            self._prefill(self.model.text, prefix[part], self._cache, slots[part])
         if self._device.type == "cuda":
             torch.cuda.synchronize(
                 self._device
@@ -242,6 +262,8 @@ class Engine:
         length = self._prefix_length(work.request)
         if start.source is not None:
             self._cache.copy_prefix(start.source, start.slot, length)
+        if self._graphs is not None:
+            self._cache.clear(start.slot, length)
         if not work.is_started:
             work.is_started = True
             self._events.append(Started(start.key))
@@ -261,6 +283,13 @@ class Engine:
             return
         self._decide(lives, self._read(lives))
         for live in lives:
+            if live.key not in self._work:
+                continue  # failed with another of its tasks
+            if live.is_spoilt:
+                dtype = str(self.model.dtype).removeprefix("torch.")
+                text = f"the model computed no number for this frame in {dtype}, see model.dtype"
+                self._fail(live.key, NotANumberError(text))
+                continue
             self._time_first_token(live)
             if live.row.is_done:
                 self._end(live)
@@ -332,7 +361,8 @@ class Engine:
             places = [
                 index
                 for index, live in enumerate(lives)
-                if live.row.head is head and not live.row.feeds and not live.row.is_done
+                if live.row.head is head
+                and not (live.row.feeds or live.row.is_done or live.is_spoilt)
             ]
             if places:
                 decode([lives[index] for index in places], hidden[places])
@@ -342,20 +372,23 @@ class Engine:
         pickings = [live.row.picking for live in lives]
         picks = pick_tokens(logits, pickings, self.model.config.tokens.eos)
         for live, pick in zip(lives, picks, strict=True):
-            self._show(live, live.row.take_token(pick))
+            if _is_sound(live, pick.probability):
+                self._show(live, live.row.take_token(pick))
 
     def _decode_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
         bins, chances = pick_bins(self.model.region.coordinate_logits(hidden))  # each (n,)
         values = self.model.region.coordinate_value(bins)
         for live, choice in zip(lives, _choices(bins, values, chances), strict=True):
-            live.row.take_coordinate(choice)
+            if _is_sound(live, choice.probability):
+                live.row.take_coordinate(choice)
 
     def _decode_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
         bins, chances = pick_bins(self.model.region.size_logits(hidden))  # each (n, 2)
         values = self.model.region.size_value(bins)
         sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
         for live, width, height in zip(lives, sides[::2], sides[1::2], strict=True):
-            live.row.take_size(width, height)
+            if _is_sound(live, width.probability, height.probability):
+                live.row.take_size(width, height)
 
     def _show(self, live: _Live, text: str) -> None:
         """Tell a piece of text, but not what an interrupted run of the task has told before."""
@@ -389,6 +422,10 @@ class Engine:
         first = total if work.first_token_seconds is None else work.first_token_seconds
         return Timings(work.encode_seconds, first, total, self._num_steps - work.submitted_in)
 
+    def _fail(self, key: str, error: MoondreamError) -> None:
+        self._forget(key)
+        self._events.append(Failed(key, error))
+
     def _forget(self, key: str) -> None:
         del self._work[key]
         self._scheduler.remove(key)
@@ -402,11 +439,15 @@ class Engine:
         """Take memory for as many slots as may be used, and what depends on it."""
         config = self.model.config.text
         slots, dtype = self._scheduler.limit, self.model.dtype
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" and self._recorder is None:
             self._cache: SlotCache = BagCache(config, slots, dtype=dtype)
         else:
             self._cache = SlotCache(config, slots, device=self._device, dtype=dtype)
-        self._graphs = DecodeGraphs(self.model.text, self._cache) if self._uses_graphs else None
+        self._graphs = (
+            None
+            if self._recorder is None
+            else DecodeGraphs(self.model.text, self._cache, self._recorder())
+        )
 
     def _drop_pool(self) -> None:
         """Give the memory of the pool back, which is most of what can be given back."""
@@ -421,8 +462,7 @@ class Engine:
         if (self._scheduler.limit, self._scheduler.max_crops) == (1, 1):
             error = OutOfMemoryError("not enough memory on the device, even for this frame alone")
             for key in self._scheduler.running():
-                self._forget(key)
-                self._events.append(Failed(key, error))
+                self._fail(key, error)
         capacity = self.capacity
         self._live.clear()
         self._scheduler.restart()
@@ -447,6 +487,12 @@ class Engine:
             self._make_pool()
             return
         self._events.append(Resized(self.capacity))
+
+
+def _is_sound(live: _Live, *probabilities: float) -> bool:
+    """Return whether what was computed for a row are numbers, and note it when not."""
+    live.is_spoilt = any(map(math.isnan, probabilities))
+    return not live.is_spoilt
 
 
 def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from service.moondream.generate import Engine, OutOfMemoryError
+from service.moondream.generate import Engine, NotANumberError, OutOfMemoryError
 from service.moondream.tasks import (
     Answer,
     Caption,
@@ -293,6 +293,29 @@ def test_frame_that_never_fits_fails_and_others_go_on() -> None:
     assert [event.capacity for event in events if isinstance(event, Resized)] == [1]
     assert kinds(events, Finished) == ["b", "c"]
     assert not engine.has_work
+
+
+@pytest.mark.parametrize("task", [Query("w11"), Detect("w11"), Point("w11")])
+def test_frame_whose_numbers_fail_ends_alone(task: Task) -> None:
+    """One task reads an embedding that is no number; its frame's other task ends with it."""
+    model = odd_model()
+    model.text.wte[11] = torch.nan
+    good = request(model, "good", Caption("short"), Detect("w30"), seed=1)
+    bad = request(model, "bad", Caption("short"), task)
+    events = run(odd_engine(model, slots=4), [bad, good])
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert (failed.key, type(failed.error)) == ("bad", NotANumberError)
+    assert "float32" in str(failed.error)
+    finished = [event for event in events if isinstance(event, Finished)]
+    assert held(finished) == held(run(odd_engine(model), [good]))
+
+
+def test_coordinate_that_is_no_number_fails_its_frame() -> None:
+    model = odd_model(eos=-1000.0)
+    model.region.coord_decoder.fc2.bias[0] = torch.nan
+    events = run(odd_engine(model), [request(model, "a", Detect("w30"))])
+    assert kinds(events, Failed) == ["a"]
+    assert kinds(events, Finished) == []
 
 
 def test_limit_rises_again_when_memory_suffices() -> None:

@@ -1,0 +1,51 @@
+"""Frames on their way to a device, beside whatever runs there.
+
+A frame waits for its turn while others are answered, and that is when its pixels travel: from
+page-locked memory, which any thread can fill, on a stream of their own. On a CPU nothing moves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from service.moondream.crops import Crops
+
+
+def pin(crops: Crops, device: torch.device) -> Crops:
+    """Move pixels to page-locked memory, if they are going to a CUDA device; on any thread."""
+    if device.type != "cuda":
+        return crops
+    with torch.cuda.device(device):  # else a thread would open the first device for it
+        return replace(crops, pixels=crops.pixels.pin_memory())
+
+
+class Staging:
+    """Copies frames to one device.
+
+    Args:
+        device: Where the model runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        is_cuda = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if is_cuda else None  # type: ignore[no-untyped-call]
+
+    def send(self, crops: Crops) -> Crops:
+        """Begin to copy a frame; its pixels must not be read before `receive`."""
+        if self._stream is None:
+            return crops
+        with torch.cuda.stream(self._stream):
+            pixels = pin(crops, self._device).pixels.to(self._device, non_blocking=True)
+        return replace(crops, pixels=pixels)
+
+    def receive(self, frames: Iterable[Crops]) -> None:
+        """Let what is launched from now on wait for frames that were sent."""
+        if self._stream is None:
+            return
+        reader = torch.cuda.current_stream(self._device)
+        reader.wait_stream(self._stream)
+        for crops in frames:
+            # The memory belongs to the other stream, which must not reuse it while it is read here.
+            crops.pixels.record_stream(reader)
