@@ -1,17 +1,19 @@
 """A few threads for what need not hold up the model's loop, the most urgent first.
 
-Two of them, because a frame is decoded and cut in a tenth of the time in which the fastest model
-captions it, and Pillow lets go of the interpreter lock while it works.
+A frame is decoded and cut in some 30 ms, and Pillow lets go of the interpreter lock meanwhile. Two
+threads keep up with any CPU; a large GPU captions more, and comes with more cores.
 """
 
 import heapq
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-NUM_THREADS = 2
+#: Half of the cores; the others launch, receive and commit.
+NUM_THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))
 
 
 @dataclass(order=True, slots=True)
@@ -26,14 +28,17 @@ class RankedPool:
     """Threads that take work in the order of its rank.
 
     Work must not raise: what does ends the process through the interpreter's hook, see `worker`.
+
+    Args:
+        threads: How many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = NUM_THREADS) -> None:
         self._entries: list[_Entry] = []
         self._arrivals = count()
         self._changed = threading.Condition()
         self._running: dict[int, tuple[str, float]] = {}
-        for number in range(NUM_THREADS):
+        for number in range(threads):
             threading.Thread(target=self._run, name=f"pool-{number}", daemon=True).start()
 
     def add(self, rank: tuple[float, ...], name: str, work: Callable[[], None]) -> None:

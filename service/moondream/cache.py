@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.config import TextConfig
+from service.moondream.staging import to_device
 from service.moondream.text import Attend, TextModel
 
 #: Share of the free memory that the automatic size takes; the rest is for activations and others.
@@ -166,7 +167,7 @@ class RowsAttend:
         device = cache.keys.device
         places = [place for segment in segments for place in range(segment.start, segment.end)]
         #: Of all tokens of the pass, (T,).
-        self.positions = torch.tensor(places, device=device)
+        self.positions = to_device(places, device)
         self._cache = cache
         firsts = accumulate((segment.count for segment in segments), initial=0)
         spans = [

@@ -10,7 +10,7 @@ submits, cancels and steps.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -27,7 +27,8 @@ from service.moondream.model import Moondream
 from service.moondream.rows import Choice, Head, Row, row_of
 from service.moondream.sampling import pick_bins, pick_tokens
 from service.moondream.scheduler import Place, Scheduler, Start
-from service.moondream.staging import Staging
+from service.moondream.staging import Staging, to_device
+from service.moondream.stopwatch import Stopwatch
 from service.moondream.tasks import (
     Answer,
     Event,
@@ -138,6 +139,7 @@ class Engine:
         self._work: dict[str, _Work] = {}
         self._live: dict[int, _Live] = {}  # by slot
         self._events: list[Event] = []
+        self._encoding: tuple[Stopwatch, list[str]] | None = None  # of this step
         self._num_steps = 0
         self._fault_in = 0  # step of the last want of memory
         self._make_pool()
@@ -237,7 +239,7 @@ class Engine:
             assert crops is not None, "only frames are encoded"
             frames.append(crops)
         self._note("encode", sum(map(len, frames)))
-        started_at = time.monotonic()
+        watch = Stopwatch(self._device)
         self._staging.receive(frames)
         chunk = min(self.model.vision.crops_per_pass(), self._scheduler.max_crops)
         images = self.model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
@@ -248,13 +250,8 @@ class Engine:
         for first in range(0, len(slots), together):
             part = slice(first, first + together)
             self._prefill(self.model.text, prefix[part], self._cache, slots[part])
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(
-                self._device
-            )  # so that the time is the passes', not the launch's
-        seconds = time.monotonic() - started_at
-        for place in places:
-            self._work[place.key].encode_seconds += seconds
+        watch.stop()
+        self._encoding = watch, [place.key for place in places]
 
     def _start(self, start: Start) -> None:
         """Put a task into its slot."""
@@ -282,6 +279,7 @@ class Engine:
         if not lives:
             return
         self._decide(lives, self._read(lives))
+        self._time_encoding()
         for live in lives:
             if live.key not in self._work:
                 continue  # failed with another of its tasks
@@ -305,7 +303,7 @@ class Engine:
         parts = [self._read_replayed(single)] if single else []
         parts += [self._read_packed(longer)] if longer else []
         order = {id(live): index for index, live in enumerate(single + longer)}
-        return torch.cat(parts)[[order[id(live)] for live in lives]]
+        return torch.cat(parts)[self._index(order[id(live)] for live in lives)]
 
     def _read_packed(self, lives: Sequence[_Live]) -> Tensor:
         """Read in one pass without padding, see `RowsAttend`."""
@@ -319,7 +317,7 @@ class Engine:
             live.length += len(live.row.feeds)
             live.row.feeds = []
         last = [end - 1 for end in accumulate(segment.count for segment in segments)]
-        return hidden[last]
+        return hidden[self._index(last)]
 
     def _read_replayed(self, lives: Sequence[_Live]) -> Tensor:
         """Read one token for each row by replaying a graph."""
@@ -336,16 +334,16 @@ class Engine:
     def _embed(self, feeds: Sequence[Feed]) -> Tensor:
         """Embed what is read: T feeds to (T, W)."""
         ids = [feed if isinstance(feed, int) else 0 for feed in feeds]
-        embeddings = self.model.text.embed(torch.tensor(ids, device=self._device))
+        embeddings = self.model.text.embed(to_device(ids, self._device))
         region = self.model.region
         if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Coordinate)]:
             values = [[feed.value] for feed in feeds if isinstance(feed, Coordinate)]
-            numbers = torch.tensor(values, device=self._device)  # (n, 1)
-            embeddings[places] = region.encode_coordinate(numbers)
+            numbers = to_device(values, self._device)  # (n, 1)
+            embeddings[self._index(places)] = region.encode_coordinate(numbers)
         if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Size)]:
             values = [[feed.width, feed.height] for feed in feeds if isinstance(feed, Size)]
-            numbers = torch.tensor(values, device=self._device)  # (n, 2)
-            embeddings[places] = region.encode_size(numbers)
+            numbers = to_device(values, self._device)  # (n, 2)
+            embeddings[self._index(places)] = region.encode_size(numbers)
         return embeddings
 
     def _decide(self, lives: Sequence[_Live], hidden: Tensor) -> None:
@@ -365,7 +363,7 @@ class Engine:
                 and not (live.row.feeds or live.row.is_done or live.is_spoilt)
             ]
             if places:
-                decode([lives[index] for index in places], hidden[places])
+                decode([lives[index] for index in places], hidden[self._index(places)])
 
     def _decode_text(self, lives: Sequence[_Live], hidden: Tensor) -> None:
         logits = self.model.text.logits(hidden)  # (n, vocabulary)
@@ -400,6 +398,16 @@ class Engine:
             work.num_sent[live.task] = live.num_shown
             self._events.append(Piece(live.key, live.task, new))
 
+    def _time_encoding(self) -> None:
+        """Book the time of this step's encoding, which is over once something was decided."""
+        if self._encoding is None:
+            return
+        watch, keys = self._encoding
+        self._encoding = None
+        for key in keys:
+            if key in self._work:
+                self._work[key].encode_seconds += watch.seconds
+
     def _time_first_token(self, live: _Live) -> None:
         work = self._work[live.key]
         if work.first_token_seconds is None:
@@ -430,6 +438,9 @@ class Engine:
         del self._work[key]
         self._scheduler.remove(key)
         self._live = {slot: live for slot, live in self._live.items() if live.key != key}
+
+    def _index(self, rows: Iterable[int]) -> Tensor:
+        return to_device(list(rows), self._device)
 
     def _note(self, kind: str, size: int) -> None:
         if self._watch is not None:
@@ -464,6 +475,7 @@ class Engine:
             for key in self._scheduler.running():
                 self._fail(key, error)
         capacity = self.capacity
+        self._encoding = None
         self._live.clear()
         self._scheduler.restart()
         self._scheduler.narrow()

@@ -9,18 +9,18 @@ Only the recorder knows CUDA. Everything else runs, and is tested, on any device
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.cache import SlotCache
+from service.moondream.staging import to_device
 from service.moondream.text import TextModel
 
 #: Graphs exist for contexts of a multiple of this: larger ones mean fewer graphs to capture, but
 #: more keys that are read only to be masked.
-_CONTEXT_STEP = 512
+_CONTEXT_STEP = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class DecodeGraphs:
         step = self._steps[size]
         last = self._cache.context - 1
         positions = [[min(lengths.get(slot, last), last)] for slot in range(size[0])]
-        step.positions.copy_(_page_locked(positions, embeddings.device), non_blocking=True)
-        rows = _page_locked(slots, embeddings.device).to(embeddings.device, non_blocking=True)
+        step.positions.copy_(to_device(positions, embeddings.device))
+        rows = to_device(slots, embeddings.device)
         step.embeddings[rows, 0] = embeddings
         step.recording.replay()
         return step.recording.output[rows, 0]
@@ -130,12 +130,6 @@ class DecodeGraphs:
             return self._text(embeddings, positions, attend)  # type: ignore[no-any-return]
 
         return _Step(self._record(run), embeddings, positions)
-
-
-def _page_locked(numbers: Sequence[Any], device: torch.device) -> Tensor:
-    """Put numbers where a copy to the device need not be waited for."""
-    tensor = torch.tensor(numbers)
-    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 class SlotsAttend:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service.moondream.staging import to_device
+
 #: Probabilities are floored here, so that one impossible token does not make a mean undefined.
 _FLOOR = 1e-30
 
@@ -57,7 +59,8 @@ def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick
     scores = _suppress(logits.float(), rows)
     tokens = scores.argmax(-1)  # (N,)
     if drawn := [index for index, row in enumerate(rows) if row.temperature > 0]:
-        tokens[drawn] = _draw(scores[drawn], [rows[index] for index in drawn])
+        places = to_device(drawn, logits.device)
+        tokens[places] = _draw(scores[places], [rows[index] for index in drawn])
     chances = scores.softmax(-1)
     own = chances.gather(1, tokens[:, None])[:, 0]
     # One transfer for all three; float64 holds every id exactly.
@@ -112,18 +115,18 @@ def _suppress(scores: Tensor, rows: Sequence[Picking]) -> Tensor:
     pairs = [(index, token) for index, row in enumerate(rows) for token in row.suppressed]
     if not pairs:
         return scores
-    places = torch.tensor(pairs, device=scores.device).T  # (2, pairs)
-    impossible = torch.tensor(-torch.inf, device=scores.device)
-    return scores.index_put((places[0], places[1]), impossible)
+    rows_at, tokens_at = to_device(pairs, scores.device).T  # each (pairs,)
+    impossible = scores.new_full((), -torch.inf)
+    return scores.index_put((rows_at, tokens_at), impossible)
 
 
 def _draw(scores: Tensor, rows: Sequence[Picking]) -> Tensor:
     """Draw one token for each row by inverting its distribution: (N, V) to (N,)."""
     device = scores.device
-    temperature = torch.tensor([[row.temperature] for row in rows], device=device)
-    top_p = torch.tensor([[row.top_p] for row in rows], device=device)
+    temperature = to_device([[row.temperature] for row in rows], device)
+    top_p = to_device([[row.top_p] for row in rows], device)
     chances, tokens = nucleus(scores, temperature, top_p)
-    numbers = torch.tensor([[_number(row)] for row in rows], device=device)
+    numbers = to_device([[_number(row)] for row in rows], device)
     places = (chances.cumsum(-1) <= numbers).sum(-1)  # (N,)
     # Rounding can leave the sum below the number that was drawn.
     last = (chances > 0).sum(-1) - 1

@@ -1,15 +1,27 @@
-"""Frames on their way to a device, beside whatever runs there.
+"""What travels to a device, without anybody waiting for it.
 
 A frame waits for its turn while others are answered, and that is when its pixels travel: from
-page-locked memory, which any thread can fill, on a stream of their own. On a CPU nothing moves.
+page-locked memory, which any thread can fill, on a stream of their own. Numbers that steer a pass
+(tokens, positions, rows) travel in order with it; from ordinary memory, each of them would make the
+processor wait until the device has nothing more to do. On a CPU nothing moves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from service.moondream.crops import Crops
+
+
+def to_device(numbers: Sequence[Any], device: torch.device) -> Tensor:
+    """Make a tensor of nested numbers on a device, in order with what was launched there."""
+    tensor = torch.tensor(numbers)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def pin(crops: Crops, device: torch.device) -> Crops:
