@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from service.moondream.config import VisionConfig
 from service.moondream.crops import Crops, normalise
 from service.moondream.mlp import Mlp
+from service.moondream.stitching import PoolMap, pool_map
 
 #: Bytes of the widest activation of one pass through the blocks. On the CPU glibc maps larger
 #: blocks anew each time, and their page faults make GELU several times slower; a GPU has no such
@@ -70,7 +71,7 @@ class VisionModel(nn.Module):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.post_ln = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.proj_mlp = Mlp(2 * width, config.projector_hidden_size, config.projector_out_size)
-        self._stitch_maps: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
+        self._pool_maps: dict[tuple[tuple[int, int], torch.device], PoolMap] = {}
 
     def forward(self, crops: Tensor) -> Tensor:
         """Encode crops.
@@ -137,27 +138,15 @@ class VisionModel(nn.Module):
         Returns:
             (grid², W).
         """
-        index = self.stitch_map(tiling, features.device)
-        stitched = features.flatten(0, 1)[index]  # (height, width, W)
-        image = stitched.permute(2, 0, 1).unsqueeze(0)  # (1, W, height, width), channels last
-        pooled = F.adaptive_avg_pool2d(image, self.config.grid_size)
-        return pooled[0].permute(1, 2, 0).flatten(0, 1)
+        key = (tiling, features.device)
+        if key not in self._pool_maps:
+            with torch.inference_mode(False):  # training may need the map later
+                self._pool_maps[key] = pool_map(tiling, self.config, features.device)
+        return self._pool_maps[key].mean(features)
 
     def project(self, joined: Tensor) -> Tensor:
         """Project to the language model: (..., grid², 2 W) to (..., grid², text width)."""
         return self.proj_mlp(joined)  # type: ignore[no-any-return]
-
-    def stitch_map(self, tiling: tuple[int, int], device: torch.device) -> Tensor:
-        """Return which patch of which local crop stands where in the stitched grid.
-
-        Returns:
-            (height, width) indices into the patches of all local crops, row by row.
-        """
-        key = (tiling, device)
-        if key not in self._stitch_maps:
-            with torch.inference_mode(False):  # training may need the map later
-                self._stitch_maps[key] = stitch_map(tiling, self.config).to(device)
-        return self._stitch_maps[key]
 
     def patches(self, crops: Tensor) -> Tensor:
         """Cut crops to patches: (N, 3, S, S) to (N, grid², 3 * patch²), channel by channel."""
@@ -166,24 +155,3 @@ class VisionModel(nn.Module):
         assert self.config.crop_size == S, f"crops of {S} pixels for {self.config.crop_size}"
         patches = crops.reshape(N, C, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
         return patches.reshape(N, grid * grid, C * side * side)
-
-
-def stitch_map(tiling: tuple[int, int], config: VisionConfig) -> Tensor:
-    """Compute the map of `VisionModel.stitch_map` on the CPU."""
-    grid, margin = config.grid_size, config.overlap_margin
-    rows, columns = tiling
-    crop_row, row = _stitch_line(rows, grid, margin)
-    crop_column, column = _stitch_line(columns, grid, margin)
-    crop = crop_row[:, None] * columns + crop_column[None, :]
-    return crop * grid**2 + row[:, None] * grid + column[None, :]
-
-
-def _stitch_line(crops: int, grid: int, margin: int) -> tuple[Tensor, Tensor]:
-    """Return, for each stitched line, the crop it comes from and the line inside that crop."""
-    sources = [
-        (crop, line)
-        for crop in range(crops)
-        for line in range(0 if crop == 0 else margin, grid if crop == crops - 1 else grid - margin)
-    ]
-    crop_index, line_index = torch.tensor(sources).unbind(1)
-    return crop_index, line_index

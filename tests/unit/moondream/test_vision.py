@@ -6,7 +6,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from service.moondream.config import MoondreamConfig
 from service.moondream.crops import Crops, normalise, prepare
-from service.moondream.vision import VisionModel, stitch_map
+from service.moondream.vision import VisionModel
 from tests.unit.moondream.checkpoints import (
     ODD_SHAPE,
     assert_near,
@@ -16,8 +16,6 @@ from tests.unit.moondream.checkpoints import (
     reference_tensors,
     shape,
 )
-
-TILINGS = ["1x1", "2x2", "1x12", "6x1", "2x4", "3x4"]
 
 
 def _noise(width: int, height: int, model: VisionModel, seed: int = 0) -> Crops:
@@ -61,17 +59,6 @@ def test_first_block_of_recorded_picture_equals_the_reference() -> None:
     assert_near(model.patches(pixels)[0, 28], expected["debug.patches_crop0_row28"])
     assert_near(embedded[0, ::27], expected["debug.embed_crop0_s27"])
     assert_near(model.blocks[0](embedded)[0, ::27], expected["debug.after_block0_crop0_s27"])
-
-
-@pytest.mark.parametrize("name", TILINGS)
-def test_stitch_and_pool_equal_the_reference(name: str) -> None:
-    model, expected = reference_model().vision, reference_tensors()
-    rows, columns = map(int, name.split("x"))
-    indices = stitch_map((rows, columns), model.config)
-    assert torch.equal(indices.int(), expected[f"stitch.{name}"])
-    numbered = torch.arange(rows * columns * 729, dtype=torch.float32).view(-1, 729, 1)
-    pooled = model.pool(numbered, (rows, columns)).view(27, 27)
-    assert_near(pooled, expected[f"stitch_pooled.{name}"], bound=1e-6)
 
 
 def test_encode_several_frames_equals_each_alone() -> None:
