@@ -6,6 +6,7 @@ number of its statements: aiosqlite crosses several times for each of them, whic
 """
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -60,12 +61,13 @@ class SqliteConnections:
         disk_usage: Reads the disk the file is on.
 
     Raises:
-        StoreError: This SQLite is too old.
+        StoreError: This SQLite is too old, or another service uses the file.
         OSError: The file cannot be made.
     """
 
     def __init__(self, url: URL, path: Path, disk_usage: DiskUsage) -> None:
         _prepare_file(path)
+        self._lock = _lock(path)
         self._folder = path.parent
         self._disk_usage = disk_usage
         # BEGIN IMMEDIATE: a writer holds the lock from the start, so what it reads stays true.
@@ -140,6 +142,7 @@ class SqliteConnections:
         def run() -> None:
             self._writer.shutdown()
             self._writes.dispose()
+            os.close(self._lock)
 
         await self._reads.dispose()
         await asyncio.to_thread(run)
@@ -163,6 +166,24 @@ def _prepare_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     path.chmod(0o600)
+
+
+def _lock(path: Path) -> int:
+    """Keep other services from the file for as long as the descriptor is open.
+
+    Two of them would recover and send each other's jobs. The system lets go of the lock when the
+    process ends, however it ends. A file of its own, because closing a descriptor of the database
+    would drop SQLite's locks.
+    """
+    lock = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if not isinstance(error, BlockingIOError):
+            raise
+        raise StoreError(f"another service uses {path}; give each a data_dir of its own") from error
+    return lock
 
 
 def _pool_of(num_connections: int) -> dict[str, Any]:

@@ -57,6 +57,14 @@ async def test_nothing_is_lost_when_the_server_restarts(server: Postgres, url: s
         assert len(await store.recover()) == 2
 
 
+async def test_instances_that_open_an_empty_database_together_all_get_it(url: str) -> None:
+    async def open_and_count() -> int:
+        async with Store.open(url) as store:
+            return await store.count_jobs()
+
+    assert await asyncio.gather(*(open_and_count() for _ in range(3))) == [0, 0, 0]
+
+
 async def test_instances_recover_and_send_only_their_own(url: str) -> None:
     mine, theirs = make_job(), make_job()
     async with Store.open(url, instance="a") as a, Store.open(url, instance="b") as b:

@@ -117,7 +117,8 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
         found = asyncio.run(modes())
     finally:
         os.umask(before)
-    assert found == dict.fromkeys(["store.db", "store.db-shm", "store.db-wal"], 0o600)
+    names = ["store.db", "store.db-lock", "store.db-shm", "store.db-wal"]
+    assert found == dict.fromkeys(names, 0o600)
 
 
 async def test_a_file_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
@@ -238,6 +239,15 @@ async def test_open_refuses_a_file_that_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a database"):
         async with Store.open(sqlite_url(tmp_path)):
             pass
+
+
+async def test_open_refuses_a_file_another_service_uses(tmp_path: Path) -> None:
+    async with Store.open(sqlite_url(tmp_path)):
+        with pytest.raises(StoreError, match=r"another service uses .*data_dir"):
+            async with Store.open(sqlite_url(tmp_path)):
+                pass
+    async with Store.open(sqlite_url(tmp_path)):
+        pass  # it let go
 
 
 async def test_open_refuses_a_folder_it_cannot_make(tmp_path: Path) -> None:

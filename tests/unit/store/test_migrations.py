@@ -1,7 +1,5 @@
 """The migrations and the tables describe one schema, and a newer one is refused."""
 
-import asyncio
-
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -67,11 +65,3 @@ async def test_tables_of_unknown_origin_are_refused(store_url: str) -> None:
     with pytest.raises(StoreError, match="already exists"):
         async with Store.open(store_url):
             pass
-
-
-async def test_two_that_open_an_empty_database_together_both_get_it(store_url: str) -> None:
-    async def open_and_count() -> int:
-        async with Store.open(store_url) as store:
-            return await store.count_jobs()
-
-    assert await asyncio.gather(*(open_and_count() for _ in range(3))) == [0, 0, 0]
