@@ -37,8 +37,11 @@ class BagCache(SlotCache):
         super().__init__(config, slots, device=cpu, dtype=dtype)
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.blocks = _blocks(config.max_context)
-        shape = (config.layers, slots, config.kv_heads, self.blocks, config.head_dim, BLOCK)
-        self.keys = torch.empty(shape, dtype=dtype)  # (L, slots, KV, blocks, D, BLOCK)
+
+    @staticmethod
+    def key_shape(config: TextConfig) -> tuple[int, ...]:
+        """Return how the keys of one head lie: (blocks, D, BLOCK)."""
+        return _blocks(config.max_context), config.head_dim, BLOCK
 
     def write(self, layer: int, segment: Segment, k: Tensor, v: Tensor) -> None:
         """Keep keys and values of a segment, each (KV, T, D)."""

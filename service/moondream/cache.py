@@ -2,7 +2,8 @@
 
 A slot is one sequence from position 0: the frame's prefix, then a prompt and its answer. Prompts
 and answers are written behind the prefix, never over it, so the next task of a frame starts in the
-same slot. Nothing is cleared between users: a row only ever sees what it has written itself.
+same slot. Nothing is cleared between users: a row only ever reads what it has written itself (one
+that is replayed reads more, and masks it, see `graphs`).
 """
 
 from collections.abc import Sequence
@@ -55,10 +56,18 @@ class SlotCache:
     ) -> None:
         self.slots = slots
         self.context = config.max_context
-        shape = (config.layers, slots, config.kv_heads, config.max_context, config.head_dim)
+        rows = (config.layers, slots, config.kv_heads)
         # Not cleared: on a CPU, memory that no row has reached is never really taken.
-        self.keys = torch.empty(shape, device=device, dtype=dtype)  # (L, slots, KV, context, D)
-        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.keys = torch.empty((*rows, *self.key_shape(config)), device=device, dtype=dtype)
+        #: (L, slots, KV, context, D)
+        self.values = torch.empty(
+            (*rows, config.max_context, config.head_dim), device=device, dtype=dtype
+        )
+
+    @staticmethod
+    def key_shape(config: TextConfig) -> tuple[int, ...]:
+        """Return how the keys of one head lie: (context, D)."""
+        return config.max_context, config.head_dim
 
     def write(self, layer: int, segment: Segment, k: Tensor, v: Tensor) -> None:
         """Keep keys and values of a segment, each (KV, T, D)."""
@@ -75,11 +84,6 @@ class SlotCache:
         """Copy the first positions of a slot to another one."""
         for pool in (self.keys, self.values):
             pool[:, target, :, :length].copy_(pool[:, source, :, :length])
-
-    def clear(self, slot: int, start: int) -> None:
-        """Make zeros of all positions from one on, for readers that mask what they read."""
-        for pool in (self.keys, self.values):
-            pool[:, slot, :, start:].zero_()
 
     def tokens(self, segments: Sequence[Segment]) -> Attend:
         """Return the attention of single tokens, one for each segment.

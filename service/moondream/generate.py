@@ -260,7 +260,7 @@ class Engine:
         if start.source is not None:
             self._cache.copy_prefix(start.source, start.slot, length)
         if self._graphs is not None:
-            self._cache.clear(start.slot, length)
+            self._graphs.clear(start.slot, length)
         if not work.is_started:
             work.is_started = True
             self._events.append(Started(start.key))

@@ -76,8 +76,8 @@ class DecodeGraphs:
 
     Row i of a graph is slot i, whether it runs or not, so that keys are read in place. A slot that
     does not run computes garbage nobody reads and writes it where the next true token of that slot
-    will overwrite it. Positions behind a row's own are masked, but they are read: a slot must be
-    cleared before it is used, because no mask makes a number of what is none.
+    will overwrite it. Positions behind a row's own are masked, but they are read, and no mask makes
+    a number of what is none: a slot has to be cleared before it is used.
 
     Args:
         text: The language model.
@@ -88,6 +88,11 @@ class DecodeGraphs:
     def __init__(self, text: TextModel, cache: SlotCache, record: Recorder) -> None:
         self._text, self._cache, self._record = text, cache, record
         self._steps: dict[tuple[int, int], _Step] = {}
+
+    def clear(self, slot: int, start: int) -> None:
+        """Make zeros of all positions of a slot from one on."""
+        for pool in (self._cache.keys, self._cache.values):
+            pool[:, slot, :, start:].zero_()
 
     def read(self, embeddings: Tensor, slots: Sequence[int], lengths: Mapping[int, int]) -> Tensor:
         """Read one token for each row.
