@@ -10,10 +10,11 @@ from PIL import Image
 
 from service.engine.protocol import ModelOptions
 from service.moondream.crops import prepare
-from service.moondream.generate import Engine, Watch
+from service.moondream.generate import Engine
 from service.moondream.hub import Hub, resolve
 from service.moondream.model import Moondream
 from service.moondream.packed import can_pack, pack_linears
+from service.moondream.passes import Watch
 from service.moondream.quantize import quantize_weights
 from service.moondream.tasks import Caption, Request
 from service.moondream.tokens import Tokenizer

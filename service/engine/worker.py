@@ -53,7 +53,8 @@ from service.images import ImageLimits
 from service.moondream import tasks
 from service.moondream.crops import Crops, prepare
 from service.moondream.errors import DownloadError, MoondreamError
-from service.moondream.generate import OutOfMemoryError, Watch
+from service.moondream.generate import OutOfMemoryError
+from service.moondream.passes import Watch
 from service.moondream.staging import pin
 from service.moondream.tokens import PromptError
 

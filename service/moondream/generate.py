@@ -10,24 +10,20 @@ submits, cancels and steps.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from service.moondream.bags import BagCache
-from service.moondream.cache import RowsAttend, Segment, SlotCache, automatic_slots, prefill
-from service.moondream.compiled import CompiledPrefill, compile_vision
+from service.moondream.cache import automatic_slots
 from service.moondream.errors import MoondreamError
-from service.moondream.graphs import CudaRecorder, DecodeGraphs, Recorder
+from service.moondream.graphs import Recorder
 from service.moondream.model import Moondream
-from service.moondream.rows import Choice, Head, Row, row_of
-from service.moondream.sampling import pick_bins, pick_tokens
+from service.moondream.passes import Passes, Reading, Watch
+from service.moondream.rows import Head, Row, row_of
 from service.moondream.scheduler import Place, Scheduler, Start
-from service.moondream.staging import Staging, to_device
+from service.moondream.staging import to_device
 from service.moondream.stopwatch import Stopwatch
 from service.moondream.tasks import (
     Answer,
@@ -41,7 +37,7 @@ from service.moondream.tasks import (
     TaskDone,
     Timings,
 )
-from service.moondream.tokens import Coordinate, Feed, PromptError, Size, Tokenizer
+from service.moondream.tokens import PromptError, Tokenizer
 
 #: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
 #: TFLOP of the public model, a crop 0.67.
@@ -52,9 +48,6 @@ _PREFIX_CROPS = 3
 _MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
-
-#: Told before each pass what it is (`encode`, `read`) and how many crops or tokens it has.
-Watch = Callable[[str, int], None]
 
 
 class OutOfMemoryError(MoondreamError):
@@ -124,25 +117,18 @@ class Engine:
         watch: Watch | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._device, config = model.device, model.config.text
-        slots = slots or automatic_slots(config, device=self._device, dtype=model.dtype)
-        crops = max_batch_crops or _MAX_BATCH_CROPS[self._device.type]
-        self._scheduler = Scheduler(slots, crops)
-        if recorder is None and graphs and self._device.type == "cuda":
-            recorder = partial(CudaRecorder, self._device)
-        self._recorder = recorder
-        self._staging = Staging(self._device)
-        self._prefill = CompiledPrefill(model.text) if compiled else prefill
-        if compiled:
-            compile_vision(model.vision)
-        self._watch = watch
+        device = model.device
+        slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
+        self._scheduler = Scheduler(slots, max_batch_crops or _MAX_BATCH_CROPS[device.type])
+        self._passes = Passes(
+            model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+        )
         self._work: dict[str, _Work] = {}
         self._live: dict[int, _Live] = {}  # by slot
         self._events: list[Event] = []
         self._encoding: tuple[Stopwatch, list[str]] | None = None  # of this step
         self._num_steps = 0
         self._fault_in = 0  # step of the last want of memory
-        self._make_pool()
 
     @property
     def has_work(self) -> bool:
@@ -174,7 +160,7 @@ class Engine:
             return
         crops = request.crops
         if crops is not None:
-            request = replace(request, crops=self._staging.send(crops))
+            request = replace(request, crops=self._passes.stage(crops))
         self._work[request.key] = _Work(request, time.monotonic(), self._num_steps)
         self._scheduler.add(
             request.key,
@@ -238,29 +224,15 @@ class Engine:
             crops = self._work[place.key].request.crops
             assert crops is not None, "only frames are encoded"
             frames.append(crops)
-        self._note("encode", sum(map(len, frames)))
-        watch = Stopwatch(self._device)
-        self._staging.receive(frames)
-        chunk = min(self.model.vision.crops_per_pass(), self._scheduler.max_crops)
-        images = self.model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
-        prefix = self.model.prefix_embeddings(images)  # (F, T, W)
         slots = [place.slot for place in places]
-        # One frame keeps a CPU busy, and its activations stay in the cache.
-        together = 1 if self._device.type == "cpu" else len(slots)
-        for first in range(0, len(slots), together):
-            part = slice(first, first + together)
-            self._prefill(self.model.text, prefix[part], self._cache, slots[part])
-        watch.stop()
+        watch = self._passes.encode(frames, slots, max_crops=self._scheduler.max_crops)
         self._encoding = watch, [place.key for place in places]
 
     def _start(self, start: Start) -> None:
         """Put a task into its slot."""
         work = self._work[start.key]
         length = self._prefix_length(work.request)
-        if start.source is not None:
-            self._cache.copy_prefix(start.source, start.slot, length)
-        if self._graphs is not None:
-            self._graphs.clear(start.slot, length)
+        self._passes.begin(start.slot, length, start.source)
         if not work.is_started:
             work.is_started = True
             self._events.append(Started(start.key))
@@ -294,67 +266,22 @@ class Engine:
 
     def _read(self, lives: Sequence[_Live]) -> Tensor:
         """Read the feeds of all rows and return the hidden states of their last ones, (N, W)."""
-        if self._graphs is None:
-            return self._read_packed(lives)
-        single = [live for live in lives if len(live.row.feeds) == 1]
-        longer = [live for live in lives if len(live.row.feeds) > 1]
-        # Replays first: idle slots below the highest replayed one are written to, at the position
-        # that a prompt begins with.
-        parts = [self._read_replayed(single)] if single else []
-        parts += [self._read_packed(longer)] if longer else []
-        order = {id(live): index for index, live in enumerate(single + longer)}
-        return torch.cat(parts)[self._index(order[id(live)] for live in lives)]
-
-    def _read_packed(self, lives: Sequence[_Live]) -> Tensor:
-        """Read in one pass without padding, see `RowsAttend`."""
-        feeds = [feed for live in lives for feed in live.row.feeds]
-        self._note("read", len(feeds))
-        segments = [Segment(live.slot, live.length, len(live.row.feeds)) for live in lives]
-        attend = RowsAttend(self._cache, segments)
-        embeddings = self._embed(feeds).unsqueeze(0)  # (1, T, W)
-        hidden: Tensor = self.model.text(embeddings, attend.positions.unsqueeze(0), attend)[0]
+        readings = [Reading(live.slot, live.length, tuple(live.row.feeds)) for live in lives]
+        hidden = self._passes.read(readings)
         for live in lives:
             live.length += len(live.row.feeds)
             live.row.feeds = []
-        last = [end - 1 for end in accumulate(segment.count for segment in segments)]
-        return hidden[self._index(last)]
-
-    def _read_replayed(self, lives: Sequence[_Live]) -> Tensor:
-        """Read one token for each row by replaying a graph."""
-        assert self._graphs is not None, "graphs are made with the pool"
-        self._note("read", len(lives))
-        embeddings = self._embed([live.row.feeds[0] for live in lives])
-        lengths = {slot: live.length for slot, live in self._live.items()}
-        hidden = self._graphs.read(embeddings, [live.slot for live in lives], lengths)
-        for live in lives:
-            live.length += 1
-            live.row.feeds = []
         return hidden
-
-    def _embed(self, feeds: Sequence[Feed]) -> Tensor:
-        """Embed what is read: T feeds to (T, W)."""
-        ids = [feed if isinstance(feed, int) else 0 for feed in feeds]
-        embeddings = self.model.text.embed(to_device(ids, self._device))
-        region = self.model.region
-        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Coordinate)]:
-            values = [[feed.value] for feed in feeds if isinstance(feed, Coordinate)]
-            numbers = to_device(values, self._device)  # (n, 1)
-            embeddings[self._index(places)] = region.encode_coordinate(numbers)
-        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Size)]:
-            values = [[feed.width, feed.height] for feed in feeds if isinstance(feed, Size)]
-            numbers = to_device(values, self._device)  # (n, 2)
-            embeddings[self._index(places)] = region.encode_size(numbers)
-        return embeddings
 
     def _decide(self, lives: Sequence[_Live], hidden: Tensor) -> None:
         """Decode hidden states, (N, W), until every row has something to read or has ended.
 
         One state can give two things: the decision for another object, then its first coordinate.
         """
-        for head, decode in (
-            (Head.TEXT, self._decode_text),
-            (Head.COORDINATE, self._decode_coordinates),
-            (Head.SIZE, self._decode_sizes),
+        for head, take in (
+            (Head.TEXT, self._take_tokens),
+            (Head.COORDINATE, self._take_coordinates),
+            (Head.SIZE, self._take_sizes),
         ):
             places = [
                 index
@@ -363,28 +290,22 @@ class Engine:
                 and not (live.row.feeds or live.row.is_done or live.is_spoilt)
             ]
             if places:
-                decode([lives[index] for index in places], hidden[self._index(places)])
+                index = to_device(places, hidden.device)
+                take([lives[place] for place in places], hidden[index])
 
-    def _decode_text(self, lives: Sequence[_Live], hidden: Tensor) -> None:
-        logits = self.model.text.logits(hidden)  # (n, vocabulary)
-        pickings = [live.row.picking for live in lives]
-        picks = pick_tokens(logits, pickings, self.model.config.tokens.eos)
+    def _take_tokens(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        picks = self._passes.tokens(hidden, [live.row.picking for live in lives])
         for live, pick in zip(lives, picks, strict=True):
             if _is_sound(live, pick.probability):
                 self._show(live, live.row.take_token(pick))
 
-    def _decode_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
-        bins, chances = pick_bins(self.model.region.coordinate_logits(hidden))  # each (n,)
-        values = self.model.region.coordinate_value(bins)
-        for live, choice in zip(lives, _choices(bins, values, chances), strict=True):
+    def _take_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        for live, choice in zip(lives, self._passes.coordinates(hidden), strict=True):
             if _is_sound(live, choice.probability):
                 live.row.take_coordinate(choice)
 
-    def _decode_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
-        bins, chances = pick_bins(self.model.region.size_logits(hidden))  # each (n, 2)
-        values = self.model.region.size_value(bins)
-        sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
-        for live, width, height in zip(lives, sides[::2], sides[1::2], strict=True):
+    def _take_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        for live, (width, height) in zip(lives, self._passes.sizes(hidden), strict=True):
             if _is_sound(live, width.probability, height.probability):
                 live.row.take_size(width, height)
 
@@ -439,34 +360,6 @@ class Engine:
         self._scheduler.remove(key)
         self._live = {slot: live for slot, live in self._live.items() if live.key != key}
 
-    def _index(self, rows: Iterable[int]) -> Tensor:
-        return to_device(list(rows), self._device)
-
-    def _note(self, kind: str, size: int) -> None:
-        if self._watch is not None:
-            self._watch(kind, size)
-
-    def _make_pool(self) -> None:
-        """Take memory for as many slots as may be used, and what depends on it."""
-        config = self.model.config.text
-        slots, dtype = self._scheduler.limit, self.model.dtype
-        if self._device.type == "cpu" and self._recorder is None:
-            self._cache: SlotCache = BagCache(config, slots, dtype=dtype)
-        else:
-            self._cache = SlotCache(config, slots, device=self._device, dtype=dtype)
-        self._graphs = (
-            None
-            if self._recorder is None
-            else DecodeGraphs(self.model.text, self._cache, self._recorder())
-        )
-
-    def _drop_pool(self) -> None:
-        """Give the memory of the pool back, which is most of what can be given back."""
-        self._graphs = None
-        del self._cache
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
     def _recover(self) -> None:
         """Halve what runs at once and begin all of it again; fail what is too large even alone."""
         self._fault_in = self._num_steps
@@ -479,8 +372,7 @@ class Engine:
         self._live.clear()
         self._scheduler.restart()
         self._scheduler.narrow()
-        self._drop_pool()
-        self._make_pool()
+        self._passes.resize(self.capacity)
         if self.capacity != capacity:
             self._events.append(Resized(self.capacity))
 
@@ -491,12 +383,11 @@ class Engine:
             return
         self._fault_in = self._num_steps
         self._scheduler.widen()
-        self._drop_pool()
         try:
-            self._make_pool()
+            self._passes.resize(self.capacity)
         except torch.OutOfMemoryError:
             self._scheduler.narrow()
-            self._make_pool()
+            self._passes.resize(self.capacity)
             return
         self._events.append(Resized(self.capacity))
 
@@ -505,9 +396,3 @@ def _is_sound(live: _Live, *probabilities: float) -> bool:
     """Return whether what was computed for a row are numbers, and note it when not."""
     live.is_spoilt = any(map(math.isnan, probabilities))
     return not live.is_spoilt
-
-
-def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
-    """Bring picked bins to Python in one transfer: each (n,)."""
-    table = torch.stack((bins.double(), values.double(), chances.double())).tolist()
-    return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]
