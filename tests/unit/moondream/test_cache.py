@@ -137,3 +137,16 @@ def test_copy_prefix_copies_all_layers_and_leaves_other_slots(
         assert torch.equal(values, v[0])
     assert cache.keys[:, 1:3].isnan().all()
     assert cache.values[:, 3, :, length:].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_single_tokens_in_short_formats_are_near_attention_in_float32(dtype: torch.dtype) -> None:
+    cache = BagCache(CONFIG, 2, dtype=dtype)
+    q, k, v = (part.to(dtype) for part in _qkv(300))
+    for layer in range(CONFIG.layers):
+        cache.write(layer, Segment(1, 0, 299), k[0, :, :299], v[0, :, :299])
+    last = slice(299, 300)
+    out = RowsAttend(cache, [Segment(1, 299, 1)])(0, q[:, :, last], k[:, :, last], v[:, :, last])
+    exact = _whole(q.float(), k.float(), v.float(), prefix=0)[:, :, last]
+    assert out.dtype == dtype
+    assert (out.float() - exact).abs().max() < 0.02 * exact.abs().max()
