@@ -529,7 +529,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=16000, help="scenes to draw")
     parser.add_argument("--sight-steps", type=int, default=1500)
-    parser.add_argument("--speech-steps", type=int, default=4700)
+    parser.add_argument("--speech-steps", type=int, default=9900)
     parser.add_argument("--sight-batch", type=int, default=32, help="pictures in a step")
     parser.add_argument("--speech-batch", type=int, default=16, help="the same, second stage")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
