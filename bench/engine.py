@@ -313,8 +313,8 @@ def compare(
     for batch in map(int, args.batches.split(",")):
         run = best(batch, graphs=True)
         show(str(batch), run, eager)
-        for num, seconds in run.encode:
-            print(f"      encoded {num} crops in a step of {seconds:.2f} s")
+        times = [seconds for _, seconds in run.encode]
+        print(f"      encoded in {len(times)} steps of {min(times):.3f} to {max(times):.3f} s")
 
 
 if __name__ == "__main__":

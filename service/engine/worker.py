@@ -217,6 +217,7 @@ class Worker:
             except FrameError as error:
                 result = _Ended(job, _failed(job, error.code, str(error), can_retry=False))
             except Exception as error:
+                # A mistake fails its job; the thread and the jobs of the others go on.
                 logger.exception("%s cannot be prepared", job.submit.job_id)
                 result = _Ended(job, _failed(job, "internal", repr(error), can_retry=True))
             if result is not None:
