@@ -12,12 +12,11 @@ from itertools import accumulate
 
 import psutil
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.config import TextConfig
 from service.moondream.staging import to_device
-from service.moondream.text import Attend, TextModel
+from service.moondream.text import Attend, TextModel, attention
 
 #: Share of the free memory that the automatic size takes; the rest is for activations and others.
 _MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4}
@@ -147,12 +146,7 @@ class PrefixAttend:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
         for row, slot in enumerate(self._slots):
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
-        return attend_all(q, k, v)
-
-
-def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Let every position see every other: no mask, which is what the fastest kernels take."""
-    return F.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1])
+        return attention(q, k, v)
 
 
 class RowsAttend:
@@ -211,10 +205,7 @@ class RowsAttend:
 
 def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend for one segment: (1, H, T, D) queries, (KV, end, D) keys and values."""
-    grouped = q.shape[1] != k.shape[0]
-    return F.scaled_dot_product_attention(
-        q, k.unsqueeze(0), v.unsqueeze(0), attn_mask=mask, enable_gqa=grouped
-    )
+    return attention(q, k.unsqueeze(0), v.unsqueeze(0), mask)
 
 
 def _causal(segment: Segment, device: torch.device) -> Tensor:

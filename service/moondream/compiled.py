@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.moondream.cache import Segment, SlotCache, attend_all
-from service.moondream.text import TextModel
+from service.moondream.cache import Segment, SlotCache
+from service.moondream.text import TextModel, attention
 from service.moondream.vision import VisionModel
 
 #: The name of what makes code of a captured pass, or the thing itself.
@@ -48,7 +48,7 @@ class CompiledPrefill:
 
             def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 kept.append((k, v))
-                return attend_all(q, k, v)
+                return attention(q, k, v)
 
             text(embeddings, positions, attend)
             return kept

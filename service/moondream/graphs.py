@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from service.moondream.cache import SlotCache
 from service.moondream.staging import to_device
-from service.moondream.text import TextModel
+from service.moondream.text import TextModel, attention
 
 #: Graphs exist for contexts of a multiple of this: larger ones mean fewer graphs to capture, but
 #: more keys that are read only to be masked.
@@ -160,10 +159,4 @@ class SlotsAttend:
         keys[self._rows, :, self._positions] = k[:, :, 0]
         values[self._rows, :, self._positions] = v[:, :, 0]
         rows, context = len(self._rows), self._context
-        return F.scaled_dot_product_attention(
-            q,
-            keys[:rows, :, :context],
-            values[:rows, :, :context],
-            attn_mask=self._mask,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
+        return attention(q, keys[:rows, :, :context], values[:rows, :, :context], self._mask)

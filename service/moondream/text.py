@@ -41,10 +41,18 @@ def attend_with(mask: Tensor | None) -> Attend:
     """
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+        return attention(q, k, v, mask)
 
     return attend
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attend: (B, H, T, D) queries to (B, KV, S, D) keys and values.
+
+    Without a mask every query sees every key, which is what the fastest kernels take.
+    """
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
 
 
 class _Attention(nn.Module):
