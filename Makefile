@@ -64,7 +64,7 @@ bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
 	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_% bench/soak.py,$(wildcard bench/*.py))))); do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
-soak: $(READY) ## Hours of load, crashes and restarts, judged by a counter outside.
+soak: $(READY) ## Hours of load, crashes and restarts, judged from outside; ARGS="--memory 3600": memory.
 	$(BIN)/python -m bench.soak $(ARGS)
 
 demo-model: $(READY) ## Train the demonstration model again, from its seed.

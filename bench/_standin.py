@@ -77,6 +77,11 @@ class StandIn:
             id="stand-in", name="stand-in", vram_mb=0, ram_mb=0, loaded_at=datetime.now(UTC)
         )
 
+    @property
+    def silent_s(self) -> float:
+        """Never silent."""
+        return 0.0
+
     async def submit(self, job: Submit) -> None:
         """Let the job wait for a slot."""
         now = asyncio.get_running_loop().time()

@@ -5,7 +5,10 @@ stopped, and its broker and engine with it; floods come on top. The checker of t
 counts from outside. In the last third of the time the service is left to live, so that its memory
 can be followed. The engine has no model: it is not what is asked about here.
 
-Ends with 1 when a frame was lost or has more than one end.
+With `--memory` nothing goes wrong: frames come at a steady rate, and a line is drawn through the
+memory of the service process.
+
+Ends with 1 when a frame was lost or has more than one end, or when memory is not shown to be flat.
 """
 
 import argparse
@@ -15,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,20 +26,18 @@ from pathlib import Path
 import psutil
 
 from bench._machine import describe
+from bench._memory import Plan, sparkline, watch_memory
+from bench._site import MOST_OPEN, open_site
 from broker.embedded import EmbeddedBroker
 from tests.acceptance.cameras import Cameras
 from tests.acceptance.checker import Checker, Verdict
-from tests.acceptance.faulty_service import Plan
 from tests.acceptance.harness import Service
 
 _REPORT_S = 30.0
 _MIB = 1 << 20
-_BARS = "▁▂▃▄▅▆▇█"
 _SHARE_WITH_KILLS = 2 / 3
 _MEAN_PAUSE_S = 8.0  # between two things that go wrong
-_FLOOD = 400
-_MOST_OPEN = 2000  # beyond what the service has in hand, or the broker would drop silently
-_QUEUE = 300  # smaller than a flood, so that frames are dropped
+_FLOOD = 400  # more than the queue holds, so that frames are dropped
 # In a thousand frames; the rest are ordinary. See `tests.acceptance.quick_engine`.
 _ORDERS = {"crash": 2, "flaky": 5, "fail": 5, "poison": 1, "memory": 1, "hang": 0.5}
 
@@ -90,7 +91,7 @@ class _Soak:
         """Frames at random moments, mostly ordinary ones."""
         while self.elapsed < self.seconds:
             await asyncio.sleep(self.rng.expovariate(self.rate))
-            if self.checker.num_open < _MOST_OPEN:
+            if self.checker.num_open < MOST_OPEN:
                 self._send_one(self.rng.choice(("low", "normal", "normal", "high", "critical")))
 
     def _send_one(self, priority: str) -> None:
@@ -173,25 +174,9 @@ async def soak(minutes: float, rate: float, seed: int) -> bool:
         f"{minutes:g} minutes, {rate:g} frames/s, seed {seed}; engine without a model", flush=True
     )
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        lines = ("max_queued_messages 100000",)
-        async with (
-            EmbeddedBroker(folder / "broker", extra_lines=lines) as broker,
-            Checker(broker.port, "soak") as checker,
-            Cameras(broker.port, "soak", checker, seed=seed, num_cameras=20) as cameras,
-            Service(
-                folder / "service",
-                broker.port,
-                "soak",
-                settings={
-                    "queue": {"capacity": _QUEUE, "retry_delay": 0.2},
-                    "model": {"step_timeout": 5.0},
-                    "store": {"keep_finished": 120.0, "cleanup_interval": 10.0},
-                },
-                plan=Plan(folder="", engine=("--pace-ms", "5", "--capacity", "8")),
-            ) as service,
-        ):
-            run = _Soak(random.Random(seed), minutes * 60, rate, broker, checker, cameras, service)
+        async with open_site(Path(name), seed, model={"step_timeout": 5.0}) as site:
+            around = (site.broker, site.checker, site.cameras, site.service)
+            run = _Soak(random.Random(seed), minutes * 60, rate, *around)
             verdict = await run.run()
     _conclude(run, verdict)
     return verdict.is_kept
@@ -202,7 +187,7 @@ def _conclude(run: _Soak, verdict: Verdict) -> None:
     print(f"went wrong: {events}; {run.service.num_starts} lives of the service")
     last = [each for each in run.samples if each.life == run.service.num_starts and each.rss_mib]
     curve = [each.rss_mib for each in last]
-    print(f"memory of the last life, MiB: {_sparkline(curve)}")
+    print(f"memory of the last life, MiB: {sparkline(curve)}")
     print("  " + " ".join(f"{each:.0f}" for each in curve))
     print(f"files of the last life: {' '.join(str(each.num_files) for each in last)}")
     print(f"{'KEPT' if verdict.is_kept else 'BROKEN'}: {verdict}")
@@ -211,21 +196,29 @@ def _conclude(run: _Soak, verdict: Verdict) -> None:
             print(f"  {name}: {' '.join(ids[:20])}")
 
 
-def _sparkline(values: Sequence[float]) -> str:
-    """From zero to the greatest, so that flat looks flat."""
-    top = max(values, default=0.0) or 1.0
-    return "".join(_BARS[min(len(_BARS) - 1, int(each / top * len(_BARS)))] for each in values)
-
-
 def main() -> None:
     """Soak for a while."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=20.0, help="frames a second, floods apart")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="SECONDS",
+        help="only measure how fast memory grows, for so long after the warm-up",
+    )
+    parser.add_argument("--warm-up", type=float, default=300.0, metavar="SECONDS")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="for the samples of --memory")
+    parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="a sample")
     arguments = parser.parse_args()
-    is_kept = asyncio.run(soak(arguments.minutes, arguments.rate, arguments.seed))
-    sys.exit(0 if is_kept else 1)
+    rate, seed = arguments.rate, arguments.seed
+    if arguments.memory is None:
+        run = soak(arguments.minutes, rate, seed)
+    else:
+        warm_up, path, every = arguments.warm_up, arguments.csv, arguments.every
+        run = watch_memory(Plan(arguments.memory, warm_up, rate, seed, path, every))
+    sys.exit(0 if asyncio.run(run) else 1)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from service.devices import engine_options
 from service.dispatch import Dispatcher
 from service.engine.process import EngineProcess
 from service.errors import ConfigurationError, ServiceError, UrlRefusedError
+from service.expiry import Expiry
 from service.fetch import ImageFetcher
 from service.gpus import GpuReader
 from service.heap import JobHeap
@@ -193,6 +194,7 @@ class _Service:
             settings.queue.capacity,
             clock,
         )
+        self._expiry = Expiry((self._line, self._remote), self._line.expire)
         self._intake = Intake(
             self._input,
             routes,
@@ -255,6 +257,7 @@ class _Service:
                 "webhook-sender": self._webhook_sender.run(),
                 "dispatch": self._dispatcher.run(),
                 "remote-frames": self._remote.run(),
+                "expiry": self._expiry.run(),
                 "retention": self._retention.run(),
                 "monitor": self._monitor.run(),
                 "output-watch": self._output.watch(),

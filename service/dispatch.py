@@ -245,7 +245,7 @@ class Dispatcher:
         """
         now = self._clock.monotonic()
         fresh = {each.job_id: each for each in tickets if each.expires_at > now}
-        await self._expire([each.job_id for each in tickets if each.job_id not in fresh])
+        await self._line.expire([each for each in tickets if each.job_id not in fresh])
         try:
             jobs = await self._store.start(list(fresh), self._clock.now())
         except StoreError:
@@ -300,16 +300,6 @@ class Dispatcher:
             want_image=job.publish_image,
             body=image,
         )
-
-    async def _expire(self, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            await until_stored(lambda: self._end_expired(job_ids), "expired jobs cannot be ended")
-
-    async def _end_expired(self, job_ids: Sequence[str]) -> None:
-        for job in (await self._store.existing(job_ids)).values():
-            message = f"Older than {job.max_age:g} s when its turn came"
-            error = ErrorDetail(code="expired", message=message)
-            await self._deliver.end([job], JobStatus.EXPIRED, error)
 
     # -- collecting ------------------------------------------------------------------------------
 

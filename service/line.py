@@ -1,7 +1,8 @@
 """The line of jobs in front of the engines: those in the heap, and those that must wait beside it.
 
 Beside the heap wait jobs whose next attempt is due later, and suspects: jobs that were in an engine
-when it died, each of which runs alone. Whoever leaves the line without a turn is ended here.
+when it died, each of which runs alone. Whoever leaves the line without a turn is ended here;
+wherever a job waits, its time is watched.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.clock import Clock
 from service.deliver import Deliver
+from service.expiry import Deadlines
 from service.heap import JobHeap, Ticket
 from service.retry import until_stored
 from service.statistics import Statistics
@@ -43,6 +45,7 @@ class Line:
         self._delayed: list[tuple[float, int, Ticket]] = []  # by due time
         self._numbers = count()
         self._suspects: deque[Ticket] = deque()
+        self._deadlines = Deadlines()  # of all three
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
@@ -63,7 +66,12 @@ class Line:
         Returns:
             What was evicted to make room, for `drop_evicted`.
         """
-        evicted = [out for ticket in tickets if (out := self._heap.push(ticket)) is not None]
+        evicted = []
+        for ticket in tickets:
+            self._deadlines.add(ticket)
+            if (out := self._heap.push(ticket)) is not None:
+                self._deadlines.discard(out.job_id)
+                evicted.append(out)
         self._news.set()
         return evicted
 
@@ -75,11 +83,14 @@ class Line:
         """Let a job wait for its turn once some time has passed."""
         due = self._clock.monotonic() + delay_s
         heapq.heappush(self._delayed, (due, next(self._numbers), ticket))
+        self._deadlines.add(ticket)
         self._news.set()
 
     def join_alone(self, tickets: Iterable[Ticket]) -> None:
         """Let jobs wait for an engine that holds nothing else."""
-        self._suspects.extend(tickets)
+        for ticket in tickets:
+            self._suspects.append(ticket)
+            self._deadlines.add(ticket)
         self._news.set()
 
     async def replace(self, camera_id: str, up_to: Priority, newer: Job) -> None:
@@ -88,7 +99,7 @@ class Line:
             each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
         ]
         for ticket in old:
-            self._heap.remove(ticket.job_id)
+            self.remove(ticket.job_id)
         await self.drop(old, "conflated", f"Replaced by the newer {newer.job_id}")
 
     async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
@@ -97,10 +108,28 @@ class Line:
             error = ErrorDetail(code=code, message=message)
             ids = [each.job_id for each in tickets]
             what = f"{len(ids)} dropped jobs cannot be ended"
-            await until_stored(lambda: self._end(ids, error), what)
+            await until_stored(lambda: self._end(ids, JobStatus.DROPPED, error), what)
+
+    async def expire(self, tickets: Sequence[Ticket]) -> None:
+        """End jobs that have left the line too old for a turn, in one transaction."""
+        if tickets:
+            error = ErrorDetail(code="expired", message="Older than its max_age before its turn")
+            ids = [each.job_id for each in tickets]
+            what = f"{len(ids)} expired jobs cannot be ended"
+            await until_stored(lambda: self._end(ids, JobStatus.EXPIRED, error), what)
+
+    def pop_expired(self) -> list[Ticket]:
+        """Let go of jobs whose time is over; see `service.expiry`."""
+        expired = self._deadlines.pop_expired(self._clock.monotonic())
+        for ticket in expired:
+            self.remove(ticket.job_id)
+        return expired
 
     def remove(self, job_id: str) -> bool:
         """Take a job out of the line; False when it does not wait here."""
+        self._deadlines.discard(job_id)
+        if self._heap.remove(job_id) is not None:
+            return True
         for entry in self._delayed:
             if entry[2].job_id == job_id:
                 self._delayed.remove(entry)
@@ -110,7 +139,7 @@ class Line:
             if ticket.job_id == job_id:
                 self._suspects.remove(ticket)
                 return True
-        return self._heap.remove(job_id) is not None
+        return False
 
     def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
         """Position and estimated seconds for those of the jobs that wait in the heap."""
@@ -147,12 +176,17 @@ class Line:
 
     def take(self) -> Ticket | None:
         """The job whose turn it is."""
-        return self._heap.pop(self._clock.monotonic())
+        ticket = self._heap.pop(self._clock.monotonic())
+        if ticket is not None:
+            self._deadlines.discard(ticket.job_id)
+        return ticket
 
     def take_suspect(self) -> Ticket:
         """The next job that has to run alone."""
-        return self._suspects.popleft()
+        ticket = self._suspects.popleft()
+        self._deadlines.discard(ticket.job_id)
+        return ticket
 
-    async def _end(self, job_ids: Sequence[str], error: ErrorDetail) -> None:
+    async def _end(self, job_ids: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
         jobs = await self._store.existing(job_ids)
-        await self._deliver.end(list(jobs.values()), JobStatus.DROPPED, error)
+        await self._deliver.end(list(jobs.values()), status, error)

@@ -25,6 +25,7 @@ from schemas.status import (
     Stats,
 )
 from service.clock import Clock
+from service.engine.process import SILENT_AFTER_S
 from service.errors import StoreError
 from service.heap import JobHeap
 from service.line import Line
@@ -59,6 +60,10 @@ class MonitoredEngine(Protocol):
     @property
     def loaded(self) -> LoadedModel | None:
         """What is in memory."""
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without a sign of life; 0 while none is expected."""
 
 
 class MonitoredDispatcher(Protocol):
@@ -196,7 +201,7 @@ class Monitor:
     def health(self) -> Health:
         """Whether the service can do its job; the worst part decides."""
         checks = {name: check() for name, check in self._checks.items()}
-        checks["engine"] = self._engine_health()
+        checks["engine"] = engine_health(self._engines)
         checks["store"] = (
             HealthCheck(status="healthy", message="ok")
             if self._store_error is None
@@ -233,11 +238,7 @@ class Monitor:
         return counts
 
     def _model(self) -> ModelStatus:
-        """The engines' common state: the least ready one speaks."""
-        order = ("failed", "loading", "unloaded", "ready")
-        return min(
-            (engine.state for engine in self._engines), key=lambda model: order.index(model.state)
-        )
+        return _least_ready(self._engines)
 
     def _system_status(self) -> Literal["running", "paused", "loading", "stopping"]:
         if self.is_stopping:
@@ -248,11 +249,23 @@ class Monitor:
             "running" if any(each.state.state == "ready" for each in self._engines) else "loading"
         )
 
-    def _engine_health(self) -> HealthCheck:
-        states = [engine.state.state for engine in self._engines]
-        message = self._model().message or ", ".join(states)
-        if all(state in {"ready", "unloaded"} for state in states):
-            return HealthCheck(status="healthy", message=message)
-        if any(state == "ready" for state in states) or "failed" not in states:
-            return HealthCheck(status="degraded", message=message)
-        return HealthCheck(status="unhealthy", message=message)
+
+def engine_health(engines: Sequence[MonitoredEngine]) -> HealthCheck:
+    """Whether frames can be captioned; while one engine can, it is no worse than degraded."""
+    states = [engine.state.state for engine in engines]
+    message = _least_ready(engines).message or ", ".join(states)
+    silent = max(engines, key=lambda engine: engine.silent_s)
+    if silent.silent_s >= SILENT_AFTER_S:
+        seconds, device = silent.silent_s, silent.state.device
+        message = f"the engine on {device} has been silent for {seconds:.0f} s"
+    elif all(state in {"ready", "unloaded"} for state in states):
+        return HealthCheck(status="healthy", message=message)
+    if any(state == "ready" for state in states) or "failed" not in states:
+        return HealthCheck(status="degraded", message=message)
+    return HealthCheck(status="unhealthy", message=message)
+
+
+def _least_ready(engines: Sequence[MonitoredEngine]) -> ModelStatus:
+    """The engines' common state: the least ready one speaks."""
+    order = ("failed", "loading", "unloaded", "ready")
+    return min((engine.state for engine in engines), key=lambda model: order.index(model.state))

@@ -1,7 +1,7 @@
 """Jobs whose image is still behind a URL: fetch it, check it, keep it, then let them wait.
 
 Such a job is committed and acknowledged before its image is here, so a slow host holds up nobody;
-after a restart the fetch is simply made again.
+after a restart the fetch is simply made again. One that expires meanwhile is not fetched any more.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from schemas.job import ErrorDetail, Job, JobStatus
 from service.clock import Clock
 from service.deliver import Deliver
 from service.errors import FrameError, UrlRefusedError
+from service.expiry import Deadlines
 from service.heap import Ticket
 from service.images import ImageLimits, inspect
 from service.line import Line
@@ -56,37 +57,51 @@ class RemoteFrames:
         self._limits = limits
         self._capacity = capacity
         self._clock = clock
-        self._num_pending = 0
+        self._deadlines = Deadlines()
+        self._pending: dict[str, asyncio.Task[None] | None] = {}  # None: not begun
         self._wanted: asyncio.Queue[Job] = asyncio.Queue()
 
     async def want(self, job: Job) -> None:
         """Fetch the image of a queued job; when too many wait already, the job is dropped."""
-        if self._num_pending >= self._capacity:
+        if len(self._pending) >= self._capacity:
             error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
             await until_stored(
                 lambda: self._deliver.end([job], JobStatus.DROPPED, error),
                 f"{job.job_id} cannot be ended",
             )
             return
-        self._num_pending += 1
+        self._pending[job.job_id] = None
+        self._deadlines.add(ticket_of(job, self._clock))
         self._wanted.put_nowait(job)
+
+    def pop_expired(self) -> list[Ticket]:
+        """Let go of jobs whose time is over; see `service.expiry`."""
+        expired = self._deadlines.pop_expired(self._clock.monotonic())
+        for ticket in expired:
+            if (task := self._pending.pop(ticket.job_id, None)) is not None:
+                task.cancel()
+        return expired
 
     async def run(self) -> None:
         """Fetch for ever."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 job = await self._wanted.get()
-                tasks.create_task(self._complete(job), name=f"fetch {job.job_id}")
+                if job.job_id in self._pending:
+                    self._pending[job.job_id] = tasks.create_task(
+                        self._complete(job), name=f"fetch {job.job_id}"
+                    )
 
     async def _complete(self, job: Job) -> None:
         try:
             ticket = await until_stored(
                 lambda: self._attach(job), f"{job.job_id}: its image cannot be stored"
             )
-            if ticket is not None:
-                await self._line.join([ticket])
-        finally:
-            self._num_pending -= 1
+        finally:  # from here on its time is the line's matter
+            self._pending.pop(job.job_id, None)
+            self._deadlines.discard(job.job_id)
+        if ticket is not None:
+            await self._line.join([ticket])
 
     async def _attach(self, job: Job) -> Ticket | None:
         """Get and keep the image; None when the job has ended without one."""

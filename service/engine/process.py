@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -40,6 +41,10 @@ from service.images import DEFAULT_LIMITS, ImageLimits
 logger = logging.getLogger(__name__)
 
 WORKER = (sys.executable, "-m", "service.engine.worker")
+
+#: From here on a silent child is said to be so. It tells of itself every second, between two steps
+#: of the model; the longest step known, a frame of 9 crops on two processor cores, takes 15 s.
+SILENT_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class EngineProcess:
         self._ready: Ready | None = None
         self._loaded_at: datetime | None = None
         self._alive: Alive | None = None
+        self._listening_since: float | None = None  # no message since; None: we do not listen
         self._capacity = 0
         self._held: set[str] = set()
         self._leaving: set[str] = set()  # of them, those that were told to be forgotten
@@ -150,7 +156,7 @@ class EngineProcess:
             device=ready.device if ready else options.device,
             dtype=ready.dtype if ready else options.dtype,
             state=self._state,
-            message=self._message,
+            message="no sign of life" if self.silent_s >= SILENT_AFTER_S else self._message,
         )
 
     @property
@@ -166,6 +172,13 @@ class EngineProcess:
             ram_mb=memory.ram_mb,
             loaded_at=self._loaded_at,
         )
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without a sign of life; 0 until ready, and while we are the one who is late."""
+        if self._ready is None or self._listening_since is None:
+            return 0.0
+        return time.monotonic() - self._listening_since
 
     @property
     def capacity(self) -> int:
@@ -299,6 +312,7 @@ class EngineProcess:
         """Take messages until the child ends; why it should be killed, None if it ended itself."""
         while True:
             patience = self._step_timeout if self._ready else self._load_timeout
+            self._listening_since = time.monotonic()
             try:
                 async with asyncio.timeout(patience):
                     message = await child.receive()
@@ -306,6 +320,8 @@ class EngineProcess:
                 return f"gave no sign of life for {patience:g} s"
             except ValueError as error:
                 return f"sent garbage: {error}"
+            finally:
+                self._listening_since = None
             if message is None:
                 return None
             await self._take(message)

@@ -15,6 +15,10 @@ from service.store.database import Database, in_groups
 from service.store.rows import message_row, to_message, to_microseconds, to_moment
 from service.store.tables import outbox
 
+# Rows of one INSERT: each number of them is a statement of its own that connections keep prepared,
+# 17 KB for 16 rows and 290 KB for 300. More at once is hardly faster.
+_INSERT = {"insertmanyvalues_page_size": 16}
+
 
 class Outbox:
     """What is still to be sent.
@@ -110,6 +114,7 @@ def insert_messages(
     ids = connection.scalars(
         insert(outbox).returning(outbox.c.message_id, sort_by_parameter_order=True),
         [message_row(message, instance) for message in messages],
+        execution_options=_INSERT,
     )
     return [
         message.model_copy(update={"message_id": message_id})

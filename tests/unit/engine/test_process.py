@@ -130,6 +130,28 @@ async def test_hang_is_killed_after_step_timeout() -> None:
         assert engine.pid != first
 
 
+async def test_stopped_child_is_silent_until_it_goes_on() -> None:
+    async with make_engine() as engine:
+        assert engine.silent_s == 0.0
+        await engine.load()
+        assert engine.pid
+        os.kill(engine.pid, signal.SIGSTOP)
+        await until(lambda: engine.silent_s > 1.0)
+        assert engine.state.state == "ready"
+        os.kill(engine.pid, signal.SIGCONT)
+        await until(lambda: engine.silent_s < 0.5)
+
+
+async def test_silence_is_not_counted_while_nobody_takes_events() -> None:
+    async with make_engine() as engine:
+        await engine.load()
+        engine.events = asyncio.Queue(maxsize=1)
+        await engine.submit(make_submit("job-1"))  # two events, and there is room for one
+        await until(engine.events.full)
+        await asyncio.sleep(0.5)
+        assert engine.silent_s == 0.0
+
+
 async def test_kill_from_outside_is_survived() -> None:
     async with make_engine() as engine:
         await engine.load()

@@ -300,5 +300,13 @@ def test_translated_keeps_other_errors() -> None:
 def test_in_groups_covers_everything_once() -> None:
     values = list(range(1234))
     groups = list(in_groups(values))
-    assert [value for group in groups for value in group] == values
-    assert max(map(len, groups)) <= 500
+    assert list(dict.fromkeys(value for group in groups for value in group)) == values
+    assert {len(group) for group in groups} == {128}
+    assert list(in_groups([])) == []
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 1), (2, 2), (3, 4), (65, 128), (128, 128)])
+def test_in_groups_gives_lists_of_few_lengths(count: int, length: int) -> None:
+    [group] = in_groups(list(range(count)))
+    assert len(group) == length
+    assert set(group) == set(range(count))

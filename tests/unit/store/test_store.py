@@ -1,9 +1,11 @@
 """What the store promises, on both databases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, event
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
@@ -362,3 +364,36 @@ async def test_drop_finished_frames_takes_the_oldest_first(store: Store) -> None
     await store.drop_finished_frames(len(newer.job_id))
     assert await store.image(older.job_id) is None
     assert await store.image(newer.job_id) is not None
+
+
+@contextmanager
+def noted_statements() -> Iterator[set[str]]:
+    """Every distinct statement that goes to a database meanwhile."""
+    noted: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        noted.add(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield noted
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_the_number_of_jobs_makes_few_different_statements(store: Store) -> None:
+    # Connections keep what they have prepared, a hundred or so each, some as large as the group.
+    with noted_statements() as statements:
+        for count in range(1, 81):
+            jobs = [make_job() for _ in range(count)]
+            await store.accept(jobs, {}, [make_message(job.job_id) for job in jobs])
+            await store.start(ids(jobs), LATER)
+            endings = [
+                Ending(job.job_id, JobStatus.FAILED, LATER, messages=[make_message(job.job_id)])
+                for job in jobs
+            ]
+            ended = await store.finish_many(endings)
+            await store.outbox.sent([message.row_id for _, each in ended for message in each])
+            assert len(await store.existing(ids(jobs))) == count
+    assert len(statements) < 80  # fewer than a connection keeps
+    assert max(map(len, statements)) < 4000

@@ -1,0 +1,112 @@
+"""What does it cost to watch 10,000 waiting jobs, and how long does it take to end them all?"""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from bench._machine import describe
+from broker.topics import Topics
+from schemas.job import Job
+from service.clock import Clock
+from service.deliver import Deliver
+from service.expiry import MOST_AT_ONCE, Deadlines, Expiry
+from service.heap import JobHeap, Ticket
+from service.line import Line
+from service.statistics import Statistics
+from service.store.store import Store
+from service.tickets import ticket_of
+
+NUM_JOBS = 10_000
+_TICK_S = 0.001
+
+
+class _Nobody:
+    """Hears what is announced."""
+
+    def announce(self, document: BaseModel) -> bool:
+        return True
+
+
+def main() -> None:
+    """Print the figures."""
+    print(describe())
+    _watch()
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(_end_all(Path(name)))
+
+
+def _watch() -> None:
+    """The index alone."""
+    clock = Clock()
+    tickets = [ticket_of(_job(clock, number, max_age=3600.0), clock) for number in range(NUM_JOBS)]
+    deadlines = Deadlines()
+    add = _timed(lambda: [deadlines.add(each) for each in tickets])
+    look = _timed(lambda: [deadlines.pop_expired(0.0) for _ in tickets])
+    discard = _timed(lambda: [deadlines.discard(each.job_id) for each in tickets])
+    print(
+        f"{NUM_JOBS:,} watched: add {add:.2f} µs, discard {discard:.2f} µs, "
+        f"a look that finds nothing {look:.2f} µs"
+    )
+
+
+async def _end_all(folder: Path) -> None:
+    """All expire at once, in a real store."""
+    clock, statistics = Clock(), Statistics()
+    async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as store:
+        deliver = Deliver(store, Topics("bench"), _Nobody(), {}, statistics, clock)
+        line = Line(JobHeap(NUM_JOBS), store, deliver, statistics, clock)
+        jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
+        await store.accept(jobs, {}, [])
+        line.push(ticket_of(job, clock) for job in jobs)
+        lags: list[float] = []
+        watch = asyncio.create_task(_lag(lags), name="lag")
+        num_transactions = 0
+
+        async def end(tickets: list[Ticket]) -> None:
+            nonlocal num_transactions
+            num_transactions += 1
+            await line.expire(tickets)
+
+        started = time.perf_counter()
+        await Expiry((line,), end).sweep()
+        seconds = time.perf_counter() - started
+        watch.cancel()
+    print(
+        f"{NUM_JOBS:,} expire at once: {seconds:.2f} s in {num_transactions} transactions of "
+        f"{MOST_AT_ONCE}, {seconds / num_transactions * 1e3:.0f} ms each; the event loop was held "
+        f"up {max(lags) * 1e3:.0f} ms at most"
+    )
+
+
+async def _lag(lags: list[float]) -> None:
+    while True:
+        started = time.perf_counter()
+        await asyncio.sleep(_TICK_S)
+        lags.append(time.perf_counter() - started - _TICK_S)
+
+
+def _job(clock: Clock, number: int, max_age: float) -> Job:
+    now = clock.now()
+    return Job(
+        job_id=f"job-{number}",
+        camera_id=f"camera-{number % 20}",
+        sha256=f"{number:064x}",
+        taken_at=now,
+        received_at=now,
+        max_age=max_age,
+    )
+
+
+def _timed(run: object) -> float:
+    """Microseconds per operation."""
+    assert callable(run)
+    started = time.perf_counter()
+    run()
+    return (time.perf_counter() - started) / NUM_JOBS * 1e6
+
+
+if __name__ == "__main__":
+    main()
