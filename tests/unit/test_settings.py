@@ -28,6 +28,10 @@ def test_load_without_a_file_gives_defaults() -> None:
         ("queue: {order: random}", "queue.order: "),
         ("sources: [{topic: ring/snapshot}]", "sources.0.topic: "),
         ("mqtt: {base_topic: a/#}", "mqtt.base_topic: "),
+        ("mqtt: {base_topic: //}", "mqtt.base_topic: "),
+        ('mqtt: {base_topic: "a\\nb"}', "mqtt.base_topic: "),
+        (f"mqtt: {{base_topic: {'a/' * 16}a}}", "mqtt.base_topic: "),
+        (f"mqtt: {{base_topic: {'a' * 129}}}", "mqtt.base_topic: "),
         ("nonsense: 1", "nonsense: unknown setting"),
     ],
 )
