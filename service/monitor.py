@@ -5,6 +5,7 @@ late sees the newest.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
@@ -149,7 +150,7 @@ class Monitor:
         """Who is running here."""
         return BridgeInfo(
             version=self._version,
-            instance=self._instance,
+            instance=_fingerprint(self._instance),
             mqtt_version=self._mqtt_version(),
             model=self._model(),
             limits={
@@ -256,3 +257,8 @@ class Monitor:
         if any(state == "ready" for state in states) or "failed" not in states:
             return HealthCheck(status="degraded", message=message)
         return HealthCheck(status="unhealthy", message=message)
+
+
+def _fingerprint(instance: str) -> str:
+    """Tells two services apart, and is not the client id, with which one could be taken over."""
+    return hashlib.sha256(instance.encode()).hexdigest()[:8]

@@ -339,8 +339,13 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     def public(self) -> dict[str, Any]:
-        """The settings as JSON values; secrets, and URLs that may hold one, are masked."""
+        """The settings as JSON values; secrets, and URLs that may hold one, are masked.
+
+        So is the client id: where the broker does not bind it to an account, whoever knows it can
+        take the session.
+        """
         content = self.model_dump(mode="json")
+        content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
         for section in (content["store"], content["webhooks"]):
             section["url"] = _origin(section["url"])
         content["cameras"] = {

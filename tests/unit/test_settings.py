@@ -67,6 +67,13 @@ def test_load_refuses_an_unknown_variable(monkeypatch: pytest.MonkeyPatch, name:
         load_settings()
 
 
+def test_public_shows_no_client_id(tmp_path: Path) -> None:
+    """Where the broker does not bind it to an account, whoever knows it can take the session."""
+    shown = load_settings(write(tmp_path, "mqtt: {client_id: vision-7}")).public()
+    assert "vision-7" not in str(shown)
+    assert load_settings().public()["mqtt"]["client_id"] is None
+
+
 def test_public_shows_no_secret(tmp_path: Path) -> None:
     text = """
 mqtt: {password: hunter2}
