@@ -152,7 +152,7 @@ TABLE: tuple[TopicSpec, ...] = (
         "bridge/log",
         "<base>/bridge/log",
         LogDocument,
-        qos=0,
+        qos=1,  # not 0: what a broker hangs up on is found by its missing acknowledgement
         retain=False,
         direction="out",
         description="warnings and errors",

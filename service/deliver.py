@@ -171,9 +171,13 @@ class Deliver:
     async def bury(self, letter: DeadLetter) -> None:
         """Publish, at least once, what was given up outside a job's own end.
 
+        A dead letter that is given up itself makes no other: that one would fare no better.
+
         Raises:
             StoreError: It could not be kept.
         """
+        if letter.topic == self._topics.bridge("dead_letter"):
+            return
         stored = await self._store.accept([], {}, [self._row(letter, letter.job_id)])
         self._notify(stored, is_all=True)
 
@@ -224,12 +228,12 @@ class Deliver:
         now: datetime,
         document: ResultDocument | None = None,
         image: bytes | None = None,
+        *,
+        is_newest: bool = False,
     ) -> list[OutboxMessage]:
         """Everything that goes out because a job has ended."""
         document = document or result_document(job, None, now)
         messages = [address(self._status(job, now), self._topics)]
-        *,
-        is_newest: bool = False,
         if document.result is not None:
             messages += self._caption(job, document, image, is_newest=is_newest)
         if job.response_topic is not None:
