@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -89,7 +90,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(store, FakeClock(NOON + timedelta(minutes=5)))
 
 
-def frame(job_id: str, second: float, **fields: object) -> Job:
+def frame(job_id: str, second: float, **fields: Any) -> Job:
     at = NOON + timedelta(seconds=second)
     return make_job(**{"job_id": job_id, "received_at": at, "taken_at": at, **fields})
 
