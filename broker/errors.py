@@ -2,6 +2,7 @@
 
 BrokerError
 ├── NotConnectedError   nothing is lost: keep the message and send it again later
+│   └── ConnectionLostError  it was on its way: count that, see `Publish.num_lost`
 ├── PublishError        this one message is refused, and would be refused again
 ├── TlsFilesError       a certificate or key cannot be read
 ├── EmbeddedBrokerError no broker could be started
@@ -17,11 +18,15 @@ class NotConnectedError(BrokerError):
     """There is no connection, or it ended before the broker acknowledged."""
 
 
+class ConnectionLostError(NotConnectedError):
+    """The connection ended after the message had left and before the broker acknowledged it."""
+
+
 class PublishError(BrokerError):
     """The broker, or the size or topic it allows, refuses this message.
 
     Attributes:
-        code: `too_large`, `bad_topic` or `refused`.
+        code: `too_large`, `bad_topic`, `refused`, or `unsendable` where the broker says nothing.
     """
 
     def __init__(self, code: str, message: str) -> None:

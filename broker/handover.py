@@ -30,6 +30,7 @@ class Publish:
     correlation_data: bytes | None = None
     content_type: str | None = None
     message_expiry: int | None = None  #: seconds
+    num_lost: int = 0  #: connections that ended while it was on its way
     done: asyncio.Future[None] | None = None  #: None: nobody waits for it
 
 

@@ -15,7 +15,6 @@ import selectors
 import socket
 import ssl
 import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from broker.errors import NotConnectedError, PublishError
 from broker.handover import Ack, Handover, Publish
 from broker.message import NO_PROPERTIES, Message, Properties5
 from broker.options import ConnectionOptions, Protocol, Subscription
+from broker.outgoing import Outgoing, lost, unsendable
 from broker.reconnect import End
 from broker.state import ConnectionState
 
@@ -41,10 +41,6 @@ _CONNECT_TIMEOUT_S = 10.0  # from the TCP connection to CONNACK
 _PUBACK_TIMEOUT_S = 30.0  # a broker that answers pings but nothing else for so long is stuck
 _HANG_UP_TIMEOUT_S = 1.0
 _TICK_S = 0.5  # keep-alive and timeouts are looked at this often
-
-# Brokers announce 20 (Mosquitto) to 65,535. Fewer cost round trips; more gain nothing on a LAN, and
-# a lost connection sends all of them again.
-_MAX_PUBLISHING = 50
 
 _SESSION_TAKEN_OVER = 142
 _UNSUPPORTED_PROTOCOL = 132
@@ -58,6 +54,9 @@ class Link:
 
     Args:
         before: The state that the connection before this one has left.
+        quiet_s: See `Outgoing`.
+        quarantined: What was on its way alone when the broker ended the connection before this
+            one. If it answers at once, it was there all the time and has hung up on the message.
         guard_generation: See `Connection`.
         auto_acknowledge: See `Connection`.
     """
@@ -70,6 +69,8 @@ class Link:
         before: ConnectionState,
         *,
         protocol: Protocol,
+        quiet_s: float,
+        quarantined: Publish | None,
         tls: ssl.SSLContext | None,
         guard_generation: bool,
         auto_acknowledge: bool,
@@ -80,15 +81,16 @@ class Link:
         self._handover = handover
         self._protocol = protocol
         self._guard_generation = guard_generation
-        self._waiting: deque[Publish] = deque()  # until the broker may be sent more
-        self._publishing: dict[int, tuple[Publish, float]] = {}  # by packet id, oldest first
-        self._max_publishing = _MAX_PUBLISHING
+        self._outgoing = Outgoing(quiet_s)
+        self._quarantined = quarantined
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._connected_at: float | None = None
         self._refusal: ReasonCode | None = None  # in CONNACK
         self._farewell: ReasonCode | None = None  # in a DISCONNECT of the broker's
+        self._was_useful = False
         self._was_denied = False
         self._was_reset = False
+        self._was_ours = False  # we ended it, on purpose or because nothing came back
         self._client = self._make_client(tls, auto_acknowledge)
 
     def run(self) -> End:
@@ -105,16 +107,27 @@ class Link:
             selector.register(self._handover.wake_receiver, selectors.EVENT_READ)
             return self._judge(self._serve(_Watched(selector)))
 
-    def close(self, reason: str) -> None:
-        """Close what is open, and fail what is not acknowledged."""
+    def close(self, reason: str) -> Publish | None:
+        """Close what is open, and fail what is not acknowledged.
+
+        Returns:
+            The message for the next link's `quarantined`.
+        """
         sock = self._client.socket()
         if sock is not None:
             self._hang_up(sock)
-        error = NotConnectedError(reason)
-        for publish, _ in self._publishing.values():
-            self._handover.finish(publish, error)
-        for publish in self._waiting:
-            self._handover.finish(publish, error)
+        not_sent = NotConnectedError(reason)
+        is_stopping = self._handover.is_stopping
+        on_trial = None if is_stopping or self._was_ours else self._outgoing.quarantined
+        in_flight, waiting = self._outgoing.end()
+        if self._quarantined is not None:  # no answer: the broker may have gone for any reason
+            in_flight.append(self._quarantined)
+        for publish in in_flight:
+            if publish is not on_trial:
+                self._handover.finish(publish, not_sent if is_stopping else lost(publish, reason))
+        for publish in waiting:
+            self._handover.finish(publish, not_sent)
+        return on_trial
 
     def _make_client(self, tls: ssl.SSLContext | None, auto_acknowledge: bool) -> paho.Client:
         options = self._options
@@ -206,10 +219,12 @@ class Link:
             elif self._connected_at is None:
                 problem = NotConnectedError("the broker has not answered yet")
                 self._handover.finish(command, problem)
+            elif command.topic == self._options.state_topic:
+                self._publish(command)  # the last word: nothing may hold it up
             else:
-                self._waiting.append(command)
-        while self._waiting and len(self._publishing) < self._max_publishing:
-            self._publish(self._waiting.popleft())
+                self._outgoing.add(command)
+        while publish := self._outgoing.take(time.monotonic()):
+            self._publish(publish)
 
     def _acknowledge(self, ack: Ack) -> None:
         is_ours = self._connected_at is not None and ack.generation == self.state.generation
@@ -231,8 +246,14 @@ class Link:
             problem = PublishError("bad_topic", f"cannot be published: {error}")
             self._handover.finish(publish, problem)
             return
-        if publish.qos:
-            self._publishing[info.mid] = (publish, time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever paho finds in one message ends that one
+            problem = PublishError("unsendable", f"cannot be published: {error!r}")
+            self._handover.finish(publish, problem)
+            return
+        if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:  # writing the one before it found it broken
+            self._handover.finish(publish, NotConnectedError("the connection was lost"))
+        elif publish.qos:
+            self._outgoing.sent(info.mid, publish, time.monotonic())
         elif info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._handover.finish(publish)
         else:
@@ -253,10 +274,9 @@ class Link:
     def _find_overdue(self, now: float, started_at: float) -> str | None:
         if self._connected_at is None and now - started_at > _CONNECT_TIMEOUT_S:
             return f"the broker did not answer within {_CONNECT_TIMEOUT_S:.0f} s"
-        for _, sent_at in self._publishing.values():
-            if now - sent_at > _PUBACK_TIMEOUT_S:
-                return f"the broker acknowledged nothing for {_PUBACK_TIMEOUT_S:.0f} s"
-            break  # the others are younger
+        oldest = self._outgoing.oldest_sent_at
+        if oldest is not None and now - oldest > _PUBACK_TIMEOUT_S:
+            return f"the broker acknowledged nothing for {_PUBACK_TIMEOUT_S:.0f} s"
         return None
 
     def _hang_up(self, sock: Any) -> None:
@@ -281,6 +301,7 @@ class Link:
     def _judge(self, problem: str | None) -> End:
         """Say how it ended; `problem` is ours, if we ended it."""
         said = self._farewell
+        self._was_ours = problem is not None
         if self._connected_at is None:
             return self._judge_refusal(problem)
         return End(
@@ -290,6 +311,9 @@ class Link:
             # After a refused message Mosquitto 2.0.11 closes the connection as well.
             is_denied=problem is not None or self._was_denied,
             is_closed=said is None and not self._was_reset,
+            is_busy=self._outgoing.is_busy,
+            is_alone=self._outgoing.quarantined is not None,
+            is_useful=self._was_useful,
         )
 
     def _explain_loss(self) -> str:
@@ -328,8 +352,10 @@ class Link:
             return
         self._connected_at = time.monotonic()
         self._count(flags.session_present)
-        announced = _get(properties, "ReceiveMaximum") or _MAX_PUBLISHING
-        self._max_publishing = min(_MAX_PUBLISHING, announced)
+        if self._quarantined is not None:
+            self._handover.finish(self._quarantined, unsendable(self._quarantined))
+            self._quarantined = None
+        self._outgoing.accepted(self._connected_at, _get(properties, "ReceiveMaximum"))
         if self._options.state_topic is not None:
             self._publish(Publish(self._options.state_topic, self._options.birth, retain=True))
         self._subscribe()
@@ -421,15 +447,17 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        if mid not in self._publishing:  # QoS 0, finished when it was sent
+        publish = self._outgoing.answered(mid)
+        if publish is None:  # QoS 0, finished when it was sent
             return
-        publish, _ = self._publishing.pop(mid)
         if not reason.is_failure:
+            self._was_useful = True
             self._handover.finish(publish)
             return
         self._was_denied = True
         problem = f"the broker refuses a message on {publish.topic}: {reason}"
-        logger.error("%s", problem, extra={"action": "publish_refused"})
+        if publish.done is None:
+            logger.error("%s", problem, extra={"action": "publish_refused"})
         self._handover.finish(publish, PublishError("refused", problem))
 
     def _on_message(

@@ -7,11 +7,11 @@ import threading
 import time
 from dataclasses import replace
 
-from broker.errors import TakenOverError
-from broker.handover import Handover
+from broker.errors import NotConnectedError, TakenOverError
+from broker.handover import Handover, Publish
 from broker.link import Link
 from broker.options import ConnectionOptions, Subscription
-from broker.reconnect import Backoff, End, ProtocolChoice, TakeoverDetector
+from broker.reconnect import Backoff, End, ProtocolChoice, Quiet, TakeoverDetector
 from broker.state import ConnectionState
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,9 @@ class NetworkThread:
         self._backoff = Backoff()
         self._protocol = ProtocolChoice(options)
         self._detector = TakeoverDetector()
+        self._quiet = Quiet()
+        self._quiet_s = 0.0
+        self._quarantined: Publish | None = None  # the last connection ended with it
 
     def start(self, tls: ssl.SSLContext | None) -> None:
         """Begin to connect."""
@@ -68,8 +71,11 @@ class NetworkThread:
                 if self._protocol.learn(end):
                     logger.info("the broker does not speak MQTT 5; going on with 3.1.1")
                 else:
+                    self._quiet_s = self._quiet.after(end)
                     self._wait(self._backoff.after(end))
         finally:
+            if self._quarantined is not None:
+                self._handover.finish(self._quarantined, NotConnectedError(self._state.reason))
             self._handover.end()
             self._change(_unconnected(self._state, self._state.reason))
 
@@ -82,6 +88,8 @@ class NetworkThread:
             self._handover,
             before,
             protocol=self._protocol.current,
+            quiet_s=self._quiet_s,
+            quarantined=self._quarantined,
             tls=self._tls,
             guard_generation=self._guard_generation,
             auto_acknowledge=self._auto_acknowledge,
@@ -92,7 +100,7 @@ class NetworkThread:
             logger.exception("the connection to the broker failed unexpectedly")
             end = End(f"unexpected {type(error).__name__}")
         self._change(_unconnected(link.state, end.reason))
-        link.close(end.reason)
+        self._quarantined = link.close(end.reason)
         self._handover.refuse_commands(end.reason)
         self._log(end, is_news=link.state.is_connected or end.reason != before.reason)
         return end

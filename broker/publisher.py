@@ -5,13 +5,17 @@ Most documents go through the outbox: `address` and `to_outbox` when the transit
 """
 
 import asyncio
+import logging
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from broker.codec import encode
 from broker.connection import Connection
-from broker.errors import NotConnectedError, PublishError
+from broker.errors import BrokerError, ConnectionLostError, PublishError
 from broker.handover import Publish
 from broker.topics import TABLE, Topics, TopicSpec, spec_of
 from schemas.frame import Priority
@@ -19,11 +23,19 @@ from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 
+logger = logging.getLogger(__name__)
+
 # At some 400 bytes each, a fifth of a second of what a broker on the same machine takes. More would
 # tell stale news late, fewer would lose some of a full intake group and its evictions.
 _MOST_UNDER_WAY = 1000
 
+# A topic that the broker does not take from us costs the connection at each try. After so long the
+# operator may have mended the broker's rules.
+_MUTED_S = 600.0
+_MOST_REMEMBERED = 1000  # topics; beyond it all are tried anew
+
 _JSON = "application/json"
+_T = TypeVar("_T")
 _BY_SCHEMA = {spec.schema: spec for spec in TABLE if spec.schema is not None}
 
 
@@ -102,11 +114,15 @@ def from_outbox(row: OutboxMessage) -> Publish:
         tuple((name, value) for name, value in options.get("user_properties", ())),
         bytes.fromhex(data) if data is not None else None,
         options.get("content_type"),
+        num_lost=row.attempts,
     )
 
 
 class Publisher:
     """Publishes documents at once or not at all; nothing waits.
+
+    A topic that the broker refuses, or hangs up on, is left alone for ten minutes: these documents
+    come again and again, and would take the connection from those that may not be lost.
 
     Attributes:
         num_lost: Documents that were not sent or not acknowledged, because the broker was away or
@@ -119,6 +135,9 @@ class Publisher:
         self._topics = topics
         self._under_way: set[asyncio.Future[None]] = set()
         self._retained: dict[str, Publish] = {}  # by topic; as many as there are cameras
+        self._losses: dict[str, int] = {}  # by topic: see `Publish.num_lost`
+        self._muted_until: dict[str, float] = {}  # by topic
+        self._told_until: dict[str, float] = {}  # by topic: that something is too large for it
 
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         """Hand over a document; lost when the broker is away.
@@ -146,22 +165,57 @@ class Publisher:
             self._send(message)
 
     def _send(self, message: Publish) -> bool:
-        if len(self._under_way) >= _MOST_UNDER_WAY:
+        if len(self._under_way) >= _MOST_UNDER_WAY or self._is_muted(message.topic):
             self.num_lost += 1
             return False
+        message = replace(message, num_lost=self._losses.get(message.topic, 0))
         try:
             sent = self._connection.send(message)
-        except (NotConnectedError, PublishError):
-            self.num_lost += 1
+        except BrokerError as error:
+            self._note_failure(message, error)
             return False
         self._under_way.add(sent)
-        sent.add_done_callback(self._settle)
+        sent.add_done_callback(partial(self._settle, message))
         return True
 
-    def _settle(self, sent: asyncio.Future[None]) -> None:
+    def _settle(self, message: Publish, sent: asyncio.Future[None]) -> None:
         self._under_way.discard(sent)
-        if not sent.cancelled() and sent.exception() is not None:
-            self.num_lost += 1
+        error = None if sent.cancelled() else sent.exception()
+        if error is not None:
+            self._note_failure(message, error)
+        elif self._losses and not sent.cancelled():
+            self._losses.pop(message.topic, None)
+
+    def _is_muted(self, topic: str) -> bool:
+        return bool(self._muted_until) and _now() < self._muted_until.get(topic, 0.0)
+
+    def _note_failure(self, message: Publish, error: BaseException) -> None:
+        topic = message.topic
+        self.num_lost += 1
+        if isinstance(error, ConnectionLostError):
+            _bounded(self._losses)[topic] = message.num_lost + 1
+        elif isinstance(error, PublishError) and error.code != "too_large":
+            self._losses.pop(topic, None)
+            _bounded(self._muted_until)[topic] = _now() + _MUTED_S
+            _tell(f"nothing is published on {topic} for {_MUTED_S:.0f} s: {error}")
+        elif isinstance(error, PublishError) and _now() >= self._told_until.get(topic, 0.0):
+            _bounded(self._told_until)[topic] = _now() + _MUTED_S
+            _tell(f"not published: {error}")
+
+
+def _tell(problem: str) -> None:
+    logger.error("%s", problem, extra={"action": "publish_refused"})
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _bounded(by_topic: dict[str, _T]) -> dict[str, _T]:
+    """Forget all where there are too many: whoever invents cameras invents topics."""
+    if len(by_topic) >= _MOST_REMEMBERED:
+        by_topic.clear()
+    return by_topic
 
 
 def _topic_of(spec: TopicSpec, topics: Topics, camera_id: str | None) -> str:

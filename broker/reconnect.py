@@ -17,6 +17,11 @@ SHORT_LIFE_S = 10.0
 # Fewer in a row would end the service for a hiccup, more would only take milliseconds longer.
 _TAKEOVER_DROPS = 5
 
+# The first outlasts a client that comes back after a second; one that comes back later than the
+# last leaves connections that are hardly short. Shorter would miss more, longer holds up results.
+_QUIET_FIRST_S = 1.5
+_QUIET_LAST_S = 8.0
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -29,6 +34,9 @@ class End:
     is_silent: bool = False  #: CONNECT was not answered
     is_denied: bool = False  #: after something we may not do, or could not
     is_closed: bool = False  #: by the other side in good order and without a word
+    is_busy: bool = False  #: something that we had sent was not acknowledged yet
+    is_alone: bool = False  #: that was one message, sent alone: see `Outgoing.quarantined`
+    is_useful: bool = False  #: something that we had sent was acknowledged
 
     @property
     def is_short(self) -> bool:
@@ -52,11 +60,12 @@ class Backoff:
 
         With jitter, so that the clients of a broker that comes back do not come all at once.
         """
-        if end.lasted_s is not None and not end.is_denied:
+        if end.lasted_s is not None and (end.is_useful or not end.is_denied):
             self._num_failures = 0
             # At once also where another client may have our id: a broker that is only restarting
             # shows it by not answering now. `TakeoverDetector` ends this after a few times.
-            if not end.is_short or end.is_suspicious:
+            # And after a message in quarantine: that the broker is still there is the proof.
+            if not end.is_short or end.is_suspicious or end.is_alone:
                 return 0.0
         delay = min(_BACKOFF_LAST_S, _BACKOFF_FIRST_S * 2.0 ** min(self._num_failures, 10))
         self._num_failures += 1
@@ -94,6 +103,26 @@ class ProtocolChoice:
         return is_refused_now
 
 
+class Quiet:
+    """Seconds in which the next connection sends nothing, to see whether it ends all the same.
+
+    Where connections end soon and something was on its way, that may have ended them. If so, a
+    quiet one holds, and what was on its way goes into quarantine; if not, another client has our
+    id. Longer each time, because such a client need not be back at once.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def after(self, end: End) -> float:
+        """Seconds for the connection after this end."""
+        if not end.is_short or end.is_denied or end.is_alone:
+            self._seconds = 0.0
+        elif end.is_busy:
+            self._seconds = min(max(_QUIET_FIRST_S, 2 * self._seconds), _QUIET_LAST_S)
+        return self._seconds
+
+
 class TakeoverDetector:
     """Tells a client that shares our id from a broker or a network that fails."""
 
@@ -104,6 +133,8 @@ class TakeoverDetector:
         """What speaks for another client with our id, once it is enough; else None."""
         if end.is_taken_over:
             return "the broker says that it took over the session"
+        if end.is_suspicious and end.is_busy:
+            return None  # as likely it was what we sent; `Quiet` makes the next end speak
         self._num_drops = self._num_drops + 1 if end.is_suspicious else 0
         if self._num_drops < _TAKEOVER_DROPS:
             return None

@@ -29,7 +29,9 @@ BridgeName = Literal["state", "info", "stats", "metrics", "health", "dead_letter
 ONLINE = b"online"
 OFFLINE = b"offline"
 
-MAX_RESPONSE_TOPIC_BYTES = 256
+# Mosquitto takes 200 levels and hangs up on more; others allow fewer. Nobody needs a tenth of it.
+MAX_TOPIC_LEVELS = 32
+MAX_TOPIC_BYTES = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -150,7 +152,7 @@ TABLE: tuple[TopicSpec, ...] = (
         "bridge/log",
         "<base>/bridge/log",
         LogDocument,
-        qos=0,
+        qos=1,  # not 0: what a broker hangs up on is found by its missing acknowledgement
         retain=False,
         direction="out",
         description="warnings and errors",
@@ -240,25 +242,36 @@ def matches(topic: str, topic_filter: str) -> bool:
     return len(levels) == len(wanted)
 
 
-def valid_response_topic(topic: str, patterns: Iterable[str], base: str) -> bool:
-    """Whether an answer may be published where its sender asks for it.
+def valid_response_topic(topic: str, patterns: Iterable[str], base: str, camera_id: str) -> bool:
+    """Whether the answer to a frame may be published where its sender asks for it.
 
-    Whoever may publish a frame must not be able to make the service publish anywhere: the topic
-    has to match one of the operator's `patterns`, which may contain `{base}`, and can never be one
-    that carries something of our own, whatever the patterns say.
+    Whoever may publish a frame must not be able to make the service publish anywhere, nor in
+    another camera's name: the topic has to match one of the operator's `patterns`, and can never be
+    one that carries something of our own, whatever the patterns say.
+
+    Args:
+        patterns: May contain `{base}` and `{camera}`. Below `{base}/response/requests`, where those
+            are answered who may order, only a pattern without `{camera}` counts: no camera comes to
+            stand there by its name.
+        camera_id: Of the frame.
     """
     if not _is_publishable(topic) or _is_our_own(topic, base):
         return False
-    return any(matches(topic, pattern.replace("{base}", base)) for pattern in patterns)
+    if matches(topic, f"{base}/response/requests/#"):
+        patterns = [pattern for pattern in patterns if "{camera}" not in pattern]
+    return any(
+        matches(topic, pattern.replace("{camera}", camera_id).replace("{base}", base))
+        for pattern in patterns
+    )
 
 
 def _is_publishable(topic: str) -> bool:
     if not topic or topic.startswith("$") or "+" in topic or "#" in topic:
         return False
-    if _CONTROL.search(topic):
+    if _CONTROL.search(topic) or topic.count("/") >= MAX_TOPIC_LEVELS:
         return False
     try:
-        return len(topic.encode()) <= MAX_RESPONSE_TOPIC_BYTES
+        return len(topic.encode()) <= MAX_TOPIC_BYTES
     except UnicodeEncodeError:  # a lone surrogate
         return False
 

@@ -75,7 +75,7 @@ class BridgeInfo(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: str
-    instance: str
+    instance: str = Field(description="tells two services apart; never the MQTT client id")
     mqtt_version: str
     model: ModelStatus
     limits: dict[str, float]

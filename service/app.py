@@ -154,7 +154,9 @@ class _Service:
             _connection_options(settings.mqtt, instance), subscriptions
         )
         http = GuardedHttp()
-        self._mqtt_sender = MqttSender(self._store.outbox, self._output, self._is_published, clock)
+        self._mqtt_sender = MqttSender(
+            self._store.outbox, self._output, self._is_published, bury=self._bury, clock=clock
+        )
         self._webhook_sender = WebhookSender(
             self._store.outbox,
             settings.webhooks,

@@ -89,7 +89,7 @@ class Deliver:
         self._senders = senders
         self._statistics = statistics
         self._clock = clock
-        self._newest_caption: dict[str, datetime] = {}
+        self._newest_caption: dict[str, datetime] = {}  # arrival of its frame, by camera
 
     async def accept(
         self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
@@ -134,10 +134,12 @@ class Deliver:
         now = self._clock.now()
         job = job.model_copy(update={"status": JobStatus.COMPLETED, "finished_at": now})
         document = result_document(job, result, now)
-        messages = self._farewell(job, now, document, image)
+        is_newest = await self._is_newest(job, now)
+        messages = self._farewell(job, now, document, image, is_newest=is_newest)
         ending = Ending(job.job_id, JobStatus.COMPLETED, now, result=document, messages=messages)
         ended = await self._finish([ending])
         if not ended:
+            self._newest_caption.pop(job.camera_id, None)  # the store knows
             return False
         latency = (now - job.received_at).total_seconds()
         self._statistics.completed(
@@ -169,9 +171,13 @@ class Deliver:
     async def bury(self, letter: DeadLetter) -> None:
         """Publish, at least once, what was given up outside a job's own end.
 
+        A dead letter that is given up itself makes no other: that one would fare no better.
+
         Raises:
             StoreError: It could not be kept.
         """
+        if letter.topic == self._topics.bridge("dead_letter"):
+            return
         stored = await self._store.accept([], {}, [self._row(letter, letter.job_id)])
         self._notify(stored, is_all=True)
 
@@ -222,12 +228,14 @@ class Deliver:
         now: datetime,
         document: ResultDocument | None = None,
         image: bytes | None = None,
+        *,
+        is_newest: bool = False,
     ) -> list[OutboxMessage]:
         """Everything that goes out because a job has ended."""
         document = document or result_document(job, None, now)
         messages = [address(self._status(job, now), self._topics)]
         if document.result is not None:
-            messages += self._caption(job, document, image)
+            messages += self._caption(job, document, image, is_newest=is_newest)
         if job.response_topic is not None:
             messages.append(
                 answer(document, job.response_topic, job.correlation_data, priority=job.priority)
@@ -239,17 +247,32 @@ class Deliver:
             rows.append(_webhook(job, job.webhook_url, encode(document), now))
         return rows
 
-    def _caption(self, job: Job, document: ResultDocument, image: bytes | None) -> list[Publish]:
+    async def _is_newest(self, job: Job, now: datetime) -> bool:
+        """Whether no frame of the camera that arrived later has been captioned.
+
+        By arrival, because a camera's clock can be wrong by decades. So can ours: an arrival that
+        is still to come was written before it was set back, and counts for nothing.
+        """
+        camera_id = job.camera_id
+        if camera_id not in self._newest_caption:  # a job of the last run may end out of turn
+            found = await self._store.newest_caption(camera_id)
+            self._newest_caption.setdefault(camera_id, found or job.received_at)
+        newest = self._newest_caption[camera_id]
+        if newest > job.received_at and newest <= now:
+            return False
+        self._newest_caption[camera_id] = job.received_at
+        return True
+
+    def _caption(
+        self, job: Job, document: ResultDocument, image: bytes | None, *, is_newest: bool
+    ) -> list[Publish]:
         """The caption, and the frame when it is wanted.
 
         Only the newest frame's are retained: a job that ends out of turn must not take its place.
         """
-        is_newest = self._newest_caption.get(job.camera_id, job.taken_at) <= job.taken_at
         messages = [replace(address(document, self._topics), retain=is_newest)]
-        if is_newest:
-            self._newest_caption[job.camera_id] = job.taken_at
-            if image is not None:
-                messages.append(address_image(image, self._topics, job.camera_id))
+        if is_newest and image is not None:
+            messages.append(address_image(image, self._topics, job.camera_id))
         return messages
 
     def _dead_letter(self, job: Job, error: ErrorDetail, now: datetime) -> DeadLetter:

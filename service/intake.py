@@ -29,6 +29,7 @@ from service.deliver import Deliver, Rejection
 from service.errors import FrameError, UrlRefusedError
 from service.images import ImageLimits, inspect
 from service.line import Line
+from service.logs import Throttle
 from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
@@ -155,6 +156,7 @@ class Intake:
         self._statistics = statistics
         self._clock = clock
         self._last_accepted: dict[str, float] = {}
+        self._warnings = Throttle()
 
     async def run(self) -> None:
         """Take groups for ever."""
@@ -352,7 +354,7 @@ class Intake:
             frame_url=each.frame.frame_url,
             publish_image=camera.publish_image,
             similarity=self._cameras.similarity(each.route.camera_id),
-            response_topic=self._response_topic(each.message),
+            response_topic=self._response_topic(each),
             correlation_data=each.message.properties.correlation_data,
             sha256=each.sha256,
             num_bytes=len(each.frame.image or b""),
@@ -370,12 +372,23 @@ class Intake:
             return options.webhook_headers
         return self._cameras.get(camera_id).webhook_headers
 
-    def _response_topic(self, message: Message) -> str | None:
-        topic = message.properties.response_topic
+    def _response_topic(self, each: _Candidate) -> str | None:
+        """Where the sender wants its answer; None, and a line in the log, where it may not."""
+        topic, camera_id = each.message.properties.response_topic, each.route.camera_id
         mqtt = self._settings.mqtt
-        if topic is None or not valid_response_topic(topic, mqtt.response_topics, mqtt.base_topic):
-            return None
-        return topic
+        if topic is None or valid_response_topic(
+            topic, mqtt.response_topics, mqtt.base_topic, camera_id
+        ):
+            return topic
+        if self._warnings.allows(camera_id, self._clock.monotonic()):
+            logger.warning(
+                "%s: no answer is sent to the response topic %.100r: mqtt.response_topics does not "
+                "allow it for this camera",
+                camera_id,
+                topic,
+                extra={"action": "response_topic_refused"},
+            )
+        return None
 
     # -- after the commit ------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ _QUIET = (
     "sqlalchemy",
 )
 _MOST_DOCUMENTS = 200  # more warnings than that in one interval say nothing new
+_THROTTLED_S = 600.0
+_MOST_THROTTLED = 20
 
 
 def escape(text: str) -> str:
@@ -78,6 +80,24 @@ class BridgeLog(logging.Handler):
         taken = list(self._documents)
         self._documents.clear()
         return taken
+
+
+class Throttle:
+    """Says whether a warning about somebody's frames is due, so that no sender fills the log.
+
+    One for each subject in ten minutes, and twenty in all: whoever sends can invent subjects.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}  # by subject
+
+    def allows(self, subject: str, now: float) -> bool:
+        """Whether to write it; `now` is in seconds of a monotonic clock."""
+        self._until = {name: until for name, until in self._until.items() if until > now}
+        if subject in self._until or len(self._until) >= _MOST_THROTTLED:
+            return False
+        self._until[subject] = now + _THROTTLED_S
+        return True
 
 
 def configure(level: str, form: Literal["text", "json"]) -> None:

@@ -17,6 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
 from schemas.camera import CameraSettings
 from schemas.frame import CameraId
 from service.errors import ConfigurationError
@@ -25,10 +26,14 @@ ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
 
 
-def _no_wildcards(text: str) -> str:
-    if not text or any(character in text for character in "+#\0") or text.startswith("$"):
-        raise ValueError("must be a topic without +, # and a leading $")
-    return text.rstrip("/")
+def _is_a_prefix(text: str) -> str:
+    text = text.rstrip("/")
+    if not text or not text.isprintable() or "+" in text or "#" in text or text.startswith("$"):
+        raise ValueError("must be a topic without +, #, control characters and a leading $")
+    # Half of what `broker.topics` allows a response topic, which begins with it.
+    if text.count("/") >= MAX_TOPIC_LEVELS // 2 or len(text.encode()) > MAX_TOPIC_BYTES // 2:
+        raise ValueError("must have at most 16 levels and 128 bytes")
+    return text
 
 
 def _names_a_camera(text: str) -> str:
@@ -37,7 +42,7 @@ def _names_a_camera(text: str) -> str:
     return text
 
 
-TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
+TopicPrefix = Annotated[str, AfterValidator(_is_a_prefix)]
 
 
 class _Section(BaseModel):
@@ -97,8 +102,9 @@ class MqttSettings(_Section):
         description="bytes received and not yet committed; above it nothing more is read",
     )
     response_topics: tuple[str, ...] = Field(
-        default=("{base}/response/#",),
-        description="where a sender's Response Topic may point; {base} is base_topic",
+        default=("{base}/response/{camera}/#",),
+        description="where a sender's Response Topic may point: patterns with {base}, which is "
+        "base_topic, and {camera}, which is the camera of the frame; at most 32 levels",
     )
     tls: TlsSettings = Field(default_factory=TlsSettings, description="encryption")
 
@@ -333,8 +339,13 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     def public(self) -> dict[str, Any]:
-        """The settings as JSON values; secrets, and URLs that may hold one, are masked."""
+        """The settings as JSON values; secrets, and URLs that may hold one, are masked.
+
+        So is the client id: where the broker does not bind it to an account, whoever knows it can
+        take the session.
+        """
         content = self.model_dump(mode="json")
+        content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
         for section in (content["store"], content["webhooks"]):
             section["url"] = _origin(section["url"])
         content["cameras"] = {

@@ -138,6 +138,15 @@ def newest_with_content(
     return {key: newest[key] for key in keys if key in newest}
 
 
+def newest_completed(connection: Connection, camera_id: str) -> datetime | None:
+    """See `Store.newest_caption`."""
+    query = select(func.max(jobs.c.received_at)).where(
+        jobs.c.camera_id == camera_id, jobs.c.status == JobStatus.COMPLETED.value
+    )
+    newest = connection.scalar(query)
+    return None if newest is None else to_moment(newest)
+
+
 def start(connection: Connection, job_ids: Sequence[str], at: datetime) -> list[Job]:
     """See `Store.start`."""
     change = _after(JobStatus.PROCESSING).values(

@@ -4,7 +4,7 @@ Sent at least once: a crash between the delivery and `sent` sends the message ag
 job id.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +67,11 @@ class Outbox:
         if message_ids:
             await self._database.write(_delete, list(message_ids))
 
+    async def keep_attempts(self, attempts: Mapping[int, int]) -> None:
+        """Keep how often messages, by id, were tried in vain; they stay due."""
+        if attempts:
+            await self._database.write(_keep_attempts, attempts)
+
     async def remove(self, message_id: int) -> None:
         """Forget a message that is given up."""
         await self._database.write(_delete, [message_id])
@@ -125,6 +130,12 @@ def insert_messages(
 def _delete(connection: Connection, message_ids: Sequence[int]) -> None:
     for group in in_groups(message_ids):
         connection.execute(delete(outbox).where(outbox.c.message_id.in_(group)))
+
+
+def _keep_attempts(connection: Connection, attempts: Mapping[int, int]) -> None:
+    for message_id, number in attempts.items():
+        mine = outbox.c.message_id == message_id
+        connection.execute(update(outbox).where(mine).values(attempts=number))
 
 
 def _defer(connection: Connection, message_id: int, next_attempt_at: int) -> None:

@@ -145,6 +145,10 @@ class Store:
         """
         return await self._database.read(jobs.newest_with_content, keys, since)
 
+    async def newest_caption(self, camera_id: str) -> datetime | None:
+        """When the newest frame of a camera that has been captioned arrived."""
+        return await self._database.read(jobs.newest_completed, camera_id)
+
     # Life
 
     async def start(self, job_ids: Sequence[str], at: datetime) -> list[Job]:

@@ -1,22 +1,32 @@
 """The configuration in `mosquitto/`: it starts, and lets everyone do what is theirs and no more."""
 
 import asyncio
+import json
 import os
 import shutil
 import socket
 import subprocess
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from broker.embedded import BrokerProgram
 from broker.topics import TABLE, Topics
+from service.settings import Settings
+from tests.factories import make_image
+from tests.quick_service import serving
 
 FOLDER = Path(__file__).resolve().parents[2] / "mosquitto"
 ACCOUNTS = ("moondream2mqtt", "homeassistant", "front", "back")
 TOPICS = Topics("moondream2mqtt")
+STATUS = TOPICS.status("front")
 
 
 @pytest.fixture
@@ -131,6 +141,62 @@ async def test_response_reaches_the_camera_that_asked(ports: tuple[int, int]) ->
     topic = f"{TOPICS.base}/response/front/1"
     assert await arrives((others, "front"), writer, topic)
     assert not await arrives((others, "back"), writer, topic)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("camera_id", ["back", "front"])
+async def test_frame_is_answered_on_a_response_topic_of_its_own_camera_only(
+    ports: tuple[int, int], tmp_path: Path, camera_id: str
+) -> None:
+    service, others = ports
+    topic = f"{TOPICS.base}/response/{camera_id}/1"
+    async with (
+        serving(service_settings(service, tmp_path), tmp_path),
+        client(others, "homeassistant") as reader,
+        aiomqtt.Client(
+            "127.0.0.1",
+            others,
+            username="front",
+            password="secret",  # noqa: S106
+            protocol=aiomqtt.ProtocolVersion.V5,
+        ) as camera,
+    ):
+        for each in ("front/status", "response/#", "bridge/log"):
+            await reader.subscribe(f"{TOPICS.base}/{each}", qos=1)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic = topic
+        await camera.publish(TOPICS.frame("front"), make_image(), qos=1, properties=properties)
+        heard = await everything_about_it(reader, answer=topic if camera_id == "front" else None)
+    assert [each["status"] for each in heard[STATUS]] == ["queued", "processing", "completed"]
+    if camera_id == "front":
+        assert [each["status"] for each in heard[topic]] == ["completed"]
+        return
+    assert not any(each.startswith(f"{TOPICS.base}/response") for each in heard)
+    [line] = heard[TOPICS.bridge("log")]
+    assert line["code"] == "response_topic_refused"
+    assert topic in line["message"]
+
+
+def service_settings(port: int, folder: Path) -> Settings:
+    account = {"username": "moondream2mqtt", "password": "secret"}
+    content: dict[str, Any] = {"mqtt": {"port": port, **account}, "data_dir": folder / "data"}
+    return Settings(**content)
+
+
+async def everything_about_it(
+    reader: aiomqtt.Client, *, answer: str | None
+) -> dict[str, list[dict[str, Any]]]:
+    """What is said until the frame has ended and been answered, and a moment longer."""
+    heard: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(40) as limit:
+            async for message in reader.messages:
+                assert isinstance(message.payload, bytes)
+                heard[str(message.topic)].append(json.loads(message.payload))
+                has_ended = any(each["status"] == "completed" for each in heard[STATUS])
+                if has_ended and (answer is None or answer in heard):
+                    limit.reschedule(asyncio.get_running_loop().time() + 1.0)
+    return heard
 
 
 async def test_readme_has_a_reason_for_every_line() -> None:

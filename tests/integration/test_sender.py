@@ -13,6 +13,7 @@ from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.options import ConnectionOptions
 from schemas.outbox import Channel, OutboxMessage
+from schemas.status import DeadLetter
 from service.clock import Clock
 from service.sender import MqttSender
 from service.store.outbox import Outbox
@@ -39,19 +40,32 @@ class SlowOutbox:
     async def sent(self, message_ids: list[int]) -> None:
         await self._outbox.sent(message_ids)
 
+    async def keep_attempts(self, attempts: dict[int, int]) -> None:
+        await self._outbox.keep_attempts(attempts)
+
 
 @asynccontextmanager
 async def running(store: Store, outbox: SlowOutbox, port: int) -> AsyncIterator[MqttSender]:
     is_connected = asyncio.Event()
     options = ConnectionOptions(host="127.0.0.1", port=port, client_id=uuid.uuid4().hex)
     async with Connection(options) as connection:
-        sender = MqttSender(outbox, connection, is_connected, Clock())  # type: ignore[arg-type]
+        sender = MqttSender(
+            outbox,  # type: ignore[arg-type]
+            connection,
+            is_connected,
+            bury=fail,
+            clock=Clock(),
+        )
         task = asyncio.create_task(sender.run(), name="sender")
         await connection.wait_connected()
         is_connected.set()
         yield sender
         task.cancel()
         await asyncio.wait([task])
+
+
+async def fail(letter: DeadLetter) -> None:
+    raise AssertionError(letter)
 
 
 def message(topic: str, text: str) -> OutboxMessage:

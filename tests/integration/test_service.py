@@ -183,22 +183,31 @@ async def test_response_topic_gets_the_result_with_the_correlation_data(
     talk: Conversation,
 ) -> None:
     await talk.send(
-        "response",
+        "asker",
         json_frame(make_image(8), job_id="resp-1"),
-        ResponseTopic=f"{BASE}/response/me",
+        ResponseTopic=f"{BASE}/response/asker/me",
         CorrelationData=b"\x00\xff42",
     )
-    answer = await talk.wait_for("response/me")
+    answer = await talk.wait_for("response/asker/me")
     assert answer.correlation_data == b"\x00\xff42"
     assert (answer.json["job_id"], answer.json["status"]) == ("resp-1", "completed")
 
 
-async def test_response_topic_outside_the_allowed_ones_gets_nothing(talk: Conversation) -> None:
-    await talk.send(
-        "response", json_frame(make_image(9), job_id="resp-2"), ResponseTopic=f"{BASE}/x/caption"
+@pytest.mark.parametrize("topic", ["x/caption", "response/other/me", "response/me", "response"])
+async def test_response_topic_outside_the_allowed_ones_gets_nothing(
+    talk: Conversation, topic: str, seeds: Iterator[int]
+) -> None:
+    number = next(seeds)
+    camera_id, job_id = f"asker-{number}", f"resp-{number}"
+    frame = json_frame(make_image(number), job_id=job_id)
+    await talk.send(camera_id, frame, ResponseTopic=f"{BASE}/{topic}")
+    await talk.wait_for(f"{camera_id}/caption", job_id=job_id)
+    line = (
+        f"{camera_id}: no answer is sent to the response topic '{BASE}/{topic}': "
+        "mqtt.response_topics does not allow it for this camera"
     )
-    await talk.wait_for("response/caption", job_id="resp-2")
-    assert talk.said("x/caption") == []
+    await talk.wait_for("bridge/log", level="warning", message=line)
+    assert talk.said(topic) == []
 
 
 async def test_result_is_posted_to_the_cameras_webhook_signed(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.logs import BridgeLog, configure, escape
+from service.logs import BridgeLog, Throttle, configure, escape
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +53,21 @@ def test_bridge_log_keeps_warnings_until_taken() -> None:
     [document] = bridge_log.take()
     assert (document.level, document.code, document.message) == ("warning", "store_failed", "this")
     assert bridge_log.take() == []
+
+
+def test_throttle_allows_each_subject_once_in_a_while() -> None:
+    throttle = Throttle()
+    assert [throttle.allows("front", now) for now in (0.0, 1.0, 599.0, 600.0)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert throttle.allows("back", 1.0)
+
+
+def test_throttle_is_bounded_for_whoever_invents_subjects() -> None:
+    throttle = Throttle()
+    assert (
+        sum(throttle.allows(f"camera-{number}", float(number) / 10) for number in range(500)) == 20
+    )

@@ -28,6 +28,10 @@ def test_load_without_a_file_gives_defaults() -> None:
         ("queue: {order: random}", "queue.order: "),
         ("sources: [{topic: ring/snapshot}]", "sources.0.topic: "),
         ("mqtt: {base_topic: a/#}", "mqtt.base_topic: "),
+        ("mqtt: {base_topic: //}", "mqtt.base_topic: "),
+        ('mqtt: {base_topic: "a\\nb"}', "mqtt.base_topic: "),
+        (f"mqtt: {{base_topic: {'a/' * 16}a}}", "mqtt.base_topic: "),
+        (f"mqtt: {{base_topic: {'a' * 129}}}", "mqtt.base_topic: "),
         ("nonsense: 1", "nonsense: unknown setting"),
     ],
 )
@@ -61,6 +65,13 @@ def test_load_refuses_an_unknown_variable(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv(name, "x")
     with pytest.raises(ConfigurationError, match=r"(?i)unknown setting"):
         load_settings()
+
+
+def test_public_shows_no_client_id(tmp_path: Path) -> None:
+    """Where the broker does not bind it to an account, whoever knows it can take the session."""
+    shown = load_settings(write(tmp_path, "mqtt: {client_id: vision-7}")).public()
+    assert "vision-7" not in str(shown)
+    assert load_settings().public()["mqtt"]["client_id"] is None
 
 
 def test_public_shows_no_secret(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Documents to messages and to rows of the outbox and back."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from broker.publisher import address, address_image, answer, from_outbox, to_outbox
+from broker.errors import BrokerError, ConnectionLostError, NotConnectedError, PublishError
+from broker.handover import Publish
+from broker.publisher import Publisher, address, address_image, answer, from_outbox, to_outbox
 from broker.topics import TABLE, Topics
 from schemas.camera import CameraSettings
 from schemas.frame import Priority
@@ -108,3 +111,86 @@ def test_outbox_row_gives_the_same_message_back() -> None:
     assert row.channel is Channel.MQTT
     kept = type(row).model_validate_json(row.model_copy(update={"payload": b""}).model_dump_json())
     assert from_outbox(kept.model_copy(update={"payload": row.payload})) == message
+
+
+def test_outbox_row_says_how_often_it_was_lost() -> None:
+    row = to_outbox(answer(make_result(), "reply/to", None), job_id="job-1", created_at=NOON)
+    assert from_outbox(row.model_copy(update={"attempts": 2})).num_lost == 2
+
+
+class ScriptedConnection:
+    """Takes messages as a connection does; the test says what becomes of them."""
+
+    def __init__(self) -> None:
+        self.sent: list[Publish] = []
+        self.problem: BrokerError | None = None  # raised at once
+
+    def send(self, message: Publish) -> asyncio.Future[None]:
+        if self.problem is not None:
+            raise self.problem
+        message.done = asyncio.get_running_loop().create_future()
+        self.sent.append(message)
+        return message.done
+
+    async def end(self, error: BrokerError | None) -> list[int]:
+        """End what is on its way, and say how often it had been lost before."""
+        ended, self.sent = self.sent, []
+        for message in ended:
+            assert message.done is not None
+            message.done.set_result(None) if error is None else message.done.set_exception(error)
+        await asyncio.sleep(0)
+        return [message.num_lost for message in ended]
+
+
+def make_publisher() -> tuple[Publisher, ScriptedConnection]:
+    connection = ScriptedConnection()
+    return Publisher(connection, TOPICS), connection  # type: ignore[arg-type]
+
+
+LOST = ConnectionLostError("lost")
+
+
+async def test_publisher_counts_the_losses_of_a_topic_until_one_arrives() -> None:
+    publisher, connection = make_publisher()
+    counts = []
+    for error in (LOST, NotConnectedError("away"), LOST, None, LOST):
+        publisher.announce(LOG)
+        publisher.announce(LOG)
+        publisher.announce(make_status())
+        counts.append(await connection.end(error))
+    assert counts == [[0, 0, 0], [1, 1, 1], [1, 1, 1], [2, 2, 2], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("code", ["refused", "unsendable"])
+async def test_publisher_leaves_a_topic_alone_that_the_broker_does_not_take(
+    code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher, connection = make_publisher()
+    publisher.announce(CameraSettings(), camera_id="front")
+    await connection.end(PublishError(code, "not for you"))
+    assert not publisher.announce(CameraSettings(), camera_id="front")
+    publisher.renew()
+    assert connection.sent == []
+    assert publisher.announce(CameraSettings(), camera_id="back")
+    assert "moondream2mqtt/front/settings" in caplog.text
+    assert "not for you" in caplog.text
+
+
+async def test_publisher_names_what_is_too_large_once_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher, connection = make_publisher()
+    connection.problem = PublishError("too_large", "9 bytes for a; the broker takes at most 8")
+    for _ in range(5):
+        assert not publisher.announce(LOG)
+    assert caplog.text.count("at most 8") == 1
+    connection.problem = None
+    assert publisher.announce(LOG)
+
+
+async def test_publisher_remembers_a_bounded_number_of_topics() -> None:
+    publisher, connection = make_publisher()
+    for number in range(3000):
+        publisher.announce(make_status(camera_id=f"invented-{number}"))
+        await connection.end(LOST if number % 2 else PublishError("refused", "no"))
+    assert len(publisher._losses) + len(publisher._muted_until) <= 2000

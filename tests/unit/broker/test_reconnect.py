@@ -3,13 +3,16 @@
 import pytest
 
 from broker.options import ConnectionOptions
-from broker.reconnect import Backoff, End, ProtocolChoice, TakeoverDetector
+from broker.reconnect import Backoff, End, ProtocolChoice, Quiet, TakeoverDetector
 
 UNREACHABLE = End("connection refused")
 GOOD = End("lost", lasted_s=60.0, is_closed=True)
 CLOSED = End("lost", lasted_s=0.1, is_closed=True)
 RESET = End("lost", lasted_s=0.1)
 DENIED = End("lost", lasted_s=0.1, is_closed=True, is_denied=True)
+BUSY = End("lost", lasted_s=0.1, is_closed=True, is_busy=True)
+BUSY_RESET = End("lost", lasted_s=0.1, is_busy=True)
+ALONE = End("lost", lasted_s=2.0, is_closed=True, is_busy=True, is_alone=True)
 SILENT = End("no answer", is_silent=True)
 UNSUPPORTED = End("refused", is_unsupported=True)
 
@@ -45,6 +48,18 @@ def test_backoff_doubles_to_a_minute_with_jitter(end: End) -> None:
 def test_backoff_stays_short_where_the_broker_accepts_and_the_network_fails() -> None:
     backoff = Backoff()
     assert all(0.5 <= backoff.after(RESET) <= 1.0 for _ in range(20))
+
+
+def test_backoff_stays_short_where_only_single_messages_are_refused() -> None:
+    backoff = Backoff()
+    end = End("lost", lasted_s=0.1, is_closed=True, is_denied=True, is_useful=True)
+    assert all(0.5 <= backoff.after(end) <= 1.0 for _ in range(20))
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_backoff_tries_at_once_after_a_message_in_quarantine(is_closed: bool) -> None:
+    end = End("lost", lasted_s=2.0, is_closed=is_closed, is_busy=True, is_alone=True)
+    assert Backoff().after(end) == 0.0
 
 
 def test_backoff_starts_again_after_a_connection() -> None:
@@ -109,3 +124,44 @@ def test_takeover_is_not_found_when_the_broker_was_away_between(between: End) ->
     for _ in range(4):
         for end in (*[CLOSED] * 4, between):
             assert detector.evidence(end) is None
+
+
+@pytest.mark.parametrize("busy", [BUSY, ALONE])
+def test_takeover_is_not_found_where_something_was_on_its_way(busy: End) -> None:
+    detector = TakeoverDetector()
+    assert [detector.evidence(busy) for _ in range(20)] == [None] * 20
+
+
+@pytest.mark.parametrize("busy", [BUSY, ALONE])
+def test_takeover_is_found_by_quiet_connections_whatever_was_sent_between(busy: End) -> None:
+    detector = TakeoverDetector()
+    ends = [*[CLOSED, busy] * 4, CLOSED]
+    assert [detector.evidence(end) is not None for end in ends] == [False] * 8 + [True]
+
+
+def test_takeover_is_believed_when_the_broker_says_so_whatever_was_sent() -> None:
+    end = End("taken over", lasted_s=0.1, is_taken_over=True, is_busy=True, is_alone=True)
+    assert TakeoverDetector().evidence(end) is not None
+
+
+@pytest.mark.parametrize("busy", [BUSY, BUSY_RESET])
+def test_quiet_grows_while_connections_end_soon_with_something_on_its_way(busy: End) -> None:
+    quiet = Quiet()
+    assert [quiet.after(busy) for _ in range(5)] == [1.5, 3.0, 6.0, 8.0, 8.0]
+
+
+def test_quiet_stays_while_quiet_connections_end_soon_too() -> None:
+    quiet = Quiet()
+    assert [quiet.after(end) for end in (BUSY, CLOSED, RESET, CLOSED)] == [1.5] * 4
+
+
+@pytest.mark.parametrize("end", [GOOD, UNREACHABLE, SILENT, DENIED, ALONE])
+def test_quiet_ends_when_the_reason_is_known_or_the_broker_was_away(end: End) -> None:
+    quiet = Quiet()
+    quiet.after(BUSY)
+    assert quiet.after(end) == 0.0
+
+
+def test_quiet_is_none_where_nothing_was_on_its_way() -> None:
+    quiet = Quiet()
+    assert [quiet.after(CLOSED) for _ in range(5)] == [0.0] * 5

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.topics import TABLE, Topics, matches, valid_response_topic
+from schemas.frame import CAMERA_ID_PATTERN
 
 BASE = "moondream2mqtt"
-ALLOWED = ("{base}/response/#",)
+ALLOWED = ("{base}/response/{camera}/#",)
+WIDER = ("{base}/response/#",)
 
 
 def test_topics_of_a_camera_are_those_of_the_table() -> None:
@@ -78,13 +80,14 @@ def test_matches_follows_the_protocol(topic: str, topic_filter: str, expected: b
     assert matches(topic, topic_filter) is expected
 
 
-@pytest.mark.parametrize("topic", ["moondream2mqtt/response/me", "moondream2mqtt/response/a/b"])
+@pytest.mark.parametrize("topic", ["response/front", "response/front/me", "response/front/a/b"])
 def test_valid_response_topic_takes_what_the_operator_allows(topic: str) -> None:
-    assert valid_response_topic(topic, ALLOWED, BASE)
+    assert valid_response_topic(f"{BASE}/{topic}", ALLOWED, BASE, "front")
 
 
 def test_valid_response_topic_takes_the_answers_of_the_bridge_when_allowed() -> None:
-    assert valid_response_topic(f"{BASE}/bridge/response/x", ("{base}/bridge/response/#",), BASE)
+    topic, allowed = f"{BASE}/bridge/response/x", ("{base}/bridge/response/#",)
+    assert valid_response_topic(topic, allowed, BASE, "front")
 
 
 @pytest.mark.parametrize(
@@ -92,17 +95,39 @@ def test_valid_response_topic_takes_the_answers_of_the_bridge_when_allowed() -> 
     [
         "",
         "elsewhere",
-        "moondream2mqtt/response/+",
-        "moondream2mqtt/response/#",
-        "moondream2mqtt/response/a\0",
-        "moondream2mqtt/response/a\nb",
-        "moondream2mqtt/response/\ud800",
-        "moondream2mqtt/response/" + "é" * 117,
-        "$share/g/moondream2mqtt/response/a",
+        "moondream2mqtt/response",
+        "moondream2mqtt/response/back",
+        "moondream2mqtt/response/back/1",
+        "moondream2mqtt/response/frontal/1",
+        "moondream2mqtt/response/front/+",
+        "moondream2mqtt/response/front/#",
+        "moondream2mqtt/response/front/a\0",
+        "moondream2mqtt/response/front/a\nb",
+        "moondream2mqtt/response/front/\ud800",
+        "moondream2mqtt/response/front/" + "é" * 114,
+        "moondream2mqtt/response/front" + "/" * 30,
+        "moondream2mqtt/response/front" + "/" * 205,
+        "$share/g/moondream2mqtt/response/front/a",
     ],
 )
 def test_valid_response_topic_refuses_what_is_not_allowed(topic: str) -> None:
-    assert not valid_response_topic(topic, ALLOWED, BASE)
+    assert not valid_response_topic(topic, ALLOWED, BASE, "front")
+
+
+def test_valid_response_topic_takes_32_levels() -> None:
+    assert valid_response_topic(f"{BASE}/response/front" + "/" * 29, ALLOWED, BASE, "front")
+
+
+def test_valid_response_topic_of_another_camera_is_taken_where_the_operator_widens_it() -> None:
+    assert valid_response_topic(f"{BASE}/response/back/1", WIDER, BASE, "front")
+
+
+@pytest.mark.parametrize("topic", ["response/requests", "response/requests/1"])
+def test_valid_response_topic_keeps_the_place_of_requests_from_a_camera_of_that_name(
+    topic: str,
+) -> None:
+    assert not valid_response_topic(f"{BASE}/{topic}", ALLOWED, BASE, "requests")
+    assert valid_response_topic(f"{BASE}/{topic}", WIDER, BASE, "requests")
 
 
 @pytest.mark.parametrize(
@@ -112,19 +137,26 @@ def test_valid_response_topic_refuses_what_is_not_allowed(topic: str) -> None:
         "moondream2mqtt/front/status",
         "moondream2mqtt/front/caption",
         "moondream2mqtt/front/settings",
+        "moondream2mqtt/response/frame",
         "moondream2mqtt/bridge/state",
         "moondream2mqtt/bridge/request/queue/clear",
         "$SYS/broker/version",
     ],
 )
-def test_valid_response_topic_never_takes_our_own_whatever_is_allowed(topic: str) -> None:
-    assert not valid_response_topic(topic, ("#", "$SYS/#"), BASE)
+@pytest.mark.parametrize("camera_id", ["front", "frame"])
+def test_valid_response_topic_never_takes_our_own_whatever_is_allowed(
+    topic: str, camera_id: str
+) -> None:
+    assert not valid_response_topic(topic, ("#", "$SYS/#", *ALLOWED), BASE, camera_id)
 
 
-@given(st.text(max_size=300))
-def test_valid_response_topic_leaves_nothing_outside_the_allowed_prefix(text: str) -> None:
-    for topic in (text, f"{BASE}/response/{text}"):
-        if valid_response_topic(topic, ALLOWED, BASE):
-            assert topic.startswith(f"{BASE}/response")
+@given(st.text(max_size=300), st.from_regex(CAMERA_ID_PATTERN, fullmatch=True))
+def test_valid_response_topic_leaves_nothing_outside_the_cameras_own(
+    text: str, camera_id: str
+) -> None:
+    for topic in (text, f"{BASE}/response/{text}", f"{BASE}/response/{camera_id}/{text}"):
+        if valid_response_topic(topic, ALLOWED, BASE, camera_id):
+            assert topic.startswith(f"{BASE}/response/{camera_id}")
             assert not set(topic) & set("+#\0\n")
             assert len(topic.encode()) <= 256
+            assert topic.count("/") < 32

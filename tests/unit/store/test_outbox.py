@@ -46,6 +46,15 @@ async def test_due_leaves_out_busy_receivers_and_messages_under_way(store: Store
     assert due == [fourth]
 
 
+async def test_keep_attempts_leaves_messages_due(store: Store) -> None:
+    first, second, third = await store.accept([], {}, [make_message(each) for each in "abc"])
+    await store.outbox.keep_attempts({number(first): 2, number(third): 1, 999: 4})
+    await store.outbox.keep_attempts({number(first): 2})
+    due = await store.outbox.due(Channel.WEBHOOK, NOON, 10)
+    assert [(each.destination, each.attempts) for each in due] == [("a", 2), ("b", 0), ("c", 1)]
+    assert due[1] == second
+
+
 async def test_due_keeps_the_order_of_writing_after_a_defer(store: Store) -> None:
     first, second = await store.accept([], {}, [make_message("a"), make_message("a")])
     await store.outbox.defer(number(first), NOON + timedelta(seconds=60))
