@@ -88,36 +88,34 @@ class Line:
             each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
         ]
         for ticket in old:
-            self._heap.remove(ticket.job_id)
+            self._heap.remove(ticket.job_key)
         await self.drop(old, "conflated", f"Replaced by the newer {newer.job_id}")
 
     async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
         """End jobs that have left the line without a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code=code, message=message)
-            ids = [each.job_id for each in tickets]
-            what = f"{len(ids)} dropped jobs cannot be ended"
-            await until_stored(lambda: self._end(ids, error), what)
+            keys = [each.job_key for each in tickets]
+            what = f"{len(keys)} dropped jobs cannot be ended"
+            await until_stored(lambda: self._end(keys, error), what)
 
-    def remove(self, job_id: str) -> bool:
+    def remove(self, job_key: str) -> bool:
         """Take a job out of the line; False when it does not wait here."""
         for entry in self._delayed:
-            if entry[2].job_id == job_id:
+            if entry[2].job_key == job_key:
                 self._delayed.remove(entry)
                 heapq.heapify(self._delayed)
                 return True
         for ticket in self._suspects:
-            if ticket.job_id == job_id:
+            if ticket.job_key == job_key:
                 self._suspects.remove(ticket)
                 return True
-        return self._heap.remove(job_id) is not None
+        return self._heap.remove(job_key) is not None
 
     def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
         """Position and estimated seconds for those of the jobs that wait in the heap."""
         pace = self._statistics.seconds_per_caption(self._clock.monotonic())
-        waiting = [
-            (job, self._heap.position(job.job_id)) for job in jobs if job.job_id in self._heap
-        ]
+        waiting = [(job, self._heap.position(job.key)) for job in jobs if job.key in self._heap]
         return [
             (job, position, None if pace is None else round(position * pace, 2))
             for job, position in waiting
@@ -153,6 +151,6 @@ class Line:
         """The next job that has to run alone."""
         return self._suspects.popleft()
 
-    async def _end(self, job_ids: Sequence[str], error: ErrorDetail) -> None:
-        jobs = await self._store.existing(job_ids)
+    async def _end(self, job_keys: Sequence[str], error: ErrorDetail) -> None:
+        jobs = await self._store.existing(job_keys)
         await self._deliver.end(list(jobs.values()), JobStatus.DROPPED, error)

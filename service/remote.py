@@ -65,7 +65,7 @@ class RemoteFrames:
             error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
             await until_stored(
                 lambda: self._deliver.end([job], JobStatus.DROPPED, error),
-                f"{job.job_id} cannot be ended",
+                f"{job.key} cannot be ended",
             )
             return
         self._num_pending += 1
@@ -76,12 +76,12 @@ class RemoteFrames:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 job = await self._wanted.get()
-                tasks.create_task(self._complete(job), name=f"fetch {job.job_id}")
+                tasks.create_task(self._complete(job), name=f"fetch {job.key}")
 
     async def _complete(self, job: Job) -> None:
         try:
             ticket = await until_stored(
-                lambda: self._attach(job), f"{job.job_id}: its image cannot be stored"
+                lambda: self._attach(job), f"{job.key}: its image cannot be stored"
             )
             if ticket is not None:
                 await self._line.join([ticket])
@@ -90,7 +90,7 @@ class RemoteFrames:
 
     async def _attach(self, job: Job) -> Ticket | None:
         """Get and keep the image; None when the job has ended without one."""
-        image = await self._store.image(job.job_id)  # fetched before a restart
+        image = await self._store.image(job.key)  # fetched before a restart
         if image is None:
             try:
                 image = await self._fetch.fetch(job.frame_url or "")
@@ -99,6 +99,6 @@ class RemoteFrames:
                 detail = ErrorDetail(code=error.code, message=str(error))
                 await self._deliver.end([job], JobStatus.FAILED, detail)
                 return None
-            if not await self._store.add_image(job.job_id, image):
+            if not await self._store.add_image(job.key, image):
                 return None  # cancelled meanwhile
         return ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)

@@ -135,7 +135,7 @@ class MqttSender:
         """Give up what the broker would refuse for ever."""
         logger.error(
             "%s: the broker refuses %d bytes on %s: %s",
-            message.job_id or "-",
+            message.job_key or "-",
             len(message.payload),
             message.destination,
             error,

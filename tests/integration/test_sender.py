@@ -56,7 +56,7 @@ async def running(store: Store, outbox: SlowOutbox, port: int) -> AsyncIterator[
 
 def message(topic: str, text: str) -> OutboxMessage:
     return OutboxMessage(
-        job_id=None,
+        job_key=None,
         channel=Channel.MQTT,
         destination=topic,
         payload=text.encode(),

@@ -68,7 +68,12 @@ def test_address_takes_qos_and_retain_from_the_table() -> None:
 
 def test_address_puts_what_a_filter_needs_into_the_properties() -> None:
     message = address(make_result(), TOPICS)
-    expected = {"job_id": "job-1", "status": "completed", "priority": "critical"}
+    expected = {
+        "job_id": "job-1",
+        "camera_id": "front",
+        "status": "completed",
+        "priority": "critical",
+    }
     assert dict(message.user_properties) == expected
     assert message.content_type == "application/json"
 
@@ -104,7 +109,7 @@ def test_answer_is_never_retained_and_carries_the_correlation_data() -> None:
 
 def test_outbox_row_gives_the_same_message_back() -> None:
     message = answer(make_result(), "reply/to", b"\x00\xff")
-    row = to_outbox(message, job_id="job-1", created_at=NOON)
+    row = to_outbox(message, job_key="front/job-1", created_at=NOON)
     assert row.channel is Channel.MQTT
     kept = type(row).model_validate_json(row.model_copy(update={"payload": b""}).model_dump_json())
     assert from_outbox(kept.model_copy(update={"payload": row.payload})) == message
