@@ -89,13 +89,13 @@ class StandIn:
         self._waiting.append(_Row(job, now, self.pace.num_steps))
         self._work.set()
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, key: str) -> None:
         """Forget a job at once."""
         for rows in (self._waiting, self._rows):
             for row in rows:
-                if row.job.job_id == job_id:
+                if row.job.key == key:
                     rows.remove(row)
-                    self.events.put_nowait(Cancelled(job_id))
+                    self.events.put_nowait(Cancelled(key))
                     return
 
     async def _run(self) -> None:
@@ -113,7 +113,7 @@ class StandIn:
         while self._waiting and len(self._rows) < self.pace.slots:
             row = self._waiting.pop(0)
             self._rows.append(row)
-            self.events.put_nowait(Started(row.job.job_id))
+            self.events.put_nowait(Started(row.job.key))
 
     def _advance(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -121,7 +121,7 @@ class StandIn:
             row.steps_left -= 1
             if row.steps_left == 0:
                 self._rows.remove(row)
-                self.events.put_nowait(Done(row.job.job_id, _answers(row.job), now - row.arrived))
+                self.events.put_nowait(Done(row.job.key, _answers(row.job), now - row.arrived))
 
 
 def _answers(job: Submit) -> tuple[dict[str, Any], ...]:

@@ -26,7 +26,7 @@ def measure(order: Order) -> None:
     rng = random.Random(1)
     tickets = [
         Ticket(
-            job_id=f"job-{i}",
+            job_key=f"camera/job-{i}",
             camera_id=f"camera-{rng.randrange(NUM_CAMERAS)}",
             priority=Priority(rng.randrange(4)),
             queued_at=i / 1000,

@@ -41,7 +41,7 @@ async def _fill(folder: Path, num_jobs: int) -> None:
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}", instance="bench") as store:
         for start in range(0, num_jobs, _GROUP):
             jobs = [_job(number) for number in range(start, min(start + _GROUP, num_jobs))]
-            await store.accept(jobs, {job.job_id: next(pictures) for job in jobs})
+            await store.accept(jobs, {job.key: next(pictures) for job in jobs})
 
 
 def _job(number: int) -> Job:

@@ -43,7 +43,7 @@ def _job() -> Job:
 
 def _message(job: Job) -> OutboxMessage:
     return OutboxMessage(
-        job_id=job.job_id,
+        job_key=job.key,
         channel=Channel.MQTT,
         destination=f"moondream2mqtt/{job.camera_id}/caption",
         payload=bytes(800),
@@ -57,7 +57,7 @@ async def _accept(store: Store, group: int, total: int) -> float:
     started = time.perf_counter()
     for _ in range(total // group):
         jobs = [_job() for _ in range(group)]
-        images = {job.job_id: _IMAGES[i % len(_IMAGES)] for i, job in enumerate(jobs)}
+        images = {job.key: _IMAGES[i % len(_IMAGES)] for i, job in enumerate(jobs)}
         await store.accept(jobs, images, [])
     return total / (time.perf_counter() - started)
 
@@ -89,17 +89,15 @@ def _show(rates: list[float]) -> str:
 async def _life(store: Store, num_jobs: int) -> None:
     """Start, image and end of one job after another, each end with two messages."""
     jobs = [_job() for _ in range(num_jobs)]
-    await store.accept(jobs, {job.job_id: _IMAGES[0] for job in jobs})
+    await store.accept(jobs, {job.key: _IMAGES[0] for job in jobs})
     times: dict[str, list[float]] = {"start": [], "image": [], "finish": [], "sent": []}
     for job in jobs:
         marks = [time.perf_counter()]
-        await store.start([job.job_id], job.received_at)
+        await store.start([job.key], job.received_at)
         marks.append(time.perf_counter())
-        await store.image(job.job_id)
+        await store.image(job.key)
         marks.append(time.perf_counter())
-        ending = Ending(
-            job.job_id, JobStatus.COMPLETED, job.received_at, messages=[_message(job)] * 2
-        )
+        ending = Ending(job.key, JobStatus.COMPLETED, job.received_at, messages=[_message(job)] * 2)
         [(_, messages)] = await store.finish_many([ending])
         marks.append(time.perf_counter())
         await store.outbox.sent([message.message_id or 0 for message in messages])
@@ -125,7 +123,7 @@ async def _run(url: str, folder: Path) -> None:
     async with Store.open(url, instance="restart") as store:
         for _ in range(20):
             jobs = [_job() for _ in range(500)]
-            await store.accept(jobs, {job.job_id: _IMAGES[0][:2000] for job in jobs})
+            await store.accept(jobs, {job.key: _IMAGES[0][:2000] for job in jobs})
     started = time.perf_counter()
     async with Store.open(url, instance="restart") as store:
         opened = time.perf_counter()

@@ -81,7 +81,7 @@ def address_image(jpeg: bytes, topics: Topics, camera_id: str) -> Publish:
     return Publish(topic, jpeg, spec.qos, spec.retain, content_type="image/jpeg")
 
 
-def to_outbox(message: Publish, *, job_id: str | None, created_at: datetime) -> OutboxMessage:
+def to_outbox(message: Publish, *, job_key: str | None, created_at: datetime) -> OutboxMessage:
     """The row of the outbox that keeps a message until it is acknowledged."""
     data = message.correlation_data
     options = {
@@ -92,7 +92,7 @@ def to_outbox(message: Publish, *, job_id: str | None, created_at: datetime) -> 
         "content_type": message.content_type,
     }
     return OutboxMessage(
-        job_id=job_id,
+        job_key=job_key,
         channel=Channel.MQTT,
         destination=message.topic,
         payload=message.payload,
@@ -244,6 +244,7 @@ def _properties_of(document: BaseModel, priority: Priority | None) -> tuple[tupl
         priority = document.result.model_info.priority
     known = {
         "job_id": document.job_id,
+        "camera_id": document.camera_id,
         "status": document.status.value,
         "priority": priority.wire if priority is not None else None,
     }

@@ -71,6 +71,20 @@ class ErrorDetail(BaseModel):
     message: str
 
 
+def job_key(camera_id: str, job_id: str) -> str:
+    """What names a job inside the service: its sender's id is unique within its camera only.
+
+    Neither part can hold a slash.
+    """
+    return f"{camera_id}/{job_id}"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Camera and job id of a `job_key`."""
+    camera_id, _, job_id = key.partition("/")
+    return camera_id, job_id
+
+
 class Job(BaseModel):
     """An accepted frame with everything resolved; the image itself is kept apart."""
 
@@ -87,6 +101,9 @@ class Job(BaseModel):
     location: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     webhook_url: str | None = None
+    webhook_id: str | None = Field(
+        default=None, description="in place of the job id, where another camera's job has that too"
+    )
     webhook_headers: dict[str, str] | None = None
     webhook_is_trusted: bool = Field(
         default=False, description="the operator named the URL, not the frame"
@@ -109,3 +126,8 @@ class Job(BaseModel):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     error: ErrorDetail | None = None
+
+    @property
+    def key(self) -> str:
+        """What names it inside the service; see `job_key`."""
+        return job_key(self.camera_id, self.job_id)

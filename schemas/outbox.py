@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from schemas.job import split_key
+
 
 class Channel(StrEnum):
     """How an outbox message leaves."""
@@ -18,13 +20,13 @@ class OutboxMessage(BaseModel):
 
     For MQTT the destination is a topic and `options` may hold `qos`, `retain` and MQTT 5 properties
     (`user_properties`, `correlation_data` as hexadecimal, `content_type`); for a webhook it is a
-    URL and `options` holds the sender's `headers`.
+    URL and `options` holds the sender's `headers`, and `webhook_id` where that is not the job id.
     """
 
     model_config = ConfigDict(frozen=True)
 
     message_id: int | None = Field(default=None, description="given by the store")
-    job_id: str | None
+    job_key: str | None = Field(description="see schemas.job; null for what names no job")
     channel: Channel
     destination: str
     payload: bytes
@@ -32,6 +34,16 @@ class OutboxMessage(BaseModel):
     attempts: int = 0
     created_at: AwareDatetime
     next_attempt_at: AwareDatetime
+
+    @property
+    def camera_id(self) -> str | None:
+        """Of the job it is about."""
+        return None if self.job_key is None else split_key(self.job_key)[0]
+
+    @property
+    def job_id(self) -> str | None:
+        """Of the job it is about, as the sender of the frame knows it."""
+        return None if self.job_key is None else split_key(self.job_key)[1]
 
     @property
     def row_id(self) -> int:

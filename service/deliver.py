@@ -18,7 +18,7 @@ from broker.codec import encode
 from broker.handover import Publish
 from broker.publisher import address, address_image, answer, to_outbox
 from broker.topics import Topics
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import ErrorDetail, Job, JobStatus, job_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import Result, ResultDocument
 from schemas.status import DeadLetter, StatusDocument
@@ -136,7 +136,7 @@ class Deliver:
         document = result_document(job, result, now)
         is_newest = await self._is_newest(job, now)
         messages = self._farewell(job, now, document, image, is_newest=is_newest)
-        ending = Ending(job.job_id, JobStatus.COMPLETED, now, result=document, messages=messages)
+        ending = Ending(job.key, JobStatus.COMPLETED, now, result=document, messages=messages)
         ended = await self._finish([ending])
         if not ended:
             self._newest_caption.pop(job.camera_id, None)  # the store knows
@@ -165,7 +165,7 @@ class Deliver:
         for job in jobs:
             update = {"status": status, "finished_at": now, "error": error}
             messages = self._farewell(job.model_copy(update=update), now)
-            endings.append(Ending(job.job_id, status, now, error=error, messages=messages))
+            endings.append(Ending(job.key, status, now, error=error, messages=messages))
         return await self._finish(endings)
 
     async def bury(self, letter: DeadLetter) -> None:
@@ -178,7 +178,7 @@ class Deliver:
         """
         if letter.topic == self._topics.bridge("dead_letter"):
             return
-        stored = await self._store.accept([], {}, [self._row(letter, letter.job_id)])
+        stored = await self._store.accept([], {}, [self._row(letter)])
         self._notify(stored, is_all=True)
 
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
@@ -242,7 +242,7 @@ class Deliver:
             )
         if job.status is JobStatus.FAILED and job.error is not None:
             messages.append(address(self._dead_letter(job, job.error, now), self._topics))
-        rows = [to_outbox(each, job_id=job.job_id, created_at=now) for each in messages]
+        rows = [to_outbox(each, job_key=job.key, created_at=now) for each in messages]
         if job.webhook_url is not None:
             rows.append(_webhook(job, job.webhook_url, encode(document), now))
         return rows
@@ -299,7 +299,7 @@ class Deliver:
             attempts=0,
             timestamp=now,
         )
-        rows = [self._row(letter, rejection.job_id)]
+        rows = [self._row(letter)]
         if rejection.camera_id is not None:
             status = StatusDocument(
                 job_id=rejection.job_id,
@@ -309,12 +309,14 @@ class Deliver:
                 error=rejection.error,
                 timestamp=now,
             )
-            rows.append(self._row(status, rejection.job_id))
+            rows.append(self._row(status))
         return rows
 
-    def _row(self, document: DeadLetter | StatusDocument, job_id: str | None) -> OutboxMessage:
+    def _row(self, document: DeadLetter | StatusDocument) -> OutboxMessage:
+        camera_id, job_id = document.camera_id, document.job_id
+        key = job_key(camera_id, job_id) if camera_id is not None and job_id is not None else None
         message = address(document, self._topics)
-        return to_outbox(message, job_id=job_id, created_at=document.timestamp)
+        return to_outbox(message, job_key=key, created_at=document.timestamp)
 
     def _status(
         self,
@@ -355,12 +357,17 @@ def result_document(job: Job, result: Result | None, now: datetime) -> ResultDoc
 
 
 def _webhook(job: Job, url: str, payload: bytes, now: datetime) -> OutboxMessage:
+    options = {
+        "headers": job.webhook_headers or {},
+        "trusted": job.webhook_is_trusted,
+        "webhook_id": job.webhook_id,
+    }
     return OutboxMessage(
-        job_id=job.job_id,
+        job_key=job.key,
         channel=Channel.WEBHOOK,
         destination=url,
         payload=payload,
-        options={"headers": job.webhook_headers or {}, "trusted": job.webhook_is_trusted},
+        options={name: value for name, value in options.items() if value is not None},
         created_at=now,
         next_attempt_at=now,
     )

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Literal, Protocol, assert_never
 
 from schemas.frame import Priority
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import ErrorDetail, Job, JobStatus, split_key
 from schemas.status import ModelStatus
 from service.answers import build_result, task_specs
 from service.clock import Clock
@@ -69,7 +69,7 @@ class Captioner(Protocol):
     async def submit(self, job: Submit) -> None:
         """Hand over a job. Raises EngineError when it was not taken."""
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, key: str) -> None:
         """Ask to forget a job; `Cancelled` follows unless an outcome came first."""
 
 
@@ -144,16 +144,16 @@ class Dispatcher:
         Returns:
             False when it is neither waiting nor running.
         """
-        if running := self._running.get(job.job_id):
+        if running := self._running.get(job.key):
             running.leaving = "cancel"
-            await running.engine.cancel(job.job_id)
+            await running.engine.cancel(job.key)
             return True
-        if not self._line.remove(job.job_id):
+        if not self._line.remove(job.key):
             return False
         error = ErrorDetail(code="cancelled", message="Cancelled by request")
         ended = await until_stored(
             lambda: self._deliver.end([job], JobStatus.CANCELLED, error),
-            f"{job.job_id} cannot be cancelled",
+            f"{job.key} cannot be cancelled",
         )
         return bool(ended)
 
@@ -234,7 +234,7 @@ class Dispatcher:
         )
         victim.leaving = "preempt"
         self._statistics.num_preempted += 1
-        await victim.engine.cancel(victim.job.job_id)
+        await victim.engine.cancel(victim.job.key)
         return True
 
     async def _start(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
@@ -244,48 +244,48 @@ class Dispatcher:
             StoreError: Nothing was started; the tickets wait again.
         """
         now = self._clock.monotonic()
-        fresh = {each.job_id: each for each in tickets if each.expires_at > now}
-        await self._line.expire([each for each in tickets if each.job_id not in fresh])
+        fresh = {each.job_key: each for each in tickets if each.expires_at > now}
+        await self._line.expire([each for each in tickets if each.job_key not in fresh])
         try:
             jobs = await self._store.start(list(fresh), self._clock.now())
         except StoreError:
             await self._return(list(fresh.values()))
             raise
         for job in jobs:
-            await self._hand_over(engine, job, fresh[job.job_id])
+            await self._hand_over(engine, job, fresh[job.key])
 
     async def _return(self, tickets: Sequence[Ticket]) -> None:
         """Let jobs wait again whose attempt was counted, or may have been, and did not happen."""
-        ids = [each.job_id for each in tickets]
+        keys = [each.job_key for each in tickets]
         await until_stored(
-            lambda: self._store.requeue(ids, refund=True), f"{len(ids)} jobs cannot be returned"
+            lambda: self._store.requeue(keys, refund=True), f"{len(keys)} jobs cannot be returned"
         )
         await self._line.join(tickets)
 
     async def _hand_over(self, engine: Captioner, job: Job, ticket: Ticket) -> None:
         image = await until_stored(
-            lambda: self._store.image(job.job_id), f"{job.job_id}: its frame cannot be read"
+            lambda: self._store.image(job.key), f"{job.key}: its frame cannot be read"
         )
         if image is None:
             error = ErrorDetail(code="frame_gone", message="The frame is no longer in the store")
             await until_stored(
                 lambda: self._deliver.end([job], JobStatus.FAILED, error),
-                f"{job.job_id} cannot be ended",
+                f"{job.key} cannot be ended",
             )
             return
-        self._running[job.job_id] = _Running(job, ticket, engine)
+        self._running[job.key] = _Running(job, ticket, engine)
         self._deliver.announce(job)
         try:
             await engine.submit(self._order(job, ticket, image))
         except EngineError:
             # It was not taken, so no event will name it.
-            if self._running.pop(job.job_id, None) is not None:
+            if self._running.pop(job.key, None) is not None:
                 await self._return([ticket])
 
     def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
         model = self._settings.model
         return Submit(
-            job_id=job.job_id,
+            key=job.key,
             camera_id=job.camera_id,
             rank=(-float(job.priority), ticket.queued_at),
             tasks=tuple(task_specs(job)),
@@ -317,8 +317,8 @@ class Dispatcher:
             StoreError: It must be done again.
         """
         match event:
-            case Started(job_id=job_id):
-                if running := self._running.get(job_id):
+            case Started(key=key):
+                if running := self._running.get(key):
                     running.is_started = True
             case Done():
                 await self._complete(event)
@@ -326,46 +326,47 @@ class Dispatcher:
                 await self._skip(event)
             case Failed():
                 await self._fail(event)
-            case Cancelled(job_id=job_id):
-                await self._released(job_id)
-            case Lost(job_ids=job_ids, message=message):
-                await self._lost(job_ids, message)
+            case Cancelled(key=key):
+                await self._released(key)
+            case Lost(keys=keys, message=message):
+                await self._lost(keys, message)
             case Ready() | Loading() | LoadFailed() | Capacity() | Alive():
                 pass
             case _:
                 assert_never(event)
 
     async def _complete(self, event: Done) -> None:
-        running = self._running.get(event.job_id)
+        running = self._running.get(event.key)
         if running is None:
             return
         result = build_result(running.job, event, running.engine.state, self._clock.now())
         await self._deliver.complete(running.job, result, event.body or None)
-        self._running.pop(event.job_id, None)
+        self._running.pop(event.key, None)
 
     async def _skip(self, event: Similar) -> None:
-        running = self._running.get(event.job_id)
+        running = self._running.get(event.key)
         if running is None:
             return
+        _, other_id = split_key(event.other_key)
         error = ErrorDetail(
             code="similar",
-            message=f"Looks like the frame of {event.other_job_id} ({event.likeness:.0%} alike)",
+            message=f"Looks like the frame of {other_id} ({event.likeness:.0%} alike)",
         )
         await self._deliver.end([running.job], JobStatus.DUPLICATE, error)
-        self._running.pop(event.job_id, None)
+        self._running.pop(event.key, None)
 
     async def _fail(self, event: Failed) -> None:
-        running = self._running.get(event.job_id)
+        running = self._running.get(event.key)
         if running is None:
             return
         error = ErrorDetail(code=event.code, message=event.message)
         if event.can_retry and running.job.attempts < running.job.max_attempts:
-            await self._store.requeue([event.job_id], error=error)
+            await self._store.requeue([event.key], error=error)
             delay = self._settings.queue.retry_delay * 2 ** (running.job.attempts - 1)
             self._line.join_later(running.ticket, delay)
             logger.warning(
                 "%s %s attempt %d failed, next in %.1f s: %s",
-                event.job_id,
+                running.job.job_id,
                 running.job.camera_id,
                 running.job.attempts,
                 delay,
@@ -374,29 +375,29 @@ class Dispatcher:
             )
         else:
             await self._deliver.end([running.job], JobStatus.FAILED, error)
-        self._running.pop(event.job_id, None)
+        self._running.pop(event.key, None)
 
-    async def _released(self, job_id: str) -> None:
-        running = self._running.get(job_id)
+    async def _released(self, key: str) -> None:
+        running = self._running.get(key)
         if running is None:
             return
         if running.leaving == "cancel":
             error = ErrorDetail(code="cancelled", message="Cancelled by request")
             await self._deliver.end([running.job], JobStatus.CANCELLED, error)
         else:
-            await self._store.requeue([job_id], refund=True)
-        self._running.pop(job_id, None)
+            await self._store.requeue([key], refund=True)
+        self._running.pop(key, None)
         if running.leaving != "cancel":
             await self._line.join([running.ticket])
 
-    async def _lost(self, job_ids: Sequence[str], message: str) -> None:
+    async def _lost(self, keys: Sequence[str], message: str) -> None:
         logger.error(
             "the engine was lost with %d jobs: %s",
-            len(job_ids),
+            len(keys),
             message,
             extra={"action": "engine_lost"},
         )
-        held = [self._running[job_id] for job_id in job_ids if job_id in self._running]
+        held = [self._running[key] for key in keys if key in self._running]
         lost = [each for each in held if each.leaving != "cancel"]
         guilty = [each for each in lost if each.job.engine_losses + 1 >= _MOST_LOSSES]
         spent = [
@@ -418,8 +419,7 @@ class Dispatcher:
             await self._deliver.end([each.job], JobStatus.CANCELLED, error)
         again = [each for each in lost if each not in guilty and each not in spent]
         if again:
-            ids = [each.job.job_id for each in again]
-            await self._store.requeue(ids, count_loss=True)
+            await self._store.requeue([each.job.key for each in again], count_loss=True)
             self._line.join_alone(each.ticket for each in again)
         for each in held:
-            self._running.pop(each.job.job_id, None)
+            self._running.pop(each.job.key, None)

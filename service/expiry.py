@@ -39,13 +39,13 @@ class Deadlines:
     def add(self, ticket: Ticket) -> None:
         """Watch a ticket; one of the same job takes the place of the other."""
         entry = (ticket.expires_at, next(self._numbers), ticket)
-        self._entries[ticket.job_id] = entry
+        self._entries[ticket.job_key] = entry
         heapq.heappush(self._heap, entry)
         self._tidy()
 
-    def discard(self, job_id: str) -> None:
+    def discard(self, job_key: str) -> None:
         """Watch a job no longer; one that is not watched is no error."""
-        self._entries.pop(job_id, None)
+        self._entries.pop(job_key, None)
 
     def pop_expired(self, now: float) -> list[Ticket]:
         """Take tickets whose time is over, the longest over first, `MOST_AT_ONCE` at most."""
@@ -53,8 +53,8 @@ class Deadlines:
         while self._heap and self._heap[0][0] <= now and len(expired) < MOST_AT_ONCE:
             entry = heapq.heappop(self._heap)
             ticket = entry[2]
-            if self._entries.get(ticket.job_id) is entry:
-                del self._entries[ticket.job_id]
+            if self._entries.get(ticket.job_key) is entry:
+                del self._entries[ticket.job_key]
                 expired.append(ticket)
         return expired
 

@@ -35,7 +35,7 @@ _Key = tuple[float, int]  # by `order`, then by arrival
 class Ticket:
     """A waiting job: what decides when its turn comes."""
 
-    job_id: str
+    job_key: str  #: see schemas.job
     camera_id: str
     priority: Priority
     queued_at: float  #: seconds on any clock; only differences count
@@ -220,8 +220,8 @@ class JobHeap:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._entries
+    def __contains__(self, job_key: str) -> bool:
+        return job_key in self._entries
 
     def __iter__(self) -> Iterator[Ticket]:
         """All tickets, in no particular order."""
@@ -233,10 +233,10 @@ class JobHeap:
         The evicted ticket can be `ticket` itself.
 
         Raises:
-            ValueError: A job with this id is waiting already.
+            ValueError: This job is waiting already.
         """
-        if ticket.job_id in self._entries:
-            raise ValueError(f"{ticket.job_id} is waiting already")
+        if ticket.job_key in self._entries:
+            raise ValueError(f"{ticket.job_key} is waiting already")
         entry = _Entry(ticket, ticket.priority, (self._key(ticket), next(self._arrivals)))
         self._add(entry)
         self.not_empty.set()
@@ -265,18 +265,18 @@ class JobHeap:
         """How many tickets would leave with this class."""
         return self._turns[rank].num_waiting
 
-    def position(self, job_id: str) -> int:
+    def position(self, job_key: str) -> int:
         """The place in the line counted over classes, 1 is next; with turns it may come sooner.
 
         Raises:
             KeyError: The job does not wait here.
         """
-        rank = self._entries[job_id].rank
+        rank = self._entries[job_key].rank
         return sum(turns.num_waiting for turns in self._turns[rank:])
 
-    def remove(self, job_id: str) -> Ticket | None:
+    def remove(self, job_key: str) -> Ticket | None:
         """Take a job out of turn; None when it does not wait here."""
-        entry = self._entries.get(job_id)
+        entry = self._entries.get(job_key)
         if entry is None:
             return None
         self._remove(entry)
@@ -288,13 +288,13 @@ class JobHeap:
         Returns:
             False when no such job waits.
         """
-        if self.remove(ticket.job_id) is None:
+        if self.remove(ticket.job_key) is None:
             return False
         self.push(ticket)
         return True
 
     def _add(self, entry: _Entry) -> None:
-        self._entries[entry.ticket.job_id] = entry
+        self._entries[entry.ticket.job_key] = entry
         self._turns[entry.rank].add(entry)
         self._consider(entry)
 
@@ -311,7 +311,7 @@ class JobHeap:
 
     def _forget(self, entry: _Entry) -> None:
         entry.is_waiting = False
-        del self._entries[entry.ticket.job_id]
+        del self._entries[entry.ticket.job_key]
         self._sheds[entry.ticket.priority].discount(entry.ticket.camera_id)
         if not self._entries:
             self.not_empty.clear()

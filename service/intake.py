@@ -22,7 +22,7 @@ from broker.sources.image import IncomingFrame, read_frame
 from broker.sources.routes import Route, Routes
 from broker.topics import valid_response_topic
 from schemas.frame import CAPTION, FrameOptions, Priority
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import ErrorDetail, Job, JobStatus, job_key, split_key
 from service.cameras import Cameras
 from service.clock import Clock
 from service.deliver import Deliver, Rejection
@@ -33,7 +33,7 @@ from service.logs import Throttle
 from service.retry import until_stored
 from service.settings import Settings
 from service.statistics import Statistics
-from service.store.store import Store
+from service.store.store import Known, Store
 from service.tickets import ticket_of
 
 logger = logging.getLogger(__name__)
@@ -91,9 +91,15 @@ class _Candidate:
     height: int
 
     @property
-    def key(self) -> tuple[str, str]:
+    def picture(self) -> tuple[str, str]:
         """What two deliveries of the same picture share."""
         return (self.route.camera_id, self.sha256)
+
+    @property
+    def job_key(self) -> str | None:
+        """The key of its job; None when the sender leaves the id to us."""
+        job_id = self.frame.options.job_id
+        return None if job_id is None else job_key(self.route.camera_id, job_id)
 
 
 @dataclass(slots=True)
@@ -101,9 +107,9 @@ class _Group:
     """What intake has decided about some messages and not yet committed."""
 
     jobs: list[Job] = field(default_factory=list)
-    images: dict[str, bytes] = field(default_factory=dict)
+    images: dict[str, bytes] = field(default_factory=dict)  # by job key
     rejections: list[Rejection] = field(default_factory=list)
-    repeats: list[str] = field(default_factory=list)  # job ids that are answered once more
+    repeats: list[str] = field(default_factory=list)  # job keys that are answered once more
     accepted_at: dict[str, float] = field(default_factory=dict)  # by camera, for the cooldown
 
 
@@ -271,33 +277,38 @@ class Intake:
     async def _decide(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
         frames = [each for each in candidates if isinstance(each, _Candidate)]
         group = _Group(rejections=[each for each in candidates if isinstance(each, Rejection)])
-        ids = [each.frame.options.job_id for each in frames if each.frame.options.job_id]
-        known_ids = set(await self._store.existing(ids)) if ids else set()
+        given = [each.job_key for each in frames if each.job_key is not None]
+        known = await self._store.known(given) if given else Known()
+        new_keys: set[str] = set()
+        used_ids: set[str] = set()
         window = timedelta(seconds=self._settings.dedupe.window)
-        keys = [each.key for each in frames if each.sha256]
+        pictures = [each.picture for each in frames if each.sha256]
         now = self._clock.now()
         known_content = (
-            await self._store.same_content(keys, now - window) if window and keys else {}
+            await self._store.same_content(pictures, now - window) if window and pictures else {}
         )
         for each in frames:
-            job_id = each.frame.options.job_id
-            if job_id is not None and job_id in known_ids:
-                group.repeats.append(job_id)
+            key = each.job_key
+            if key is not None and (key in known.keys or key in new_keys):
+                group.repeats.append(key)
                 continue
-            other = known_content.get(each.key) if each.sha256 else None
-            if other is not None and each.message.dup and job_id is None:
+            other = known_content.get(each.picture) if each.sha256 else None
+            if other is not None and each.message.dup and key is None:
                 self._statistics.num_redelivered += 1  # our PUBACK was lost, not the frame
                 group.repeats.append(other)
                 continue
             job = self._judge(each, self._job(each, now), other, group.accepted_at)
+            if job.key in known.elsewhere or job.job_id in used_ids:
+                job = job.model_copy(update={"webhook_id": job.key})
             group.jobs.append(job)
-            known_ids.add(job.job_id)
+            new_keys.add(job.key)
+            used_ids.add(job.job_id)
             if job.status is JobStatus.QUEUED:
                 group.accepted_at[job.camera_id] = each.message.arrived_monotonic
                 if each.frame.image is not None:
-                    group.images[job.job_id] = each.frame.image
+                    group.images[job.key] = each.frame.image
                 if window and each.sha256:
-                    known_content[each.key] = job.job_id
+                    known_content[each.picture] = job.key
         return group
 
     def _judge(
@@ -311,7 +322,8 @@ class Intake:
             message = f"Motion {job.motion_intensity:g} is under {camera.min_intensity:g}"
             return _ended(job, JobStatus.DROPPED, "low_intensity", message)
         if other is not None:
-            return _ended(job, JobStatus.DUPLICATE, "content", f"The same picture as {other}")
+            _, other_id = split_key(other)
+            return _ended(job, JobStatus.DUPLICATE, "content", f"The same picture as {other_id}")
         last = accepted_at.get(job.camera_id, self._last_accepted.get(job.camera_id, -inf))
         since = each.message.arrived_monotonic - last
         if since < camera.cooldown and job.priority < Priority.CRITICAL:
@@ -395,13 +407,13 @@ class Intake:
     async def _queue(self, group: _Group) -> None:
         """Let the new jobs wait for their turn, and say where they stand."""
         new = [job for job in group.jobs if job.status is JobStatus.QUEUED]
-        here = [job for job in new if job.job_id in group.images]
+        here = [job for job in new if job.key in group.images]
         for job in here:
             if self._cameras.get(job.camera_id).newest_wins:
                 await self._line.replace(job.camera_id, job.priority, job)
         evicted = self._line.push(ticket_of(job, self._clock) for job in here)
         for job in new:
-            if job.job_id not in group.images:
+            if job.key not in group.images:
                 self._deliver.announce(job)
                 await self._remote.want(job)
         for job, position, wait in self._line.places(here):

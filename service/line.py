@@ -70,7 +70,7 @@ class Line:
         for ticket in tickets:
             self._deadlines.add(ticket)
             if (out := self._heap.push(ticket)) is not None:
-                self._deadlines.discard(out.job_id)
+                self._deadlines.discard(out.job_key)
                 evicted.append(out)
         self._news.set()
         return evicted
@@ -99,14 +99,14 @@ class Line:
             each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
         ]
         for ticket in old:
-            self.remove(ticket.job_id)
+            self.remove(ticket.job_key)
         await self.drop(old, "conflated", f"Replaced by the newer {newer.job_id}")
 
     async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
         """End jobs that have left the line without a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code=code, message=message)
-            ids = [each.job_id for each in tickets]
+            ids = [each.job_key for each in tickets]
             what = f"{len(ids)} dropped jobs cannot be ended"
             await until_stored(lambda: self._end(ids, JobStatus.DROPPED, error), what)
 
@@ -114,7 +114,7 @@ class Line:
         """End jobs that have left the line too old for a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code="expired", message="Older than its max_age before its turn")
-            ids = [each.job_id for each in tickets]
+            ids = [each.job_key for each in tickets]
             what = f"{len(ids)} expired jobs cannot be ended"
             await until_stored(lambda: self._end(ids, JobStatus.EXPIRED, error), what)
 
@@ -122,21 +122,21 @@ class Line:
         """Let go of jobs whose time is over; see `service.expiry`."""
         expired = self._deadlines.pop_expired(self._clock.monotonic())
         for ticket in expired:
-            self.remove(ticket.job_id)
+            self.remove(ticket.job_key)
         return expired
 
-    def remove(self, job_id: str) -> bool:
+    def remove(self, job_key: str) -> bool:
         """Take a job out of the line; False when it does not wait here."""
-        self._deadlines.discard(job_id)
-        if self._heap.remove(job_id) is not None:
+        self._deadlines.discard(job_key)
+        if self._heap.remove(job_key) is not None:
             return True
         for entry in self._delayed:
-            if entry[2].job_id == job_id:
+            if entry[2].job_key == job_key:
                 self._delayed.remove(entry)
                 heapq.heapify(self._delayed)
                 return True
         for ticket in self._suspects:
-            if ticket.job_id == job_id:
+            if ticket.job_key == job_key:
                 self._suspects.remove(ticket)
                 return True
         return False
@@ -144,9 +144,7 @@ class Line:
     def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
         """Position and estimated seconds for those of the jobs that wait in the heap."""
         pace = self._statistics.seconds_per_caption(self._clock.monotonic())
-        waiting = [
-            (job, self._heap.position(job.job_id)) for job in jobs if job.job_id in self._heap
-        ]
+        waiting = [(job, self._heap.position(job.key)) for job in jobs if job.key in self._heap]
         return [
             (job, position, None if pace is None else round(position * pace, 2))
             for job, position in waiting
@@ -178,15 +176,15 @@ class Line:
         """The job whose turn it is."""
         ticket = self._heap.pop(self._clock.monotonic())
         if ticket is not None:
-            self._deadlines.discard(ticket.job_id)
+            self._deadlines.discard(ticket.job_key)
         return ticket
 
     def take_suspect(self) -> Ticket:
         """The next job that has to run alone."""
         ticket = self._suspects.popleft()
-        self._deadlines.discard(ticket.job_id)
+        self._deadlines.discard(ticket.job_key)
         return ticket
 
-    async def _end(self, job_ids: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
-        jobs = await self._store.existing(job_ids)
+    async def _end(self, job_keys: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
+        jobs = await self._store.existing(job_keys)
         await self._deliver.end(list(jobs.values()), status, error)

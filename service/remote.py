@@ -67,10 +67,10 @@ class RemoteFrames:
             error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
             await until_stored(
                 lambda: self._deliver.end([job], JobStatus.DROPPED, error),
-                f"{job.job_id} cannot be ended",
+                f"{job.key} cannot be ended",
             )
             return
-        self._pending[job.job_id] = None
+        self._pending[job.key] = None
         self._deadlines.add(ticket_of(job, self._clock))
         self._wanted.put_nowait(job)
 
@@ -78,7 +78,7 @@ class RemoteFrames:
         """Let go of jobs whose time is over; see `service.expiry`."""
         expired = self._deadlines.pop_expired(self._clock.monotonic())
         for ticket in expired:
-            if (task := self._pending.pop(ticket.job_id, None)) is not None:
+            if (task := self._pending.pop(ticket.job_key, None)) is not None:
                 task.cancel()
         return expired
 
@@ -87,25 +87,25 @@ class RemoteFrames:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 job = await self._wanted.get()
-                if job.job_id in self._pending:
-                    self._pending[job.job_id] = tasks.create_task(
-                        self._complete(job), name=f"fetch {job.job_id}"
+                if job.key in self._pending:
+                    self._pending[job.key] = tasks.create_task(
+                        self._complete(job), name=f"fetch {job.key}"
                     )
 
     async def _complete(self, job: Job) -> None:
         try:
             ticket = await until_stored(
-                lambda: self._attach(job), f"{job.job_id}: its image cannot be stored"
+                lambda: self._attach(job), f"{job.key}: its image cannot be stored"
             )
         finally:  # from here on its time is the line's matter
-            self._pending.pop(job.job_id, None)
-            self._deadlines.discard(job.job_id)
+            self._pending.pop(job.key, None)
+            self._deadlines.discard(job.key)
         if ticket is not None:
             await self._line.join([ticket])
 
     async def _attach(self, job: Job) -> Ticket | None:
         """Get and keep the image; None when the job has ended without one."""
-        image = await self._store.image(job.job_id)  # fetched before a restart
+        image = await self._store.image(job.key)  # fetched before a restart
         if image is None:
             try:
                 image = await self._fetch.fetch(job.frame_url or "")
@@ -114,6 +114,6 @@ class RemoteFrames:
                 detail = ErrorDetail(code=error.code, message=str(error))
                 await self._deliver.end([job], JobStatus.FAILED, detail)
                 return None
-            if not await self._store.add_image(job.job_id, image):
+            if not await self._store.add_image(job.key, image):
                 return None  # cancelled meanwhile
         return ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)

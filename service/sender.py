@@ -162,7 +162,7 @@ class MqttSender:
         """Set aside what the broker would not take at the next try either."""
         logger.error(
             "%s: the broker does not take %d bytes on %s: %s",
-            message.job_id or "-",
+            message.job_key or "-",
             len(message.payload),
             message.destination[:_LONGEST_TOPIC],
             error,

@@ -17,7 +17,7 @@ def ticket_of(job: Job, clock: Clock) -> Ticket:
     on_the_way = (job.received_at - job.taken_at).total_seconds()
     taken = arrived - on_the_way if 0 <= on_the_way <= _OLDEST_PLAUSIBLE_S else arrived
     return Ticket(
-        job_id=job.job_id,
+        job_key=job.key,
         camera_id=job.camera_id,
         priority=job.priority,
         queued_at=arrived,

@@ -24,11 +24,9 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import httpx
-from pydantic import ValidationError
 
 from schemas.job import ErrorDetail
 from schemas.outbox import Channel, OutboxMessage
-from schemas.result import ResultDocument
 from schemas.status import DeadLetter, HealthCheck
 from service.clock import Clock
 from service.errors import (
@@ -350,7 +348,7 @@ class WebhookSender:
         self._receivers.delivered(url)
         logger.info(
             "%s delivered to %s in %.2f s",
-            message.job_id,
+            message.job_key,
             origin(url),
             self._clock.monotonic() - started,
             extra={"action": "webhook_delivered"},
@@ -369,7 +367,7 @@ class WebhookSender:
             self._receivers.hold(url, self._clock.monotonic() + self._backoff(num_silent))
         logger.warning(
             "%s not delivered, attempt %d: %s",
-            message.job_id,
+            message.job_key,
             message.attempts + 1,
             error,
             extra={"action": "webhook_failed"},
@@ -433,7 +431,9 @@ class WebhookSender:
             for name, value in given.items()
             if name.lower() not in _RESERVED_HEADERS
         }
-        message_id = message.job_id or f"message-{message.message_id}"
+        message_id: str = (
+            message.options.get("webhook_id") or message.job_id or f"message-{message.message_id}"
+        )
         timestamp = int(self._clock.now().timestamp())
         headers |= {
             "accept-encoding": "identity",
@@ -470,7 +470,7 @@ class WebhookSender:
         """Bury a message; its row goes last, so that a crash only buries it twice."""
         logger.error(
             "%s given up after %d attempts: %s",
-            message.job_id,
+            message.job_key,
             message.attempts + 1,
             error,
             extra={"action": "webhook_given_up"},
@@ -530,17 +530,10 @@ def _dead_letter(message: OutboxMessage, error: ServiceError, now: datetime) -> 
     return DeadLetter(
         job_id=message.job_id,
         topic=origin(message.destination),
-        camera_id=_camera_of(message.payload),
+        camera_id=message.camera_id,
         size=len(message.payload),
         sha256=hashlib.sha256(message.payload).hexdigest(),
         error=ErrorDetail(code=error.code, message=str(error)),
         attempts=message.attempts + 1,
         timestamp=now,
     )
-
-
-def _camera_of(payload: bytes) -> str | None:
-    try:
-        return ResultDocument.model_validate_json(payload).camera_id
-    except ValidationError:  # written by a version with other fields
-        return None

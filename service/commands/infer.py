@@ -126,7 +126,7 @@ def run(
         )
     )
     template = Submit(
-        job_id="",
+        key="",
         camera_id="infer",
         rank=(),
         tasks=_tasks(caption, query or (), detect or (), point or ()),
@@ -177,14 +177,14 @@ async def _run(
                 number, path = item
                 image = await asyncio.to_thread(path.read_bytes)
                 await engine.submit(
-                    replace(template, job_id=str(number), rank=(float(number),), body=image)
+                    replace(template, key=str(number), rank=(float(number),), body=image)
                 )
             match await engine.events.get():
                 case Done() as done:
-                    printer.add(int(done.job_id), _answers(template.tasks, done))
+                    printer.add(int(done.key), _answers(template.tasks, done))
                 case Failed() as failed:
                     error = {"code": failed.code, "message": failed.message}
-                    printer.add(int(failed.job_id), {"error": error})
+                    printer.add(int(failed.key), {"error": error})
                 case Lost() as lost:
                     raise EngineLostError(lost.message)
 

@@ -40,14 +40,14 @@ class Faults:
         if any(kind == "load_fail" for kind, _ in self._faults):
             raise ModelFileError("fault on demand: load_fail")
 
-    def before_decode(self, job_id: str) -> None:
+    def before_decode(self, key: str) -> None:
         """Never return if decoding shall not end."""
-        if "stuck" in self._kinds(job_id):
+        if "stuck" in self._kinds(key):
             _sleep_for_ever()
 
-    def before_run(self, job_id: str) -> None:
+    def before_run(self, key: str) -> None:
         """End or stop the process if this job shall do that."""
-        for kind in self._kinds(job_id):
+        for kind in self._kinds(key):
             if kind == "crash":
                 os._exit(70)
             if kind == "segv":
@@ -61,7 +61,8 @@ class Faults:
             self._num_oom -= 1
             raise torch.OutOfMemoryError("fault on demand: oom")
 
-    def _kinds(self, job_id: str) -> list[str]:
+    def _kinds(self, key: str) -> list[str]:
+        job_id = key.rpartition("/")[2]
         return [kind for kind, prefix in self._faults if prefix and job_id.startswith(prefix)]
 
 

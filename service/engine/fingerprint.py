@@ -44,7 +44,7 @@ def likeness(one: Fingerprint, other: Fingerprint) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    job_id: str
+    key: str
     seen_at: float
     importance: int
     fingerprint: Fingerprint
@@ -72,7 +72,7 @@ class Scenes:
     def match_or_add(
         self,
         camera_id: str,
-        job_id: str,
+        key: str,
         print_: Fingerprint,
         *,
         similarity: float,
@@ -83,33 +83,33 @@ class Scenes:
 
         Args:
             camera_id: Whose frames to compare with.
-            job_id: Of this frame.
+            key: Of this frame's job.
             print_: Its fingerprint.
             similarity: Least likeness that counts as the same.
             window_s: Seconds after which a frame counts no more.
             importance: A frame of greater importance than the one it resembles is not its like.
 
         Returns:
-            Job and likeness, or None if the frame is new.
+            The other's key and likeness, or None if the frame is new.
         """
         now = self._clock()
         with self._lock:
-            seen = self._of(camera_id, without=job_id)
+            seen = self._of(camera_id, without=key)
             if seen and now - seen[-1].seen_at <= window_s and importance <= seen[-1].importance:
                 found = likeness(print_, seen[-1].fingerprint)
                 if found >= similarity:
-                    return seen[-1].job_id, found
-            seen.append(_Seen(job_id, now, importance, print_))
+                    return seen[-1].key, found
+            seen.append(_Seen(key, now, importance, print_))
             return None
 
-    def forget(self, camera_id: str, job_id: str) -> None:
+    def forget(self, camera_id: str, key: str) -> None:
         """A frame gets no caption: it does not count."""
         with self._lock:
-            self._of(camera_id, without=job_id)
+            self._of(camera_id, without=key)
 
     def _of(self, camera_id: str, *, without: str) -> list[_Seen]:
         """The frames of a camera, oldest first; the camera that was quiet longest is forgotten."""
-        seen = [each for each in self._cameras.pop(camera_id, []) if each.job_id != without]
+        seen = [each for each in self._cameras.pop(camera_id, []) if each.key != without]
         self._cameras[camera_id] = seen = seen[-self._MOST_FRAMES :]
         while len(self._cameras) > self._MOST_CAMERAS:
             del self._cameras[next(iter(self._cameras))]

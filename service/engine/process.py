@@ -51,7 +51,7 @@ SILENT_AFTER_S = 10.0
 class Lost:
     """The child ended without being told to, and took these jobs with it."""
 
-    job_ids: tuple[str, ...]
+    keys: tuple[str, ...]
     message: str
 
 
@@ -212,16 +212,16 @@ class EngineProcess:
             raise EngineError("engine_unavailable", f"the engine takes no jobs: {self._state}")
         if not self.free:
             raise EngineError("engine_full", f"the engine holds {len(self._held)} jobs already")
-        if job.job_id in self._held:
-            raise EngineError("engine_full", f"the engine holds {job.job_id} already")
-        self._held.add(job.job_id)
+        if job.key in self._held:
+            raise EngineError("engine_full", f"the engine holds {job.key} already")
+        self._held.add(job.key)
         await self._child.send(job)
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, key: str) -> None:
         """Ask for a job to be forgotten; its event tells whether it was. Not held: nothing."""
-        if self._child is not None and job_id in self._held:
-            self._leaving.add(job_id)
-            await self._child.send(Cancel(job_id))
+        if self._child is not None and key in self._held:
+            self._leaving.add(key)
+            await self._child.send(Cancel(key))
 
     async def load(self, options: ModelOptions | None = None) -> None:
         """Load a model and wait until it is ready.
@@ -345,13 +345,13 @@ class EngineProcess:
             case Capacity():
                 self._capacity = message.capacity
             case Started():
-                if message.job_id not in self._held:
+                if message.key not in self._held:
                     return
             case Done() | Failed() | Similar() | Cancelled():
-                if message.job_id not in self._held:
+                if message.key not in self._held:
                     return
-                self._held.discard(message.job_id)
-                self._leaving.discard(message.job_id)
+                self._held.discard(message.key)
+                self._leaving.discard(message.key)
                 self._has_worked |= isinstance(message, Done)
                 self._end_when_idle()
             case _:

@@ -46,7 +46,7 @@ class TaskSpec:
 class Submit:
     """Service to engine: caption this image. The encoded image travels as the body."""
 
-    job_id: str
+    key: str  #: names the job; opaque here
     camera_id: str
     rank: tuple[float, ...]  #: smallest first
     tasks: tuple[TaskSpec, ...]
@@ -69,7 +69,7 @@ class Submit:
 class Cancel:
     """Service to engine: forget this job. Answered by `Cancelled` unless an outcome came first."""
 
-    job_id: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,15 @@ class Capacity:
 class Started:
     """Engine to service: the job left the engine's waiting line."""
 
-    job_id: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Engine to service: the frame looks like the one of `other_job_id`; it was not captioned."""
+    """Engine to service: the frame looks like the one of `other_key`; it was not captioned."""
 
-    job_id: str
-    other_job_id: str
+    key: str
+    other_key: str
     likeness: float  #: share of the fingerprint's bits that agree
 
 
@@ -135,7 +135,7 @@ class Done:
     `{"points": [{"x","y"}],"confidence"}` for point.
     """
 
-    job_id: str
+    key: str
     answers: tuple[dict[str, Any], ...]
     engine_seconds: float  #: from arrival in the engine to here
     timings: dict[str, float] = field(default_factory=dict)
@@ -146,7 +146,7 @@ class Done:
 class Failed:
     """Engine to service: this job cannot be finished, the engine goes on."""
 
-    job_id: str
+    key: str
     code: str
     message: str
     can_retry: bool
@@ -156,7 +156,7 @@ class Failed:
 class Cancelled:
     """Engine to service: the job is forgotten."""
 
-    job_id: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

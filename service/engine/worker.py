@@ -171,13 +171,13 @@ class Worker:
         match item:
             case Submit():
                 self._accept(item)
-            case Cancel(job_id=job_id):
-                self._cancel(job_id)
+            case Cancel(key=key):
+                self._cancel(key)
             case _Prepared(job=job):
                 if self._is_held(job):
                     self._feed(job, item.crops)
                 else:  # cancelled after it was compared with others
-                    self._scenes.forget(job.submit.camera_id, job.submit.job_id)
+                    self._scenes.forget(job.submit.camera_id, job.submit.key)
             case _Ended(job=job):
                 if self._is_held(job):
                     self._end(item.message)
@@ -186,22 +186,22 @@ class Worker:
 
     def _is_held(self, job: _Job) -> bool:
         """Whether it is still wanted: it may have been cancelled, and even submitted again."""
-        return self._jobs.get(job.submit.job_id) is job
+        return self._jobs.get(job.submit.key) is job
 
     def _accept(self, submit: Submit) -> None:
-        job = self._jobs[submit.job_id] = _Job(submit, time.monotonic())
-        self._pool.add(submit.rank, submit.job_id, self._guarded(job, self._prepare))
+        job = self._jobs[submit.key] = _Job(submit, time.monotonic())
+        self._pool.add(submit.rank, submit.key, self._guarded(job, self._prepare))
 
-    def _cancel(self, job_id: str) -> None:
-        if job_id in self._jobs:
-            self._engine.cancel(job_id)
-            self._end(Cancelled(job_id))
+    def _cancel(self, key: str) -> None:
+        if key in self._jobs:
+            self._engine.cancel(key)
+            self._end(Cancelled(key))
 
     def _end(self, message: Done | Failed | Similar | Cancelled) -> None:
         """Forget a job and say why."""
-        job = self._jobs.pop(message.job_id)
+        job = self._jobs.pop(message.key)
         if not isinstance(message, Done):
-            self._scenes.forget(job.submit.camera_id, message.job_id)
+            self._scenes.forget(job.submit.camera_id, message.key)
         self._link.send(message)
 
     # On the threads of the pool
@@ -218,7 +218,7 @@ class Worker:
                 result = _Ended(job, _failed(job, error.code, str(error), can_retry=False))
             except Exception as error:
                 # A mistake fails its job; the thread and the jobs of the others go on.
-                logger.exception("%s cannot be prepared", job.submit.job_id)
+                logger.exception("%s cannot be prepared", job.submit.key)
                 result = _Ended(job, _failed(job, "internal", repr(error), can_retry=True))
             if result is not None:
                 self._inbox.put(result)
@@ -231,10 +231,10 @@ class Worker:
         if not self._is_held(job):
             return None
         begin = time.monotonic()
-        self._faults.before_decode(submit.job_id)
+        self._faults.before_decode(submit.key)
         image = decode(submit.body, self._limits)
         if match := self._match(submit, image):
-            return _Ended(job, Similar(submit.job_id, *match))
+            return _Ended(job, Similar(submit.key, *match))
         crops = prepare(image, self._engine.model.config.vision, self._max_crops)
         if submit.want_image:
             job.image = image
@@ -246,7 +246,7 @@ class Worker:
             return None
         return self._scenes.match_or_add(
             submit.camera_id,
-            submit.job_id,
+            submit.key,
             fingerprint(image),
             similarity=submit.similarity,
             window_s=submit.similarity_window,
@@ -259,7 +259,7 @@ class Worker:
         submit = job.submit
         self._engine.submit(
             tasks.Request(
-                key=submit.job_id,
+                key=submit.key,
                 rank=submit.rank,
                 crops=crops,
                 tasks=tuple(_task(spec) for spec in submit.tasks),
@@ -308,10 +308,10 @@ class Worker:
         else:
             self._pool.add(job.submit.rank, event.key, self._guarded(job, conclude))
 
-    def _fail(self, job_id: str, error: Exception) -> None:
+    def _fail(self, key: str, error: Exception) -> None:
         code = error.code if isinstance(error, MoondreamError) else "engine"
         can_retry = not isinstance(error, PromptError)
-        self._end(Failed(job_id, code, str(error), can_retry))
+        self._end(Failed(key, code, str(error), can_retry))
         if isinstance(error, OutOfMemoryError):
             self._num_out_of_memory += 1
             if self._num_out_of_memory >= _MOST_OUT_OF_MEMORY:
@@ -319,7 +319,7 @@ class Worker:
 
 
 def _failed(job: _Job, code: str, message: str, *, can_retry: bool) -> Failed:
-    return Failed(job.submit.job_id, code, message, can_retry)
+    return Failed(job.submit.key, code, message, can_retry)
 
 
 def _task(spec: TaskSpec) -> tasks.Task:

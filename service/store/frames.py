@@ -13,30 +13,30 @@ _FRAMES_PER_STEP = 50
 
 
 def insert_frames(connection: Connection, images: Mapping[str, bytes]) -> None:
-    """Keep images by job id."""
+    """Keep images by job key."""
     rows = [
-        {"job_id": job_id, "num_bytes": len(image), "image": image}
-        for job_id, image in images.items()
+        {"job_key": job_key, "num_bytes": len(image), "image": image}
+        for job_key, image in images.items()
     ]
     if rows:
         connection.execute(insert(frames), rows)
 
 
-def image_of(connection: Connection, job_id: str) -> bytes | None:
+def image_of(connection: Connection, job_key: str) -> bytes | None:
     """See `Store.image`."""
-    return connection.scalar(select(frames.c.image).where(frames.c.job_id == job_id))
+    return connection.scalar(select(frames.c.image).where(frames.c.job_key == job_key))
 
 
-def has_frame(connection: Connection, job_id: str) -> bool:
+def has_frame(connection: Connection, job_key: str) -> bool:
     """Whether an image is kept."""
-    query = select(frames.c.job_id).where(frames.c.job_id == job_id)
+    query = select(frames.c.job_key).where(frames.c.job_key == job_key)
     return connection.scalar(query) is not None
 
 
-def delete_frames(connection: Connection, job_ids: Sequence[str]) -> None:
+def delete_frames(connection: Connection, job_keys: Sequence[str]) -> None:
     """Forget the images of these jobs."""
-    for group in in_groups(job_ids):
-        connection.execute(delete(frames).where(frames.c.job_id.in_(group)))
+    for group in in_groups(job_keys):
+        connection.execute(delete(frames).where(frames.c.job_key.in_(group)))
 
 
 def total_bytes(connection: Connection) -> int:
@@ -53,13 +53,13 @@ def drop_some_finished(connection: Connection, target_bytes: int) -> int:
     excess = total_bytes(connection) - target_bytes
     if excess <= 0:
         return 0
-    query = select(frames.c.job_id, frames.c.num_bytes).join(jobs)
+    query = select(frames.c.job_key, frames.c.num_bytes).join(jobs)
     query = query.where(jobs.c.finished_at.is_not(None)).order_by(jobs.c.finished_at)
     dropped = []
-    for job_id, num_bytes in connection.execute(query.limit(_FRAMES_PER_STEP)).all():
+    for job_key, num_bytes in connection.execute(query.limit(_FRAMES_PER_STEP)).all():
         if excess <= 0:
             break
-        dropped.append(job_id)
+        dropped.append(job_key)
         excess -= num_bytes
     delete_frames(connection, dropped)
     return len(dropped)

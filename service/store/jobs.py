@@ -9,18 +9,23 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Row,
     Select,
+    String,
     Update,
     bindparam,
+    column,
     delete,
+    exists,
     func,
     insert,
     select,
     update,
+    values,
 )
 
 from schemas.frame import Priority
-from schemas.job import ErrorDetail, Job, JobStatus, sources_of
+from schemas.job import ErrorDetail, Job, JobStatus, sources_of, split_key
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store.database import in_groups
@@ -42,7 +47,7 @@ _STANDS_FOR_OTHERS = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.COMPLETE
 
 _END = (
     update(jobs)
-    .where(jobs.c.job_id == bindparam("ended_id"))
+    .where(jobs.c.job_key == bindparam("ended_key"))
     .values(
         status=bindparam("ended_status"),
         finished_at=bindparam("ended_at"),
@@ -56,7 +61,7 @@ _END = (
 class Ending:
     """The end of one job, and what must go out because of it."""
 
-    job_id: str
+    job_key: str
     status: JobStatus
     at: datetime
     error: ErrorDetail | None = None
@@ -66,6 +71,14 @@ class Ending:
 
 #: The job as it ended, and its messages with their ids.
 Ended = tuple[Job, list[OutboxMessage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of some job keys."""
+
+    keys: frozenset[str] = frozenset()  #: those that are stored
+    elsewhere: frozenset[str] = frozenset()  #: those whose job id is stored for another camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,38 +108,61 @@ def insert_jobs(
     instance: str,
 ) -> list[OutboxMessage]:
     """Write what is not there yet; see `Store.accept`."""
-    known = _known_ids(connection, [job.job_id for job in new_jobs])
-    fresh = {job.job_id: job for job in reversed(new_jobs) if job.job_id not in known}
+    known = _known_keys(connection, [job.key for job in new_jobs])
+    fresh = {job.key: job for job in reversed(new_jobs) if job.key not in known}
     if fresh:
         connection.execute(insert(jobs), [job_row(job, instance) for job in fresh.values()])
-    waiting = {job_id for job_id, job in fresh.items() if not job.status.is_final}
+    waiting = {job_key for job_key, job in fresh.items() if not job.status.is_final}
     insert_frames(connection, {key: images[key] for key in waiting if key in images})
-    unwritten = [message for message in messages if message.job_id not in known]
+    unwritten = [message for message in messages if message.job_key not in known]
     return insert_messages(connection, unwritten, instance)
 
 
-def find(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
-    """Those of `job_ids` that are there."""
-    return {job.job_id: job for job in _find(connection, job_ids, select(*JOB_COLUMNS))}
+def find(connection: Connection, job_keys: Sequence[str]) -> dict[str, Job]:
+    """Those of `job_keys` that are there."""
+    return {job.key: job for job in _find(connection, job_keys, select(*JOB_COLUMNS))}
 
 
-def lock(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+def lock(connection: Connection, job_keys: Sequence[str]) -> dict[str, Job]:
     """As `find`; nobody changes them before this transaction ends."""
     # On SQLite the transaction has the write lock already; there the clause is left out.
     query = select(*JOB_COLUMNS).with_for_update()
-    return {job.job_id: job for job in _find(connection, job_ids, query)}
+    return {job.key: job for job in _find(connection, job_keys, query)}
+
+
+def known(connection: Connection, job_keys: Collection[str]) -> Known:
+    """See `Store.known`."""
+    found: list[Row[Any]] = []
+    for group in in_groups(list(job_keys)):
+        asked = (
+            values(*(column(name, String) for name in ("job_key", "camera_id", "job_id")))
+            .data([(job_key, *split_key(job_key)) for job_key in group])
+            .cte("asked")
+        )
+        # EXISTS stops at the first: of an id that a thousand cameras use, two are looked at.
+        elsewhere = (jobs.c.job_id == asked.c.job_id) & (jobs.c.camera_id != asked.c.camera_id)
+        query = select(
+            asked.c.job_key,
+            exists().where(jobs.c.job_key == asked.c.job_key).label("is_stored"),
+            exists().where(elsewhere).label("is_elsewhere"),
+        )
+        found += connection.execute(query).all()
+    return Known(
+        frozenset(row.job_key for row in found if row.is_stored),
+        frozenset(row.job_key for row in found if row.is_elsewhere),
+    )
 
 
 def newest_with_content(
-    connection: Connection, keys: Collection[tuple[str, str]], since: datetime
+    connection: Connection, pictures: Collection[tuple[str, str]], since: datetime
 ) -> dict[tuple[str, str], str]:
     """See `Store.same_content`."""
     newest: dict[tuple[str, str], str] = {}
     earliest = to_microseconds(since)
-    for group in in_groups(list({sha256 for _, sha256 in keys})):
+    for group in in_groups(list({sha256 for _, sha256 in pictures})):
         # Without the status: with it, SQLite goes through all that wait instead of the few hashes.
         query = select(
-            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_id, jobs.c.status, jobs.c.received_at
+            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_key, jobs.c.status, jobs.c.received_at
         ).where(jobs.c.sha256.in_(group))
         rows = [
             row
@@ -134,8 +170,8 @@ def newest_with_content(
             if row.received_at >= earliest and row.status in _STANDS_FOR_OTHERS
         ]
         for row in sorted(rows, key=lambda row: row.received_at):
-            newest[row.camera_id, row.sha256] = row.job_id
-    return {key: newest[key] for key in keys if key in newest}
+            newest[row.camera_id, row.sha256] = row.job_key
+    return {each: newest[each] for each in pictures if each in newest}
 
 
 def newest_completed(connection: Connection, camera_id: str) -> datetime | None:
@@ -147,19 +183,19 @@ def newest_completed(connection: Connection, camera_id: str) -> datetime | None:
     return None if newest is None else to_moment(newest)
 
 
-def start(connection: Connection, job_ids: Sequence[str], at: datetime) -> list[Job]:
+def start(connection: Connection, job_keys: Sequence[str], at: datetime) -> list[Job]:
     """See `Store.start`."""
     change = _after(JobStatus.PROCESSING).values(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
     )
-    return _change(connection, change, job_ids)
+    return _change(connection, change, job_keys)
 
 
 def requeue(
     connection: Connection,
-    job_ids: Sequence[str],
+    job_keys: Sequence[str],
     *,
     count_loss: bool,
     refund: bool,
@@ -172,19 +208,19 @@ def requeue(
         engine_losses=jobs.c.engine_losses + int(count_loss),
         error=None if error is None else error.model_dump_json(),
     )
-    return _change(connection, change, job_ids)
+    return _change(connection, change, job_keys)
 
 
 def finish(
     connection: Connection, endings: Sequence[Ending], instance: str, *, keep_frames: bool
 ) -> list[Ended]:
     """See `Store.finish_many`."""
-    before = lock(connection, [ending.job_id for ending in endings])
+    before = lock(connection, [ending.job_key for ending in endings])
     allowed: dict[str, Ending] = {}
     for ending in endings:
-        job = before.get(ending.job_id)
+        job = before.get(ending.job_key)
         if job is not None and job.status in sources_of(ending.status):
-            allowed.setdefault(ending.job_id, ending)
+            allowed.setdefault(ending.job_key, ending)
     if not allowed:
         return []
     connection.execute(_END, [_end_row(ending) for ending in allowed.values()])
@@ -193,8 +229,8 @@ def finish(
     messages = [message for ending in allowed.values() for message in ending.messages]
     written = iter(insert_messages(connection, messages, instance))
     return [
-        (_ended(before[job_id], ending), [next(written) for _ in ending.messages])
-        for job_id, ending in allowed.items()
+        (_ended(before[job_key], ending), [next(written) for _ in ending.messages])
+        for job_key, ending in allowed.items()
     ]
 
 
@@ -209,14 +245,14 @@ def recover(connection: Connection, instance: str) -> list[Job]:
     query = (
         select(*JOB_COLUMNS)
         .where(jobs.c.status == JobStatus.QUEUED.value, mine)
-        .order_by(jobs.c.received_at, jobs.c.job_id)
+        .order_by(jobs.c.received_at, jobs.c.job_key)
     )
     return [to_job(row) for row in connection.execute(query)]
 
 
-def result_of(connection: Connection, job_id: str) -> ResultDocument | None:
+def result_of(connection: Connection, job_key: str) -> ResultDocument | None:
     """See `Store.result`."""
-    document = connection.scalar(select(jobs.c.result).where(jobs.c.job_id == job_id))
+    document = connection.scalar(select(jobs.c.result).where(jobs.c.job_key == job_key))
     return None if document is None else ResultDocument.model_validate_json(document)
 
 
@@ -233,7 +269,7 @@ def page(
     columns = (_ORDERS[order_by], jobs.c.received_at)
     # The two databases disagree on where NULL goes unless they are told.
     order = [(each.desc() if descending else each.asc()).nulls_last() for each in columns]
-    query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_id)
+    query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_key)
     return [to_job(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
 
@@ -252,24 +288,24 @@ def count_by_status(connection: Connection) -> dict[JobStatus, int]:
 
 def delete_finished(connection: Connection, before: datetime, limit: int) -> int:
     """See `Store.delete_finished`."""
-    oldest = select(jobs.c.job_id).where(jobs.c.finished_at < to_microseconds(before))
+    oldest = select(jobs.c.job_key).where(jobs.c.finished_at < to_microseconds(before))
     oldest = oldest.order_by(jobs.c.finished_at).limit(limit)
-    deleted = connection.execute(delete(jobs).where(jobs.c.job_id.in_(oldest)))
+    deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(oldest)))
     return cast("CursorResult[Any]", deleted).rowcount
 
 
-def _known_ids(connection: Connection, job_ids: Sequence[str]) -> set[str]:
+def _known_keys(connection: Connection, job_keys: Sequence[str]) -> set[str]:
     known: set[str] = set()
-    for group in in_groups(job_ids):
-        known.update(connection.scalars(select(jobs.c.job_id).where(jobs.c.job_id.in_(group))))
+    for group in in_groups(job_keys):
+        known.update(connection.scalars(select(jobs.c.job_key).where(jobs.c.job_key.in_(group))))
     return known
 
 
 def _find(
-    connection: Connection, job_ids: Sequence[str], query: Select[*tuple[Any, ...]]
+    connection: Connection, job_keys: Sequence[str], query: Select[*tuple[Any, ...]]
 ) -> Iterator[Job]:
-    for group in in_groups(job_ids):
-        for row in connection.execute(query.where(jobs.c.job_id.in_(group))):
+    for group in in_groups(job_keys):
+        for row in connection.execute(query.where(jobs.c.job_key.in_(group))):
             yield to_job(row)
 
 
@@ -282,17 +318,17 @@ def _values(statuses: Iterable[JobStatus]) -> list[str]:
     return [status.value for status in statuses]
 
 
-def _change(connection: Connection, change: Update, job_ids: Sequence[str]) -> list[Job]:
+def _change(connection: Connection, change: Update, job_keys: Sequence[str]) -> list[Job]:
     changed: dict[str, Job] = {}
-    for group in in_groups(job_ids):
-        query = change.where(jobs.c.job_id.in_(group)).returning(*JOB_COLUMNS)
-        changed |= {row.job_id: to_job(row) for row in connection.execute(query)}
-    return [changed[job_id] for job_id in dict.fromkeys(job_ids) if job_id in changed]
+    for group in in_groups(job_keys):
+        query = change.where(jobs.c.job_key.in_(group)).returning(*JOB_COLUMNS)
+        changed |= {row.job_key: to_job(row) for row in connection.execute(query)}
+    return [changed[job_key] for job_key in dict.fromkeys(job_keys) if job_key in changed]
 
 
 def _end_row(ending: Ending) -> dict[str, Any]:
     return {
-        "ended_id": ending.job_id,
+        "ended_key": ending.job_key,
         "ended_status": ending.status.value,
         "ended_at": to_microseconds(ending.at),
         "ended_error": None if ending.error is None else ending.error.model_dump_json(),

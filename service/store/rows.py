@@ -15,7 +15,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (
-    jobs.c.job_id,
+    jobs.c.job_key,
     jobs.c.status,
     jobs.c.attempts,
     jobs.c.engine_losses,
@@ -48,9 +48,10 @@ def job_row(job: Job, instance: str) -> dict[str, Any]:
     """
     finished_at = job.finished_at or (job.received_at if job.status.is_final else None)
     return {
-        "job_id": job.job_id,
+        "job_key": job.key,
         "instance": instance,
         "camera_id": job.camera_id,
+        "job_id": job.job_id,
         "status": job.status.value,
         "priority": int(job.priority),
         "sha256": job.sha256,
@@ -82,7 +83,7 @@ def message_row(message: OutboxMessage, instance: str) -> dict[str, Any]:
     """The row of a new message; its id is the database's to give."""
     return {
         "instance": instance,
-        "job_id": message.job_id,
+        "job_key": message.job_key,
         "channel": message.channel.value,
         "destination": message.destination,
         "payload": message.payload,
@@ -97,7 +98,7 @@ def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
     """The message of a whole row of the outbox."""
     return OutboxMessage(
         message_id=row.message_id,
-        job_id=row.job_id,
+        job_key=row.job_key,
         channel=Channel(row.channel),
         destination=row.destination,
         payload=row.payload,

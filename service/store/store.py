@@ -21,12 +21,12 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store import frames, jobs
 from service.store.database import Database, Faults
-from service.store.jobs import Ended, Ending, Filter, OrderBy
+from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
 from service.store.sqlite import DiskUsage
 from service.store.tables import cameras
 
-__all__ = ["Ended", "Ending", "Faults", "OrderBy", "Store"]
+__all__ = ["Ended", "Ending", "Faults", "Known", "OrderBy", "Store"]
 
 
 class Store:
@@ -99,12 +99,12 @@ class Store:
     ) -> list[OutboxMessage]:
         """Write new jobs, the frames of the queued ones, and messages, in one transaction.
 
-        A job whose id is stored already stays as it is, and its messages are not written again:
+        A job whose key is stored already stays as it is, and its messages are not written again:
         a group can be given once more after a failure whose outcome is not known.
 
         Args:
             new_jobs: Queued, or final from the start.
-            images: By job id; those of final jobs are not kept, and a job without one waits for
+            images: By job key; those of final jobs are not kept, and a job without one waits for
                 `add_image`.
             messages: What must go out, of these jobs or of none.
 
@@ -124,26 +124,30 @@ class Store:
         self.bytes_accepted += num_bytes
         return written
 
-    async def add_image(self, job_id: str, image: bytes) -> bool:
+    async def add_image(self, job_key: str, image: bytes) -> bool:
         """Keep the frame of a job that came without one.
 
         Returns:
             False, and nothing is written, when the job has ended, has a frame, or is unknown.
         """
-        return await self._database.write(_add_image, job_id, image)
+        return await self._database.write(_add_image, job_key, image)
 
-    async def existing(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Those of `job_ids` that are stored."""
-        return await self._database.read(jobs.find, list(job_ids))
+    async def existing(self, job_keys: Collection[str]) -> dict[str, Job]:
+        """Those of `job_keys` that are stored."""
+        return await self._database.read(jobs.find, list(job_keys))
+
+    async def known(self, job_keys: Collection[str]) -> Known:
+        """Which of `job_keys` are stored, and which of their job ids are, for another camera."""
+        return await self._database.read(jobs.known, job_keys)
 
     async def same_content(
-        self, keys: Collection[tuple[str, str]], since: datetime
+        self, pictures: Collection[tuple[str, str]], since: datetime
     ) -> dict[tuple[str, str], str]:
         """For each (camera id, sha256) the newest job since `since` whose caption stands for it.
 
         Jobs that ended without a caption do not count.
         """
-        return await self._database.read(jobs.newest_with_content, keys, since)
+        return await self._database.read(jobs.newest_with_content, pictures, since)
 
     async def newest_caption(self, camera_id: str) -> datetime | None:
         """When the newest frame of a camera that has been captioned arrived."""
@@ -151,17 +155,17 @@ class Store:
 
     # Life
 
-    async def start(self, job_ids: Sequence[str], at: datetime) -> list[Job]:
+    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Job]:
         """Move queued jobs to `processing` and count the attempt.
 
         Returns:
             The jobs that were still queued, in the order asked for.
         """
-        return await self._database.write(jobs.start, job_ids, at)
+        return await self._database.write(jobs.start, job_keys, at)
 
     async def requeue(
         self,
-        job_ids: Sequence[str],
+        job_keys: Sequence[str],
         *,
         count_loss: bool = False,
         refund: bool = False,
@@ -170,7 +174,7 @@ class Store:
         """Move processing jobs back to `queued`.
 
         Args:
-            job_ids: Which.
+            job_keys: Which.
             count_loss: The engine died under them.
             refund: The attempt does not count: preempted, or shut down.
             error: What went wrong, if anything did.
@@ -179,12 +183,12 @@ class Store:
             The jobs that were still processing, in the order asked for.
         """
         return await self._database.write(
-            jobs.requeue, job_ids, count_loss=count_loss, refund=refund, error=error
+            jobs.requeue, job_keys, count_loss=count_loss, refund=refund, error=error
         )
 
     async def finish(
         self,
-        job_id: str,
+        job_key: str,
         status: JobStatus,
         *,
         at: datetime,
@@ -198,7 +202,7 @@ class Store:
             The job as it ended and the messages with their ids; None, and nothing is written, when
             the job is unknown or this end is not allowed any more.
         """
-        ended = await self.finish_many([Ending(job_id, status, at, error, result, messages)])
+        ended = await self.finish_many([Ending(job_key, status, at, error, result, messages)])
         return ended[0] if ended else None
 
     async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
@@ -224,17 +228,17 @@ class Store:
 
     # Questions
 
-    async def get(self, job_id: str) -> Job | None:
+    async def get(self, job_key: str) -> Job | None:
         """The job as it stands."""
-        return (await self.existing([job_id])).get(job_id)
+        return (await self.existing([job_key])).get(job_key)
 
-    async def image(self, job_id: str) -> bytes | None:
+    async def image(self, job_key: str) -> bytes | None:
         """The frame as it came; None when it is not kept any more."""
-        return await self._database.read(frames.image_of, job_id)
+        return await self._database.read(frames.image_of, job_key)
 
-    async def result(self, job_id: str) -> ResultDocument | None:
+    async def result(self, job_key: str) -> ResultDocument | None:
         """The result document of a job that has ended with one."""
-        return await self._database.read(jobs.result_of, job_id)
+        return await self._database.read(jobs.result_of, job_key)
 
     async def list_jobs(
         self,
@@ -322,11 +326,11 @@ class Store:
         return given
 
 
-def _add_image(connection: Connection, job_id: str, image: bytes) -> bool:
-    job = jobs.lock(connection, [job_id]).get(job_id)
-    if job is None or job.status.is_final or frames.has_frame(connection, job_id):
+def _add_image(connection: Connection, job_key: str, image: bytes) -> bool:
+    job = jobs.lock(connection, [job_key]).get(job_key)
+    if job is None or job.status.is_final or frames.has_frame(connection, job_key):
         return False
-    frames.insert_frames(connection, {job_id: image})
+    frames.insert_frames(connection, {job_key: image})
     return True
 
 

@@ -24,9 +24,10 @@ metadata = MetaData()
 jobs = Table(
     "jobs",
     metadata,
-    Column("job_id", String(64), primary_key=True),
+    Column("job_key", String(129), primary_key=True),  # see schemas.job
     Column("instance", String(128), nullable=False),  # whose heap it belongs to
     Column("camera_id", String(64), nullable=False),
+    Column("job_id", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -39,6 +40,7 @@ jobs = Table(
     Column("document", Text, nullable=False),  # Job as JSON
     Column("result", Text),  # ResultDocument as JSON
 )
+Index("jobs_by_id", jobs.c.job_id, jobs.c.camera_id)
 Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
 Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
 Index("jobs_by_content", jobs.c.sha256)
@@ -47,7 +49,9 @@ Index("jobs_by_end", jobs.c.finished_at)
 frames = Table(
     "frames",
     metadata,
-    Column("job_id", String(64), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "job_key", String(129), ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True
+    ),
     Column("num_bytes", Integer, nullable=False),
     Column("image", LargeBinary, nullable=False),
 )
@@ -64,7 +68,7 @@ outbox = Table(
         autoincrement=True,
     ),
     Column("instance", String(128), nullable=False),
-    Column("job_id", String(64)),
+    Column("job_key", String(129)),
     Column("channel", String(16), nullable=False),
     Column("destination", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),

@@ -242,9 +242,9 @@ class _Store(Store):
         if self.lab.plan.keep_outbox:
             ended = await super().finish_many(endings)
         else:
-            messages = {each.job_id: each.messages for each in endings}
+            messages = {each.job_key: each.messages for each in endings}
             ended = await super().finish_many([replace(each, messages=()) for each in endings])
-            ended = [(job, self._unsaved(messages[job.job_id])) for job, _ in ended]
+            ended = [(job, self._unsaved(messages[job.key])) for job, _ in ended]
         if any(job.status is JobStatus.COMPLETED for job, _ in ended):
             self.lab.die_at("after_result")
         return ended

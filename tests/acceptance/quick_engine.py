@@ -108,7 +108,7 @@ class QuickEngine:
                     entry = (message.rank, next(self._numbers), message)
                     heapq.heappush(self._waiting, entry)
                 elif isinstance(message, protocol.Cancel):
-                    self._cancelled.add(message.job_id)
+                    self._cancelled.add(message.key)
                 self._changed.notify()
         os._exit(0)  # whatever the other threads are doing
 
@@ -123,49 +123,49 @@ class QuickEngine:
                 while not self._waiting:
                     self._changed.wait()
                 job = heapq.heappop(self._waiting)[2]
-            self._peer.send(protocol.Started(job.job_id))
+            self._peer.send(protocol.Started(job.key))
             self._peer.send(self._cancel_or_do(job))
 
     def _cancel_or_do(self, job: protocol.Submit) -> protocol.Message:
         began = time.monotonic()
         while (left := began + self._pace_s - time.monotonic()) > 0:
-            if job.job_id in self._cancelled:
+            if job.key in self._cancelled:
                 break
             time.sleep(min(_STEP_S, left))
-        if job.job_id in self._cancelled:
-            self._cancelled.discard(job.job_id)
-            return protocol.Cancelled(job.job_id)
-        if failure := self._obey(job.job_id):
+        if job.key in self._cancelled:
+            self._cancelled.discard(job.key)
+            return protocol.Cancelled(job.key)
+        if failure := self._obey(job.key):
             return failure
         return self._answer(job, time.monotonic() - began)
 
-    def _obey(self, job_id: str) -> protocol.Message | None:
+    def _obey(self, key: str) -> protocol.Message | None:
         """Carry out the fault that the job's id orders."""
-        match job_id.split("-")[0]:
+        match key.rpartition("/")[2].split("-")[0]:
             case "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "crash" if self._is_first_time(job_id):
+            case "crash" if self._is_first_time(key):
                 sys.stderr.write("ERROR ordered to crash\n")
                 sys.stderr.flush()
                 os._exit(3)
-            case "hang" if self._is_first_time(job_id):
+            case "hang" if self._is_first_time(key):
                 self._is_hanging = True
                 time.sleep(3600)
-            case "memory" if self._is_first_time(job_id):
+            case "memory" if self._is_first_time(key):
                 self._peer.send(protocol.Capacity(1, "out of memory"))
-                return protocol.Failed(job_id, "out_of_memory", "no room", can_retry=True)
+                return protocol.Failed(key, "out_of_memory", "no room", can_retry=True)
             case "worn":
-                return protocol.Failed(job_id, "engine", "ordered to fail", can_retry=True)
-            case "flaky" if self._is_first_time(job_id):
-                return protocol.Failed(job_id, "engine", "ordered to fail once", can_retry=True)
+                return protocol.Failed(key, "engine", "ordered to fail", can_retry=True)
+            case "flaky" if self._is_first_time(key):
+                return protocol.Failed(key, "engine", "ordered to fail once", can_retry=True)
             case "fail":
-                return protocol.Failed(job_id, "image_corrupt", "ordered to fail", can_retry=False)
+                return protocol.Failed(key, "image_corrupt", "ordered to fail", can_retry=False)
         return None
 
-    def _is_first_time(self, job_id: str) -> bool:
+    def _is_first_time(self, key: str) -> bool:
         assert self._scratch is not None
         try:
-            (self._scratch / job_id).touch(exist_ok=False)
+            (self._scratch / key.replace("/", ".")).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
@@ -175,9 +175,9 @@ class QuickEngine:
             text = self._describe(job.body)
         except UnreadableError as error:
             code, message = error.args
-            return protocol.Failed(job.job_id, code, message, can_retry=False)
+            return protocol.Failed(job.key, code, message, can_retry=False)
         answer = {"text": text, "token_ids": [], "confidence": 1.0}
-        return protocol.Done(job.job_id, tuple(answer for _ in job.tasks), seconds)
+        return protocol.Done(job.key, tuple(answer for _ in job.tasks), seconds)
 
 
 def digest(data: bytes) -> str:

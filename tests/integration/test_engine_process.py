@@ -61,9 +61,9 @@ def make_engine(
     )
 
 
-def make_submit(job_id: str, body: bytes, *tasks: TaskSpec, **fields: Any) -> Submit:
+def make_submit(key: str, body: bytes, *tasks: TaskSpec, **fields: Any) -> Submit:
     values: dict[str, Any] = {"camera_id": "front", "rank": (0.0,), "max_tokens": 32, **fields}
-    return Submit(job_id=job_id, tasks=tasks or (CAPTION,), body=body, **values)
+    return Submit(key=key, tasks=tasks or (CAPTION,), body=body, **values)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -98,7 +98,7 @@ async def run(engine: EngineProcess, jobs: Iterable[Submit]) -> dict[str, Engine
         while waiting and engine.free:
             await engine.submit(waiting.pop(0))
         event = await next_event(engine, Done, Failed, Similar, Cancelled)
-        endings[event.job_id] = event
+        endings[event.key] = event
     return endings
 
 
@@ -123,7 +123,7 @@ async def test_answers_equal_the_recorded_ones(engine: EngineProcess) -> None:
     jobs = list(reference_jobs())
     endings = await run(engine, [job for job, _ in jobs])
     for job, expected in jobs:
-        done = endings[job.job_id]
+        done = endings[job.key]
         assert isinstance(done, Done)
         for answer, record in zip(done.answers, expected, strict=True):
             if "text" in record:
@@ -173,7 +173,7 @@ async def test_cancel_ends_waiting_and_running_jobs(engine: EngineProcess) -> No
     await next_event(engine, Started)
     for number in range(4):
         await engine.cancel(f"job-{number}")
-    endings = {(await next_event(engine, Cancelled, Done)).job_id for _ in range(4)}
+    endings = {(await next_event(engine, Cancelled, Done)).key for _ in range(4)}
     assert endings == {f"job-{number}" for number in range(4)}
     assert not engine.held
     assert isinstance((await run(engine, [make_submit("job-0", make_image())]))["job-0"], Done)
@@ -193,7 +193,7 @@ async def test_urgent_job_is_answered_before_earlier_ones(engine: EngineProcess)
         await engine.submit(job)
     await next_event(engine, Started)
     await engine.submit(make_submit("urgent", make_image(9), rank=(0.0,), max_tokens=5))
-    order = [(await next_event(engine, Done)).job_id for _ in range(4)]
+    order = [(await next_event(engine, Done)).key for _ in range(4)]
     assert order[0] == "urgent"
 
 
@@ -216,12 +216,12 @@ async def test_similar_frame_is_not_captioned_twice(engine: EngineProcess) -> No
     assert isinstance((await run(engine, [make_submit("a", first, **policy)]))["a"], Done)
     ending = (await run(engine, [make_submit("b", again, **policy)]))["b"]
     assert isinstance(ending, Similar)
-    assert ending.other_job_id == "a"
+    assert ending.other_key == "a"
     elsewhere = make_submit("c", again, camera_id="back", **policy)
     matters = make_submit("d", again, importance=3, **policy)
     news = make_submit("e", other, **policy)
     for job in (elsewhere, matters, news):
-        assert isinstance((await run(engine, [job]))[job.job_id], Done)
+        assert isinstance((await run(engine, [job]))[job.key], Done)
     # The scene of `a` is back: news again, as the newest caption tells of another.
     assert isinstance((await run(engine, [make_submit("f", first, **policy)]))["f"], Done)
 
@@ -241,7 +241,7 @@ async def test_killed_engine_starts_again_and_answers(engine: EngineProcess) -> 
     await next_event(engine, Started)
     assert engine.pid
     os.kill(engine.pid, signal.SIGKILL)
-    assert (await next_event(engine, Lost)).job_ids == ("job-1",)
+    assert (await next_event(engine, Lost)).keys == ("job-1",)
     await next_event(engine, Ready)
     assert isinstance((await run(engine, [make_submit("job-1", make_image())]))["job-1"], Done)
 
@@ -257,7 +257,7 @@ async def test_job_that_kills_the_engine_is_reported(
         await engine.load()
         await engine.submit(make_submit("bad-1", make_image()))
         lost = await next_event(engine, Lost)
-        assert lost.job_ids == ("bad-1",)
+        assert lost.keys == ("bad-1",)
         assert reason in lost.message
         await next_event(engine, Ready)
 

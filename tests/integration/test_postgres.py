@@ -32,7 +32,7 @@ def url(server: Postgres, request: pytest.FixtureRequest) -> str:
 
 def make_message() -> OutboxMessage:
     return OutboxMessage(
-        job_id=None,
+        job_key=None,
         channel=Channel.MQTT,
         destination="base/front/status",
         payload=b"{}",
@@ -44,15 +44,15 @@ def make_message() -> OutboxMessage:
 async def test_nothing_is_lost_when_the_server_restarts(server: Postgres, url: str) -> None:
     first, second = make_job(), make_job()
     async with Store.open(url) as store:
-        await store.accept([first], {first.job_id: b"x"}, [make_message()])
+        await store.accept([first], {first.key: b"x"}, [make_message()])
         server.stop()
         with pytest.raises(StoreError):
-            await store.accept([second], {second.job_id: b"y"}, [])
+            await store.accept([second], {second.key: b"y"}, [])
         with pytest.raises(StoreError):
-            await store.image(first.job_id)
+            await store.image(first.key)
         server.start()
-        await store.accept([second], {second.job_id: b"y"}, [])
-        assert await store.image(first.job_id) == b"x"
+        await store.accept([second], {second.key: b"y"}, [])
+        assert await store.image(first.key) == b"x"
         assert await store.outbox.pending_count(Channel.MQTT) == 1
         assert len(await store.recover()) == 2
 
@@ -68,22 +68,22 @@ async def test_instances_that_open_an_empty_database_together_all_get_it(url: st
 async def test_instances_recover_and_send_only_their_own(url: str) -> None:
     mine, theirs = make_job(), make_job()
     async with Store.open(url, instance="a") as a, Store.open(url, instance="b") as b:
-        [message] = await a.accept([mine], {mine.job_id: b"x"}, [make_message()])
-        await b.accept([theirs], {theirs.job_id: b"y"}, [])
-        await a.start([mine.job_id], NOON)
-        assert [job.job_id for job in await b.recover()] == [theirs.job_id]
-        stored = await b.get(mine.job_id)
+        [message] = await a.accept([mine], {mine.key: b"x"}, [make_message()])
+        await b.accept([theirs], {theirs.key: b"y"}, [])
+        await a.start([mine.key], NOON)
+        assert [job.key for job in await b.recover()] == [theirs.key]
+        stored = await b.get(mine.key)
         assert stored is not None
         assert stored.status is JobStatus.PROCESSING
         assert await b.outbox.due(Channel.MQTT, NOON, 10) == []
         assert await a.outbox.due(Channel.MQTT, NOON, 10) == [message]
         key = ("front", mine.sha256)
-        assert await b.same_content([key], NOON) == {key: mine.job_id}
+        assert await b.same_content([key], NOON) == {key: mine.key}
 
 
 async def test_instances_that_end_one_job_together_end_it_once(url: str) -> None:
     jobs = [make_job() for _ in range(30)]
-    forward = [Ending(job.job_id, JobStatus.CANCELLED, NOON) for job in jobs]
+    forward = [Ending(job.key, JobStatus.CANCELLED, NOON) for job in jobs]
     async with Store.open(url, instance="a") as a, Store.open(url, instance="b") as b:
         await a.accept(jobs, {}, [])
         ended = await asyncio.gather(
@@ -97,7 +97,7 @@ async def test_instances_given_the_same_frame_keep_it_once(url: str) -> None:
     async with Store.open(url, instance="a") as a, Store.open(url, instance="b") as b:
         for _ in range(2):  # the second time round it is known to both
             await asyncio.gather(
-                *(store.accept([job], {job.job_id: b"x"}, []) for store in (a, b)),
+                *(store.accept([job], {job.key: b"x"}, []) for store in (a, b)),
                 return_exceptions=True,
             )
         assert await a.count_jobs() == 1

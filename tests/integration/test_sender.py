@@ -70,7 +70,7 @@ async def fail(letter: DeadLetter) -> None:
 
 def message(topic: str, text: str) -> OutboxMessage:
     return OutboxMessage(
-        job_id=None,
+        job_key=None,
         channel=Channel.MQTT,
         destination=topic,
         payload=text.encode(),

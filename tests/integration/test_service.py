@@ -6,6 +6,7 @@ One service serves all tests of this file; each test has cameras of its own.
 import asyncio
 import base64
 import io
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def make_settings(port: int, data_dir: Path, receiver: Receiver) -> Settings:
             "still": {"min_intensity": 0.3},
             "cooling": {"cooldown": 60},
             "hooked": {"webhook_url": receiver.url, "location": "Gate"},
+            "owner": {"webhook_url": receiver.url},
+            "copycat": {"webhook_url": receiver.url},
             "asked": {"prompt": "Is there a dog?"},
             "shown": {"publish_image": True},
             "all": {"similarity": 0},
@@ -107,7 +110,12 @@ async def test_jpeg_comes_back_as_a_retained_caption(talk: Conversation, site: S
 async def test_caption_carries_user_properties(talk: Conversation) -> None:
     await talk.send("properties", json_frame(make_image(2), job_id="prop-1", priority="high"))
     caption = await talk.wait_for("properties/caption", job_id="prop-1")
-    assert caption.user == {"job_id": "prop-1", "status": "completed", "priority": "high"}
+    assert caption.user == {
+        "job_id": "prop-1",
+        "camera_id": "properties",
+        "status": "completed",
+        "priority": "high",
+    }
 
 
 async def test_json_frame_gets_its_tasks_answered_and_its_words_back(talk: Conversation) -> None:
@@ -295,6 +303,52 @@ async def test_same_job_id_again_is_answered_with_the_existing_job(talk: Convers
     await talk.send("twice", json_frame(make_image(31), job_id="once-1"))
     await talk.wait_for_many(2, "twice/status", job_id="once-1", status="completed")
     assert len(talk.said("twice/caption", job_id="once-1")) == 1
+
+
+async def test_id_that_another_camera_used_first_silences_nobody(
+    talk: Conversation, site: Site, seeds: Iterator[int]
+) -> None:
+    for _ in range(2):  # the second time it is known, to each camera as its own
+        for camera_id in ("copycat", "owner"):
+            frame = json_frame(make_image(next(seeds)), job_id="shared-1")
+            await talk.send(camera_id, frame)
+            await talk.wait_for(f"{camera_id}/caption", job_id="shared-1")
+    for camera_id in ("copycat", "owner"):
+        topic = f"{camera_id}/status"
+        ends = await talk.wait_for_many(2, topic, job_id="shared-1", status="completed")
+        assert {each.json["camera_id"] for each in ends} == {camera_id}
+        [caption] = talk.said(f"{camera_id}/caption", job_id="shared-1")
+        assert caption.json["camera_id"] == caption.user["camera_id"] == camera_id
+    hooks = await hooks_of(site.receiver, "shared-1", 2)
+    assert {camera_id: webhook_id for camera_id, (webhook_id, _) in hooks.items()} == {
+        "copycat": "shared-1",
+        "owner": "owner/shared-1",
+    }
+    for camera_id, (_, body) in hooks.items():
+        assert body == talk.said(f"{camera_id}/caption", job_id="shared-1")[0].payload
+
+
+async def test_id_that_two_cameras_use_at_once_gives_two_captions(
+    talk: Conversation, site: Site, seeds: Iterator[int]
+) -> None:
+    for camera_id in ("copycat", "owner"):
+        frame = json_frame(make_image(next(seeds)), job_id="shared-2")
+        await talk.send(camera_id, frame)
+    for camera_id in ("copycat", "owner"):
+        await talk.wait_for(f"{camera_id}/caption", job_id="shared-2")
+    hooks = await hooks_of(site.receiver, "shared-2", 2)
+    assert {webhook_id for webhook_id, _ in hooks.values()} == {"shared-2", "owner/shared-2"}
+
+
+async def hooks_of(receiver: Receiver, job_id: str, count: int) -> dict[str, tuple[str, bytes]]:
+    """The webhook-id and the body of each camera's webhook about a job id, once so many came."""
+    while True:
+        documents = [(json.loads(each.body), each) for each in receiver.requests]
+        found = [(said["camera_id"], each) for said, each in documents if said["job_id"] == job_id]
+        if len(found) >= count:
+            assert len(found) == count
+            return {camera: (each.headers["webhook-id"], each.body) for camera, each in found}
+        await receiver.wait_for(len(receiver.requests) + 1)
 
 
 async def test_same_picture_again_is_a_duplicate(talk: Conversation) -> None:

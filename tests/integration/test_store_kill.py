@@ -19,8 +19,8 @@ async def main(url, first):
     async with Store.open(url) as store:
         for number in range(first, first + 100_000, 8):
             jobs = [make_job(job_id=f"job-{number + i}") for i in range(8)]
-            await store.accept(jobs, {job.job_id: job.job_id.encode() * 5000 for job in jobs}, [])
-            await store.start([jobs[0].job_id], jobs[0].received_at)
+            await store.accept(jobs, {job.key: job.key.encode() * 5000 for job in jobs}, [])
+            await store.start([jobs[0].key], jobs[0].received_at)
             print(number, flush=True)
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
@@ -37,10 +37,11 @@ async def test_a_committed_group_survives_kill_9(tmp_path: Path) -> None:
         said += await _write_and_kill(url, 1_000_000 * kill, rng.uniform(0.05, 0.4))
     assert len(said) > NUM_KILLS
     async with Store.open(url) as store:
-        waiting = {job.job_id for job in await store.recover()}
+        waiting = {job.key for job in await store.recover()}
         for number in said:
-            assert {f"job-{number + i}" for i in range(8)} <= waiting
-            assert await store.image(f"job-{number + 7}") == f"job-{number + 7}".encode() * 5000
+            keys = [f"front/job-{number + i}" for i in range(8)]
+            assert waiting.issuperset(keys)
+            assert await store.image(keys[7]) == keys[7].encode() * 5000
         assert len(waiting) % 8 == 0  # groups are whole
 
 

@@ -39,7 +39,7 @@ TOO_DEEP = "/response" + "/" * 205  # Mosquitto takes 200 levels
 
 def row(topic: str, payload: bytes = b"{}") -> OutboxMessage:
     return OutboxMessage(
-        job_id=None,
+        job_key=None,
         channel=Channel.MQTT,
         destination=topic,
         payload=payload,

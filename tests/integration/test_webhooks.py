@@ -105,6 +105,22 @@ async def test_delivery_without_a_secret_is_not_signed(tmp_path: Path) -> None:
         assert receiver.requests[0].headers["webhook-id"] == job_id
 
 
+async def test_delivery_of_an_id_that_two_cameras_use_has_an_id_of_its_own(
+    tmp_path: Path,
+) -> None:
+    behave = in_turn(answers(503), answers(410))
+    async with Receiver(behave) as receiver:
+        async with webhook_bench(tmp_path) as bench:
+            [job_id] = await bench.post(receiver.url, webhook_id="front/job-1")
+            await receiver.wait_for(1)
+        async with webhook_bench(tmp_path) as bench:  # after a restart
+            await bench.until_pending(0)
+            [letter] = bench.letters
+            assert (letter.job_id, letter.camera_id) == (job_id, "front")
+        assert ids(receiver) == ["front/job-1", "front/job-1"]
+        assert all(is_signed(request) for request in receiver.requests)
+
+
 async def test_delivery_senders_headers_do_not_replace_ours(tmp_path: Path) -> None:
     forged = {
         "Host": "internal.example",

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from schemas.job import JobStatus
+from schemas.job import JobStatus, job_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
 from schemas.status import DeadLetter
@@ -43,16 +43,17 @@ class Bench:
         *,
         trusted: bool = True,
         headers: dict[str, str] | None = None,
+        **options: Any,
     ) -> list[str]:
         """Commit messages for one URL and return their job ids, in order."""
         now = self.clock.now()
         messages = [
             OutboxMessage(
-                job_id=(job_id := f"job-{next(_NUMBERS)}"),
+                job_key=job_key("front", job_id := f"job-{next(_NUMBERS)}"),
                 channel=Channel.WEBHOOK,
                 destination=url,
                 payload=document(job_id).model_dump_json().encode(),
-                options={"headers": headers or {}, "trusted": trusted},
+                options={"headers": headers or {}, "trusted": trusted, **options},
                 created_at=now,
                 next_attempt_at=now,
             )

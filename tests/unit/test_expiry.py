@@ -31,7 +31,7 @@ def ticket(name: str, expires_at: float) -> Ticket:
 
 
 def names(tickets: list[Ticket]) -> list[str]:
-    return [each.job_id for each in tickets]
+    return [each.job_key for each in tickets]
 
 
 def test_deadlines_give_what_is_over_and_the_longest_over_first() -> None:

@@ -27,7 +27,7 @@ def ticket(
 def drain(heap: JobHeap, now: float = 0.0) -> list[str]:
     ids = []
     while (popped := heap.pop(now)) is not None:
-        ids.append(popped.job_id)
+        ids.append(popped.job_key)
     return ids
 
 
@@ -42,7 +42,7 @@ def test_pop_takes_the_most_important_class_first() -> None:
     tickets = [ticket(priority) for priority in Priority]
     for each in tickets:
         heap.push(each)
-    assert drain(heap) == [each.job_id for each in reversed(tickets)]
+    assert drain(heap) == [each.job_key for each in reversed(tickets)]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_pop_inside_a_camera_follows_the_order(order: Order, expected: list[int]
     tickets = [ticket(queued_at=i, num_bytes=size) for i, size in enumerate([30, 10, 20])]
     for each in tickets:
         heap.push(each)
-    assert drain(heap) == [tickets[i].job_id for i in expected]
+    assert drain(heap) == [tickets[i].job_key for i in expected]
 
 
 def test_pop_lets_a_quiet_camera_in_before_a_chatty_one_is_done() -> None:
@@ -64,7 +64,7 @@ def test_pop_lets_a_quiet_camera_in_before_a_chatty_one_is_done() -> None:
     assert [heap.pop(0.0) for _ in range(10)] == chatty[:10]
     quiet = ticket(camera="garden", queued_at=60)
     heap.push(quiet)
-    assert quiet.job_id in {popped.job_id for _ in range(2) if (popped := heap.pop(60.0))}
+    assert quiet.job_key in {popped.job_key for _ in range(2) if (popped := heap.pop(60.0))}
 
 
 def test_pop_gives_no_credit_for_silence() -> None:
@@ -146,9 +146,9 @@ def test_remove_takes_a_ticket_out_of_turn() -> None:
     tickets = [ticket(queued_at=i) for i in range(3)]
     for each in tickets:
         heap.push(each)
-    assert heap.remove(tickets[0].job_id) is tickets[0]
-    assert heap.remove(tickets[0].job_id) is None
-    assert drain(heap) == [tickets[1].job_id, tickets[2].job_id]
+    assert heap.remove(tickets[0].job_key) is tickets[0]
+    assert heap.remove(tickets[0].job_key) is None
+    assert drain(heap) == [tickets[1].job_key, tickets[2].job_key]
 
 
 def test_rerank_moves_a_ticket_to_another_class() -> None:
@@ -156,9 +156,9 @@ def test_rerank_moves_a_ticket_to_another_class() -> None:
     first, second = ticket(queued_at=0), ticket(Priority.LOW, queued_at=1)
     heap.push(first)
     heap.push(second)
-    raised = Ticket(second.job_id, second.camera_id, Priority.CRITICAL, queued_at=1)
+    raised = Ticket(second.job_key, second.camera_id, Priority.CRITICAL, queued_at=1)
     assert heap.rerank(raised)
-    assert drain(heap) == [second.job_id, first.job_id]
+    assert drain(heap) == [second.job_key, first.job_key]
     assert not heap.rerank(raised)
 
 
@@ -168,7 +168,7 @@ def test_position_counts_the_classes_before_it() -> None:
     heap.push(low)
     heap.push(ticket(Priority.HIGH))
     heap.push(ticket(Priority.CRITICAL))
-    assert heap.position(low.job_id) == 3
+    assert heap.position(low.job_key) == 3
 
 
 def test_not_empty_follows_the_content() -> None:
@@ -202,11 +202,11 @@ def test_any_history_loses_nothing_and_keeps_the_classes(
     for now, (action, priority, camera, number) in enumerate(history):
         if action == "push":
             new = ticket(priority, camera, queued_at=now, num_bytes=number)
-            waiting[new.job_id] = new
+            waiting[new.job_key] = new
             evicted = heap.push(new)
             if evicted is not None:
                 assert evicted.priority == min(each.priority for each in waiting.values())
-                del waiting[evicted.job_id]
+                del waiting[evicted.job_key]
         elif action == "pop":
             popped = heap.pop(now)
             assert (popped is None) == (not waiting)
@@ -219,18 +219,18 @@ def test_any_history_loses_nothing_and_keeps_the_classes(
                     if (each.priority, each.camera_id) == (best, popped.camera_id)
                 ]
                 assert order_key(popped, order) == min(order_key(each, order) for each in same)
-                del waiting[popped.job_id]
+                del waiting[popped.job_key]
         elif waiting:
             chosen = list(waiting.values())[number % len(waiting)]
             if action == "remove":
-                assert heap.remove(chosen.job_id) is chosen
-                del waiting[chosen.job_id]
+                assert heap.remove(chosen.job_key) is chosen
+                del waiting[chosen.job_key]
             else:
                 changed = Ticket(
-                    chosen.job_id, chosen.camera_id, priority, chosen.queued_at, num_bytes=number
+                    chosen.job_key, chosen.camera_id, priority, chosen.queued_at, num_bytes=number
                 )
                 assert heap.rerank(changed)
-                waiting[chosen.job_id] = changed
+                waiting[chosen.job_key] = changed
         assert len(heap) == len(waiting)
         assert sum(heap.num_in(rank) for rank in Priority) == len(waiting)
     assert sorted(drain(heap, len(history))) == sorted(waiting)
@@ -244,7 +244,7 @@ def test_many_removals_leave_no_dead_entries_behind() -> None:
         each = ticket(rng.choice(list(Priority)), f"camera-{i % 50}", queued_at=i)
         heap.push(each)
         if i % 10:
-            heap.remove(each.job_id)
+            heap.remove(each.job_key)
         else:
-            kept.append(each.job_id)
+            kept.append(each.job_key)
     assert sorted(drain(heap, 10**9)) == sorted(kept)

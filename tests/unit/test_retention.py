@@ -51,10 +51,10 @@ def make_settings(**fields: float) -> StoreSettings:
 async def add(store: Store, num_bytes: int = 1000, *, end_s: float | None = None) -> Job:
     """One job; `end_s` seconds after noon it ended, None: it waits."""
     job = make_job()
-    await store.accept([job], {job.job_id: bytes(num_bytes)}, [])
+    await store.accept([job], {job.key: bytes(num_bytes)}, [])
     if end_s is not None:
         at = NOON + timedelta(seconds=end_s)
-        assert await store.finish(job.job_id, JobStatus.CANCELLED, at=at)
+        assert await store.finish(job.key, JobStatus.CANCELLED, at=at)
     return job
 
 
@@ -64,7 +64,7 @@ async def state_after_sweep(sweeper: Retention) -> DiskState:
 
 
 async def kept(store: Store, *jobs: Job) -> list[bool]:
-    return [await store.image(job.job_id) is not None for job in jobs]
+    return [await store.image(job.key) is not None for job in jobs]
 
 
 async def test_sweep_deletes_finished_jobs_that_are_old_enough(
@@ -74,10 +74,10 @@ async def test_sweep_deletes_finished_jobs_that_are_old_enough(
     young, waiting = await add(store, end_s=60), await add(store)
     clock.advance(3600 + 30)
     await Retention(store, make_settings(keep_finished=3600), clock, FakeDisk(1 << 40)).sweep()
-    assert await store.existing([job.job_id for job in old]) == {}
-    assert set(await store.existing([young.job_id, waiting.job_id])) == {
-        young.job_id,
-        waiting.job_id,
+    assert await store.existing([job.key for job in old]) == {}
+    assert set(await store.existing([young.key, waiting.key])) == {
+        young.key,
+        waiting.key,
     }
 
 
@@ -86,10 +86,8 @@ async def test_sweep_bounds_the_number_of_finished_jobs(store: Store, clock: Fak
     waiting = await add(store)
     disk = FakeDisk(1 << 40)
     await Retention(store, make_settings(), clock, disk, most_finished=10).sweep()
-    assert set(await store.existing([job.job_id for job in jobs])) == {
-        job.job_id for job in jobs[:10]
-    }
-    assert await store.get(waiting.job_id) is not None
+    assert set(await store.existing([job.key for job in jobs])) == {job.key for job in jobs[:10]}
+    assert await store.get(waiting.key) is not None
 
 
 async def test_sweep_drops_the_oldest_finished_frames_above_max_bytes(
@@ -101,7 +99,7 @@ async def test_sweep_drops_the_oldest_finished_frames_above_max_bytes(
     sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
     await sweeper.sweep()
     assert await kept(store, older, newer, waiting) == [False, True, True]
-    assert await store.get(older.job_id) is not None
+    assert await store.get(older.key) is not None
     assert sweeper.state == "ok"
 
 
@@ -113,7 +111,7 @@ async def test_waiting_frames_above_max_bytes_refuse_low_ones(
     assert await state_after_sweep(sweeper) == "full"
     assert await kept(store, *waiting) == [True] * 3
     assert [sweeper.accepts(priority) for priority in Priority] == [False, True, True, True]
-    await store.finish(waiting[0].job_id, JobStatus.CANCELLED, at=NOON)
+    await store.finish(waiting[0].key, JobStatus.CANCELLED, at=NOON)
     assert await state_after_sweep(sweeper) == "ok"
 
 

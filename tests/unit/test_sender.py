@@ -273,7 +273,7 @@ async def test_dead_letter_itself_is_a_row_like_any_other(at_work: Start) -> Non
             "timestamp": NOON,
         }
     )
-    stored = to_outbox(address(letter, TOPICS), job_id=None, created_at=NOON)
+    stored = to_outbox(address(letter, TOPICS), job_key=None, created_at=NOON)
     bench.sender.notify(await bench.store.accept([], {}, [stored]))
     await bench.connection.takes(TOPICS.bridge("dead_letter"))
     sent = json.loads(bench.connection.in_flight[0].payload)

@@ -71,7 +71,12 @@ def test_address_takes_qos_and_retain_from_the_table() -> None:
 
 def test_address_puts_what_a_filter_needs_into_the_properties() -> None:
     message = address(make_result(), TOPICS)
-    expected = {"job_id": "job-1", "status": "completed", "priority": "critical"}
+    expected = {
+        "job_id": "job-1",
+        "camera_id": "front",
+        "status": "completed",
+        "priority": "critical",
+    }
     assert dict(message.user_properties) == expected
     assert message.content_type == "application/json"
 
@@ -107,14 +112,14 @@ def test_answer_is_never_retained_and_carries_the_correlation_data() -> None:
 
 def test_outbox_row_gives_the_same_message_back() -> None:
     message = answer(make_result(), "reply/to", b"\x00\xff")
-    row = to_outbox(message, job_id="job-1", created_at=NOON)
+    row = to_outbox(message, job_key="front/job-1", created_at=NOON)
     assert row.channel is Channel.MQTT
     kept = type(row).model_validate_json(row.model_copy(update={"payload": b""}).model_dump_json())
     assert from_outbox(kept.model_copy(update={"payload": row.payload})) == message
 
 
 def test_outbox_row_says_how_often_it_was_lost() -> None:
-    row = to_outbox(answer(make_result(), "reply/to", None), job_id="job-1", created_at=NOON)
+    row = to_outbox(answer(make_result(), "reply/to", None), job_key="front/job-1", created_at=NOON)
     assert from_outbox(row.model_copy(update={"attempts": 2})).num_lost == 2
 
 

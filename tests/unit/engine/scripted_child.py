@@ -51,8 +51,8 @@ def main() -> None:
         match message:
             case protocol.Submit():
                 work(peer, message)
-            case protocol.Cancel(job_id=job_id):
-                peer.send(protocol.Cancelled(job_id))
+            case protocol.Cancel(key=key):
+                peer.send(protocol.Cancelled(key))
 
 
 def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
@@ -93,7 +93,7 @@ def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
 
 
 def work(peer: Peer, job: protocol.Submit) -> None:
-    match job.job_id.split("-")[0]:
+    match job.key.split("-")[0]:
         case "crash":
             sys.stderr.write("ERROR cannot go on\n")
             sys.stderr.flush()
@@ -104,20 +104,20 @@ def work(peer: Peer, job: protocol.Submit) -> None:
             peer.is_hanging = True
             time.sleep(60)
         case "hold":
-            peer.send(protocol.Started(job.job_id))
+            peer.send(protocol.Started(job.key))
         case "fail":
-            peer.send(protocol.Failed(job.job_id, "image_corrupt", "no", can_retry=False))
+            peer.send(protocol.Failed(job.key, "image_corrupt", "no", can_retry=False))
         case "memory":
             peer.send(protocol.Capacity(1, "out of memory"))
-            peer.send(protocol.Done(job.job_id, (), 0.1))
+            peer.send(protocol.Done(job.key, (), 0.1))
         case "chatter":
             sys.stderr.write("INFO " + "x" * 10_000 + "\n")
             sys.stderr.flush()
-            peer.send(protocol.Done(job.job_id, (), 0.1))
+            peer.send(protocol.Done(job.key, (), 0.1))
         case _:
-            peer.send(protocol.Started(job.job_id))
+            peer.send(protocol.Started(job.key))
             answer = {"text": str(len(job.body)), "confidence": 1.0, "token_ids": []}
-            peer.send(protocol.Done(job.job_id, (answer,), 0.1, body=job.body[:1]))
+            peer.send(protocol.Done(job.key, (answer,), 0.1, body=job.body[:1]))
 
 
 if __name__ == "__main__":

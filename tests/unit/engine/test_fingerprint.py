@@ -84,14 +84,14 @@ class Hands:
 
 def look(
     scenes: Scenes,
-    job_id: str,
+    key: str,
     image: Image.Image,
     *,
     camera: str = "front",
     importance: int = 0,
 ) -> str | None:
     match = scenes.match_or_add(
-        camera, job_id, fingerprint(image), similarity=SAME, window_s=60.0, importance=importance
+        camera, key, fingerprint(image), similarity=SAME, window_s=60.0, importance=importance
     )
     return match[0] if match else None
 

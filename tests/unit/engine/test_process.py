@@ -45,8 +45,8 @@ def make_engine(mode: str = "works", **overrides: Any) -> EngineProcess:
     return EngineProcess(make_options(), command=(sys.executable, str(CHILD), mode), **values)
 
 
-def make_submit(job_id: str, body: bytes = b"abc") -> Submit:
-    return Submit(job_id, "front", (0.0,), (TaskSpec("caption", "short"),), body=body)
+def make_submit(key: str, body: bytes = b"abc") -> Submit:
+    return Submit(key, "front", (0.0,), (TaskSpec("caption", "short"),), body=body)
 
 
 async def next_event(engine: EngineProcess, *kinds: type[Any]) -> Any:
@@ -94,7 +94,7 @@ async def test_submit_beyond_capacity_is_refused_until_one_leaves() -> None:
         assert caught.value.code == "engine_full"
         await engine.cancel("hold-1")
         await engine.submit(make_submit("hold-3"))  # takes the place at once
-        assert (await next_event(engine, Cancelled)).job_id == "hold-1"
+        assert (await next_event(engine, Cancelled)).key == "hold-1"
         assert engine.held == {"hold-2", "hold-3"}
 
 
@@ -104,11 +104,11 @@ async def test_crash_loses_held_jobs_and_starts_again() -> None:
         await engine.submit(make_submit("hold-1"))
         await engine.submit(make_submit("crash-1"))
         lost = await next_event(engine, Lost)
-        assert lost.job_ids == ("crash-1", "hold-1")
+        assert lost.keys == ("crash-1", "hold-1")
         assert "exited with 3: cannot go on" in lost.message
         assert isinstance(await next_event(engine, Ready), Ready)
         await engine.submit(make_submit("job-2"))
-        assert (await next_event(engine, Done)).job_id == "job-2"
+        assert (await next_event(engine, Done)).key == "job-2"
 
 
 async def test_segmentation_fault_is_named() -> None:
@@ -124,7 +124,7 @@ async def test_hang_is_killed_after_step_timeout() -> None:
         first = engine.pid
         await engine.submit(make_submit("hang-1"))
         lost = await next_event(engine, Lost)
-        assert lost.job_ids == ("hang-1",)
+        assert lost.keys == ("hang-1",)
         assert "no sign of life for 0.5 s" in lost.message
         await next_event(engine, Ready)
         assert engine.pid != first
@@ -158,7 +158,7 @@ async def test_kill_from_outside_is_survived() -> None:
         assert engine.pid
         os.kill(engine.pid, signal.SIGKILL)
         lost = await next_event(engine, Lost)
-        assert lost.job_ids == ()
+        assert lost.keys == ()
         assert "SIGKILL" in lost.message
         await next_event(engine, Ready)
 
@@ -337,32 +337,32 @@ async def test_every_job_taken_ends_exactly_once_whatever_happens() -> None:
     async def collect(engine: EngineProcess) -> None:
         while True:
             match await engine.events.get():
-                case Lost(job_ids=job_ids):
-                    ended.extend(job_ids)
+                case Lost(keys=keys):
+                    ended.extend(keys)
                 case Done() | Failed() | Cancelled() as ending:
-                    ended.append(ending.job_id)
+                    ended.append(ending.key)
 
     async with make_engine(backoff=Backoff(0.01, 0.02)) as engine:
         collector = asyncio.create_task(collect(engine))
         for number in range(300):
             if not engine.free:
-                for job_id in rng.sample(sorted(engine.held), min(1, len(engine.held))):
-                    await engine.cancel(job_id)
+                for key in rng.sample(sorted(engine.held), min(1, len(engine.held))):
+                    await engine.cancel(key)
                 await asyncio.sleep(0.01)
             job = make_submit(f"{rng.choice(kinds)}-{number}")
             with contextlib.suppress(EngineError):
                 await engine.submit(job)
-                taken.append(job.job_id)
+                taken.append(job.key)
             if number % 60 == 30 and engine.pid:
                 with contextlib.suppress(ProcessLookupError):  # it has crashed by itself
                     os.kill(engine.pid, signal.SIGKILL)
             if number % 100 == 50:
-                for job_id in engine.held:
-                    await engine.cancel(job_id)
+                for key in engine.held:
+                    await engine.cancel(key)
                 await engine.unload()
                 await engine.load()
-        for job_id in engine.held:
-            await engine.cancel(job_id)
+        for key in engine.held:
+            await engine.cancel(key)
         await until(lambda: not engine.held and engine.events.empty())
         await asyncio.sleep(0.05)
         collector.cancel()

@@ -159,17 +159,17 @@ async def test_full_database_says_so_and_works_again_with_room(tmp_path: Path) -
     async with Database(sqlite_url(tmp_path)) as database:
         store = Store(database, "")
         jobs = [make_job() for _ in range(5)]
-        images = {job.job_id: bytes(100_000) for job in jobs}
+        images = {job.key: bytes(100_000) for job in jobs}
         await database.write(limit, 40)  # 655 KB
         with pytest.raises(StoreFullError):
             for _ in range(4):
                 await store.accept(jobs, images, [])
                 jobs = [make_job() for _ in range(5)]
-                images = {job.job_id: bytes(100_000) for job in jobs}
-        assert await store.existing([job.job_id for job in jobs]) == {}
+                images = {job.key: bytes(100_000) for job in jobs}
+        assert await store.existing([job.key for job in jobs]) == {}
         await database.write(limit, 1_000_000)
         await store.accept(jobs, images, [])
-        assert len(await store.existing([job.job_id for job in jobs])) == 5
+        assert len(await store.existing([job.key for job in jobs])) == 5
 
 
 async def test_frames_can_be_dropped_while_the_database_is_full(tmp_path: Path) -> None:
@@ -183,30 +183,30 @@ async def test_frames_can_be_dropped_while_the_database_is_full(tmp_path: Path) 
         with pytest.raises(StoreFullError):
             while True:
                 job = make_job()
-                await store.accept([job], {job.job_id: bytes(100_000)}, [])
+                await store.accept([job], {job.key: bytes(100_000)}, [])
                 kept.append(job)
         for job in kept:
-            assert await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON) is not None
+            assert await store.finish(job.key, JobStatus.CANCELLED, at=NOON) is not None
         assert await store.drop_finished_frames(0) == len(kept)
         job = make_job()
-        await store.accept([job], {job.job_id: bytes(100_000)}, [])
-        assert await store.image(job.job_id) is not None
+        await store.accept([job], {job.key: bytes(100_000)}, [])
+        assert await store.image(job.key) is not None
 
 
 async def test_frames_leave_a_reserve_in_which_jobs_can_end(tmp_path: Path) -> None:
     disk = SmallDisk(free=49 << 20)
     async with Store.open(sqlite_url(tmp_path), disk_usage=lambda _: disk) as store:
         jobs = [make_job() for _ in range(3)]
-        await store.accept(jobs[:1], {jobs[0].job_id: bytes(1 << 20)}, [])
+        await store.accept(jobs[:1], {jobs[0].key: bytes(1 << 20)}, [])
         disk.free -= 1 << 20
         with pytest.raises(StoreFullError, match="the last 48 MiB are kept"):
-            await store.accept(jobs[1:2], {jobs[1].job_id: bytes(1)}, [])
+            await store.accept(jobs[1:2], {jobs[1].key: bytes(1)}, [])
         dropped = jobs[2].model_copy(update={"status": JobStatus.DROPPED})
         await store.accept([dropped], {}, [])
-        assert await store.finish(jobs[0].job_id, JobStatus.CANCELLED, at=NOON) is not None
-        assert set(await store.existing([job.job_id for job in jobs])) == {
-            jobs[0].job_id,
-            jobs[2].job_id,
+        assert await store.finish(jobs[0].key, JobStatus.CANCELLED, at=NOON) is not None
+        assert set(await store.existing([job.key for job in jobs])) == {
+            jobs[0].key,
+            jobs[2].key,
         }
 
 
@@ -214,9 +214,9 @@ async def test_shrink_gives_the_space_back_to_the_file_system(tmp_path: Path) ->
     path = tmp_path / "store.db"
     async with Store.open(sqlite_url(tmp_path)) as store:
         jobs = [make_job(status=JobStatus.QUEUED) for _ in range(100)]
-        await store.accept(jobs, {job.job_id: bytes(100_000) for job in jobs}, [])
+        await store.accept(jobs, {job.key: bytes(100_000) for job in jobs}, [])
         for job in jobs:
-            await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON)
+            await store.finish(job.key, JobStatus.CANCELLED, at=NOON)
         await store.drop_finished_frames(0)
         assert await store.shrink(1 << 40) > 9_000_000
         assert path.stat().st_size < 1_000_000
@@ -261,7 +261,7 @@ async def test_damaged_pages_are_refused_not_returned(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with Store.open(sqlite_url(tmp_path)) as store:
         jobs = [make_job() for _ in range(50)]
-        await store.accept(jobs, {job.job_id: bytes(20_000) for job in jobs}, [])
+        await store.accept(jobs, {job.key: bytes(20_000) for job in jobs}, [])
     damaged = bytearray(path.read_bytes())
     damaged[16384 : len(damaged)] = b"\xff" * (len(damaged) - 16384)
     path.write_bytes(damaged)
@@ -287,9 +287,9 @@ async def test_fault_after_the_commit_is_an_error_though_all_is_written(store_ur
     async with Store.open(store_url, faults=faults) as store:
         job = make_job()
         with pytest.raises(StoreError):
-            await store.accept([job], {job.job_id: b"x"}, [])
+            await store.accept([job], {job.key: b"x"}, [])
         assert faults.failed == ["committed"]
-        assert await store.image(job.job_id) == b"x"
+        assert await store.image(job.key) == b"x"
 
 
 def test_translated_keeps_other_errors() -> None:

@@ -20,7 +20,7 @@ NUM_JOBS = 12
 
 def farewell(job: Job) -> OutboxMessage:
     return OutboxMessage(
-        job_id=job.job_id,
+        job_key=job.key,
         channel=Channel.MQTT,
         destination=f"base/{job.camera_id}/status",
         payload=b"{}",
@@ -41,10 +41,10 @@ async def again(step: Callable[[], Awaitable[object]]) -> None:
 
 
 async def live(store: Store, job: Job) -> None:
-    ending = Ending(job.job_id, JobStatus.COMPLETED, NOON, messages=[farewell(job)])
-    await again(partial(store.accept, [job], {job.job_id: job.job_id.encode()}, []))
-    await again(partial(store.start, [job.job_id], NOON))
-    await again(partial(store.image, job.job_id))
+    ending = Ending(job.key, JobStatus.COMPLETED, NOON, messages=[farewell(job)])
+    await again(partial(store.accept, [job], {job.key: job.key.encode()}, []))
+    await again(partial(store.start, [job.key], NOON))
+    await again(partial(store.image, job.key))
     await again(partial(store.finish_many, [ending]))
 
 
@@ -66,13 +66,13 @@ async def test_every_nth_step_failing_loses_and_doubles_nothing(
             await live(store, job)
     assert len(faults.failed) > 1
     async with Store.open(store_url) as store:
-        found = await store.existing([job.job_id for job in jobs])
+        found = await store.existing([job.key for job in jobs])
         assert {job.status for job in found.values()} == {JobStatus.COMPLETED}
         assert len(found) == NUM_JOBS
         messages = await store.outbox.due(Channel.MQTT, NOON, 1000)
-        assert Counter(each.job_id for each in messages) == Counter(job.job_id for job in jobs)
+        assert Counter(each.job_key for each in messages) == Counter(job.key for job in jobs)
         for job in jobs:
-            assert await store.image(job.job_id) == job.job_id.encode()
+            assert await store.image(job.key) == job.key.encode()
 
 
 async def test_finish_is_whole_or_not_at_all_whichever_step_fails(store_url: str) -> None:
@@ -81,15 +81,15 @@ async def test_finish_is_whole_or_not_at_all_whichever_step_fails(store_url: str
         faults = FailEvery(1_000_000)
         async with Store.open(store_url, faults=faults) as store:
             job = make_job()
-            await store.accept([job], {job.job_id: b"x"}, [])
-            await store.start([job.job_id], NOON)
+            await store.accept([job], {job.key: b"x"}, [])
+            await store.start([job.key], NOON)
             num_before = await store.outbox.pending_count(Channel.MQTT)
-            ending = Ending(job.job_id, JobStatus.COMPLETED, NOON, messages=[farewell(job)])
+            ending = Ending(job.key, JobStatus.COMPLETED, NOON, messages=[farewell(job)])
             faults.fail_in(n)
             with suppress(StoreError):
                 await store.finish_many([ending])
             faults.fail_in(1_000_000)
-            after = await store.get(job.job_id)
+            after = await store.get(job.key)
             num_messages = await store.outbox.pending_count(Channel.MQTT) - num_before
         assert after is not None
         # An answer that is lost after the commit changes nothing about the commit.

@@ -1,15 +1,63 @@
-"""The migrations and the tables describe one schema, and a newer one is refused."""
+"""The migrations describe the schema of the tables and lose nothing; a newer one is refused."""
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from schemas.job import ErrorDetail, JobStatus
+from schemas.outbox import Channel
+from schemas.result import ResultDocument
 from service.errors import StoreError
 from service.store.database import Database
-from service.store.store import Store
+from service.store.store import Known, Store
 from service.store.tables import metadata
-from tests.factories import make_job
+from tests.factories import NOON, make_job
+from tests.old_store import OldMessage, write_old_store
+
+LATER = NOON + timedelta(seconds=5)
+WAITING = make_job(job_id="1", sha256="a" * 64)
+RUNNING = make_job(
+    job_id="2",
+    camera_id="garden",
+    status=JobStatus.PROCESSING,
+    received_at=LATER,
+    started_at=LATER,
+    attempts=1,
+)
+ENDED = make_job(
+    job_id="3",
+    status=JobStatus.FAILED,
+    finished_at=LATER,
+    attempts=3,
+    error=ErrorDetail(code="engine", message="out of luck"),
+)
+RESULT = ResultDocument(
+    job_id="3",
+    camera_id="front",
+    status=JobStatus.FAILED,
+    result=None,
+    error_message="out of luck",
+    timestamp=LATER,
+    location=None,
+    metadata={},
+)
+OLD_JOBS = (WAITING, RUNNING, ENDED)
+OLD_IMAGES = {job.job_id: job.key.encode() for job in OLD_JOBS}
+#: Each with the key it gets.
+OLD_MESSAGES = [
+    (OldMessage("3", Channel.MQTT, "base/front/status", b"\xff\xd8\xff"), "front/3"),
+    (OldMessage("3", Channel.WEBHOOK, "http://a/", b"{}", {"trusted": True}), "front/3"),
+    # Its job has been deleted, but its payload still names the camera.
+    (OldMessage("gone", Channel.WEBHOOK, "http://a/", b'{"camera_id": "street"}'), "street/gone"),
+    (OldMessage("gone", Channel.MQTT, "base/front/image", b"\xff\xd8\xff"), None),
+    (OldMessage("bad", Channel.MQTT, "base/bridge/dead_letter", b'{"camera_id": null}'), None),
+    (OldMessage(None, Channel.MQTT, "base/front/status", b"{}"), None),
+]
 
 
 def differences(connection: Connection) -> list[object]:
@@ -30,6 +78,64 @@ async def test_the_migrated_schema_is_the_one_in_tables(store_url: str) -> None:
         assert await database.read(differences) == []
 
 
+async def test_a_database_of_the_first_schema_keeps_everything(store_url: str) -> None:
+    await write_old_store(
+        store_url, OLD_JOBS, OLD_IMAGES, [old for old, _ in OLD_MESSAGES], {"3": RESULT}
+    )
+    async with Database(store_url) as database:
+        assert await database.read(differences) == []
+        store = Store(database, "")
+        assert await store.existing([job.key for job in OLD_JOBS]) == {
+            job.key: job for job in OLD_JOBS
+        }
+        for job in OLD_JOBS:
+            assert await store.image(job.key) == job.key.encode()
+        assert await store.result(ENDED.key) == RESULT
+        assert [job.key for job in await store.recover()] == [WAITING.key, RUNNING.key]
+        for channel in Channel:
+            rows = await store.outbox.due(channel, NOON, 10)
+            assert [
+                (row.job_key, row.destination, row.payload, row.options, row.attempts)
+                for row in rows
+            ] == [
+                (key, old.destination, old.payload, old.options, 2)
+                for old, key in OLD_MESSAGES
+                if old.channel is channel
+            ]
+
+
+async def test_a_database_of_the_first_schema_goes_on_as_a_new_one(store_url: str) -> None:
+    await write_old_store(store_url, OLD_JOBS, OLD_IMAGES, [old for old, _ in OLD_MESSAGES])
+    async with Store.open(store_url) as store:
+        assert await store.known(["front/1", "street/1"]) == Known(
+            keys=frozenset({"front/1"}), elsewhere=frozenset({"street/1"})
+        )
+        same_id = make_job(job_id="1", camera_id="street")
+        await store.accept([WAITING, same_id], {WAITING.key: b"other", same_id.key: b"x"})
+        assert await store.image(WAITING.key) == WAITING.key.encode()
+        assert await store.image(same_id.key) == b"x"
+        assert await store.delete_finished(LATER + timedelta(1)) == 1
+        assert await store.image(ENDED.key) is None  # it went with its job
+        assert await store.frame_bytes() == sum(map(len, (WAITING.key, RUNNING.key, "x")))
+
+
+async def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await write_old_store(
+        f"sqlite:///{path}", OLD_JOBS, OLD_IMAGES, [old for old, _ in OLD_MESSAGES]
+    )
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE old_frames (is_in_the_way INTEGER)")
+    with pytest.raises(StoreError, match="old_frames"):
+        async with Store.open(f"sqlite:///{path}"):
+            pass
+    other.execute("DROP TABLE old_frames")
+    other.close()
+    async with Store.open(f"sqlite:///{path}") as store:
+        assert await store.image(WAITING.key) == WAITING.key.encode()
+        assert await store.outbox.pending_count(Channel.MQTT) == 4
+
+
 async def test_comparison_sees_a_difference(store_url: str) -> None:
     def drop_index(connection: Connection) -> None:
         connection.execute(text("DROP INDEX jobs_by_end"))
@@ -42,10 +148,10 @@ async def test_comparison_sees_a_difference(store_url: str) -> None:
 async def test_open_again_changes_nothing(store_url: str) -> None:
     async with Store.open(store_url) as store:
         job = make_job()
-        await store.accept([job], {job.job_id: b"x"}, [])
+        await store.accept([job], {job.key: b"x"}, [])
     async with Database(store_url) as database:
-        assert await database.read(revision) == "0001"
-        assert await Store(database, "").get(job.job_id) == job
+        assert await database.read(revision) == "0002"
+        assert await Store(database, "").get(job.key) == job
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(store_url: str) -> None:

@@ -12,7 +12,7 @@ def make_message(
 ) -> OutboxMessage:
     at = NOON + timedelta(seconds=second)
     return OutboxMessage(
-        job_id=None,
+        job_key=None,
         channel=channel,
         destination=destination,
         payload=b"\x00payload",

@@ -11,7 +11,7 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
-from service.store.store import Ending, Store
+from service.store.store import Ending, Known, Store
 from tests.factories import NOON, make_job
 
 LATER = NOON + timedelta(seconds=5)
@@ -19,10 +19,10 @@ ERROR = ErrorDetail(code="engine", message="out of luck")
 
 
 def make_message(
-    job_id: str | None = None, destination: str = "base/front/status", at: datetime = NOON
+    job_key: str | None = None, destination: str = "base/front/status", at: datetime = NOON
 ) -> OutboxMessage:
     return OutboxMessage(
-        job_id=job_id,
+        job_key=job_key,
         channel=Channel.MQTT,
         destination=destination,
         payload=b"{}",
@@ -46,18 +46,18 @@ def make_result(job: Job) -> ResultDocument:
 
 
 async def accept(store: Store, *jobs: Job) -> None:
-    await store.accept(jobs, {job.job_id: job.job_id.encode() for job in jobs})
+    await store.accept(jobs, {job.key: job.key.encode() for job in jobs})
 
 
 async def finished(
     store: Store, job: Job, at: datetime = LATER, status: JobStatus = JobStatus.CANCELLED
 ) -> None:
     await accept(store, job)
-    assert await store.finish(job.job_id, status, at=at) is not None
+    assert await store.finish(job.key, status, at=at) is not None
 
 
-def ids(jobs: Sequence[Job]) -> list[str]:
-    return [job.job_id for job in jobs]
+def keys(jobs: Sequence[Job]) -> list[str]:
+    return [job.key for job in jobs]
 
 
 async def test_accept_keeps_job_frame_and_message_across_a_restart(store_url: str) -> None:
@@ -69,10 +69,10 @@ async def test_accept_keeps_job_frame_and_message_across_a_restart(store_url: st
         correlation_data=b"\x00\xff",
     )
     async with Store.open(store_url) as store:
-        [written] = await store.accept([job], {job.job_id: b"\x00image"}, [make_message("x")])
+        [written] = await store.accept([job], {job.key: b"\x00image"}, [make_message("x")])
     async with Store.open(store_url) as store:
-        assert await store.get(job.job_id) == job
-        assert await store.image(job.job_id) == b"\x00image"
+        assert await store.get(job.key) == job
+        assert await store.image(job.key) == b"\x00image"
         assert await store.outbox.due(Channel.MQTT, NOON, 10) == [written]
 
 
@@ -88,66 +88,103 @@ async def test_accept_numbers_messages_in_their_order(store: Store) -> None:
 async def test_accept_of_a_final_job_keeps_no_frame_and_gives_it_an_end(store: Store) -> None:
     job = make_job(status=JobStatus.DUPLICATE)
     await accept(store, job)
-    assert await store.image(job.job_id) is None
-    stored = await store.get(job.job_id)
+    assert await store.image(job.key) is None
+    stored = await store.get(job.key)
     assert stored is not None
     assert stored.finished_at == job.received_at
 
 
-async def test_accept_of_a_known_id_leaves_it_and_its_messages_alone(store: Store) -> None:
+async def test_accept_of_a_known_job_leaves_it_and_its_messages_alone(store: Store) -> None:
     job, other = make_job(), make_job()
-    await store.accept([job], {job.job_id: b"first"}, [make_message(job.job_id)])
-    await store.start([job.job_id], LATER)
-    again = job.model_copy(update={"camera_id": "garden"})
+    await store.accept([job], {job.key: b"first"}, [make_message(job.key)])
+    await store.start([job.key], LATER)
+    again = job.model_copy(update={"location": "Garden"})
     written = await store.accept(
         [again, other],
-        {job.job_id: b"second", other.job_id: b"other"},
-        [make_message(job.job_id), make_message(other.job_id), make_message(None)],
+        {job.key: b"second", other.key: b"other"},
+        [make_message(job.key), make_message(other.key), make_message(None)],
     )
-    assert [message.job_id for message in written] == [other.job_id, None]
-    stored = await store.get(job.job_id)
+    assert [message.job_key for message in written] == [other.key, None]
+    stored = await store.get(job.key)
     assert stored is not None
-    assert (stored.status, stored.camera_id) == (JobStatus.PROCESSING, "front")
-    assert await store.image(job.job_id) == b"first"
-    assert await store.image(other.job_id) == b"other"
+    assert (stored.status, stored.location) == (JobStatus.PROCESSING, None)
+    assert await store.image(job.key) == b"first"
+    assert await store.image(other.key) == b"other"
 
 
-async def test_accept_of_one_id_twice_in_a_group_keeps_the_first(store: Store) -> None:
+async def test_accept_of_one_job_twice_in_a_group_keeps_the_first(store: Store) -> None:
     job = make_job()
-    await store.accept([job, job.model_copy(update={"camera_id": "b"})], {job.job_id: b"x"})
-    stored = await store.get(job.job_id)
-    assert stored is not None
-    assert stored.camera_id == "front"
+    await store.accept([job, job.model_copy(update={"location": "Garden"})], {job.key: b"x"})
+    assert await store.get(job.key) == job
+
+
+async def test_one_id_of_two_cameras_is_two_jobs(store: Store) -> None:
+    mine, theirs = make_job(job_id="1"), make_job(job_id="1", camera_id="garden")
+    images = {mine.key: b"mine", theirs.key: b"theirs"}
+    messages = [make_message(job.key) for job in (mine, theirs)]
+    assert len(await store.accept([mine, theirs], images, messages)) == 2
+    assert await store.existing(keys([mine, theirs])) == {mine.key: mine, theirs.key: theirs}
+    assert keys(await store.start([mine.key], LATER)) == [mine.key]
+    assert await store.finish(mine.key, JobStatus.FAILED, at=LATER, error=ERROR) is not None
+    assert await store.get(theirs.key) == theirs
+    assert keys(await store.recover()) == [theirs.key]
+    assert await store.delete_finished(LATER + timedelta(1)) == 1
+    assert await store.image(mine.key) is None
+    assert await store.image(theirs.key) == b"theirs"
+
+
+async def test_one_id_of_two_cameras_is_accepted_one_after_the_other(store: Store) -> None:
+    mine, theirs = make_job(job_id="1"), make_job(job_id="1", camera_id="garden")
+    for job in (mine, theirs):
+        await store.accept([job], {job.key: job.key.encode()}, [make_message(job.key)])
+    assert await store.count_jobs() == 2
+    assert await store.outbox.pending_count(Channel.MQTT) == 2
+    assert await store.image(theirs.key) == theirs.key.encode()
+
+
+async def test_known_tells_stored_jobs_from_the_same_ids_of_other_cameras(store: Store) -> None:
+    assert await store.known(["front/1"]) == Known()
+    cameras = {"1": ["front", "garden"], "2": ["front"], "3": ["garden", "street"]}
+    await accept(
+        store,
+        *(make_job(job_id=each, camera_id=camera) for each in cameras for camera in cameras[each]),
+    )
+    asked = ["front/1", "front/2", "front/3", "front/4"]
+    assert await store.known(asked) == Known(
+        keys=frozenset({"front/1", "front/2"}), elsewhere=frozenset({"front/1", "front/3"})
+    )
+    many = [f"front/{number}" for number in range(1200)]  # more than one statement holds
+    assert await store.known(many) == await store.known(asked)
 
 
 async def test_accept_without_an_image_waits_for_it(store: Store) -> None:
     job = make_job()
     await store.accept([job], {})
-    assert await store.image(job.job_id) is None
-    assert await store.add_image(job.job_id, b"late")
-    assert await store.image(job.job_id) == b"late"
-    assert not await store.add_image(job.job_id, b"again")
+    assert await store.image(job.key) is None
+    assert await store.add_image(job.key, b"late")
+    assert await store.image(job.key) == b"late"
+    assert not await store.add_image(job.key, b"again")
     assert not await store.add_image("unknown", b"x")
 
 
 async def test_accept_keeps_many_at_once(store: Store) -> None:
     jobs = [make_job() for _ in range(1200)]  # more than one IN list holds
     await accept(store, *jobs)
-    assert len(await store.existing([*ids(jobs), "unknown"])) == 1200
-    assert len(await store.start(ids(jobs), LATER)) == 1200
-    assert store.bytes_accepted == await store.frame_bytes() == sum(map(len, ids(jobs)))
+    assert len(await store.existing([*keys(jobs), "unknown"])) == 1200
+    assert len(await store.start(keys(jobs), LATER)) == 1200
+    assert store.bytes_accepted == await store.frame_bytes() == sum(map(len, keys(jobs)))
 
 
 async def test_start_counts_the_attempt_of_queued_jobs_only(store: Store) -> None:
     first, second, ended = make_job(), make_job(), make_job()
     await accept(store, first, second, ended)
-    await store.finish(ended.job_id, JobStatus.CANCELLED, at=LATER)
-    started = await store.start([*ids([second, ended, first]), "unknown"], LATER)
-    assert ids(started) == ids([second, first])
+    await store.finish(ended.key, JobStatus.CANCELLED, at=LATER)
+    started = await store.start([*keys([second, ended, first]), "unknown"], LATER)
+    assert keys(started) == keys([second, first])
     assert {(job.status, job.attempts, job.started_at) for job in started} == {
         (JobStatus.PROCESSING, 1, LATER)
     }
-    assert await store.start([first.job_id], LATER) == []
+    assert await store.start([first.key], LATER) == []
 
 
 @pytest.mark.parametrize(
@@ -168,74 +205,74 @@ async def test_requeue_takes_processing_jobs_back(
 ) -> None:
     job, waiting = make_job(), make_job()
     await accept(store, job, waiting)
-    await store.start([job.job_id], LATER)
-    [back] = await store.requeue(ids([job, waiting]), **options)  # type: ignore[arg-type]
-    assert back.job_id == job.job_id
+    await store.start([job.key], LATER)
+    [back] = await store.requeue(keys([job, waiting]), **options)  # type: ignore[arg-type]
+    assert back.key == job.key
     assert (back.status, back.attempts, back.engine_losses, back.error) == (
         JobStatus.QUEUED,
         attempts,
         losses,
         error,
     )
-    assert await store.get(job.job_id) == back
+    assert await store.get(job.key) == back
 
 
 async def test_finish_writes_end_result_and_messages_together(store: Store) -> None:
     job = make_job()
     await accept(store, job)
-    await store.start([job.job_id], NOON)
+    await store.start([job.key], NOON)
     ended = await store.finish(
-        job.job_id,
+        job.key,
         JobStatus.COMPLETED,
         at=LATER,
         result=make_result(job),
-        messages=[make_message(job.job_id, "a"), make_message(job.job_id, "b")],
+        messages=[make_message(job.key, "a"), make_message(job.key, "b")],
     )
     assert ended is not None
     stored, messages = ended
     assert (stored.status, stored.finished_at) == (JobStatus.COMPLETED, LATER)
-    assert await store.get(job.job_id) == stored
-    assert await store.result(job.job_id) == make_result(job)
+    assert await store.get(job.key) == stored
+    assert await store.result(job.key) == make_result(job)
     assert [message.destination for message in messages] == ["a", "b"]
     assert await store.outbox.due(Channel.MQTT, LATER, 10) == messages
-    assert await store.image(job.job_id) is not None  # kept for a retry
+    assert await store.image(job.key) is not None  # kept for a retry
 
 
 @pytest.mark.parametrize("second", [status for status in JobStatus if status.is_final])
 async def test_finish_of_a_finished_job_writes_nothing(store: Store, second: JobStatus) -> None:
     job = make_job()
     await accept(store, job)
-    await store.start([job.job_id], NOON)
-    await store.finish(job.job_id, JobStatus.FAILED, at=LATER, error=ERROR)
-    before = await store.get(job.job_id)
-    message = make_message(job.job_id)
+    await store.start([job.key], NOON)
+    await store.finish(job.key, JobStatus.FAILED, at=LATER, error=ERROR)
+    before = await store.get(job.key)
+    message = make_message(job.key)
     again = await store.finish(
-        job.job_id, second, at=LATER + timedelta(1), result=make_result(job), messages=[message]
+        job.key, second, at=LATER + timedelta(1), result=make_result(job), messages=[message]
     )
     assert again is None
-    assert await store.get(job.job_id) == before
-    assert await store.result(job.job_id) is None
+    assert await store.get(job.key) == before
+    assert await store.result(job.key) is None
     assert await store.outbox.pending_count(Channel.MQTT) == 0
 
 
 async def test_finish_as_completed_needs_a_running_job(store: Store) -> None:
     job = make_job()
     await accept(store, job)
-    assert await store.finish(job.job_id, JobStatus.COMPLETED, at=LATER) is None
+    assert await store.finish(job.key, JobStatus.COMPLETED, at=LATER) is None
     assert await store.finish("unknown", JobStatus.FAILED, at=LATER) is None
 
 
 async def test_finish_many_returns_those_that_ended(store: Store) -> None:
     jobs = [make_job() for _ in range(3)]
     await accept(store, *jobs)
-    await store.finish(jobs[1].job_id, JobStatus.EXPIRED, at=LATER)
+    await store.finish(jobs[1].key, JobStatus.EXPIRED, at=LATER)
     endings = [
-        Ending(job_id, JobStatus.DROPPED, LATER, ERROR, messages=[make_message(job_id)])
-        for job_id in [*ids(jobs), jobs[0].job_id, "unknown"]
+        Ending(key, JobStatus.DROPPED, LATER, ERROR, messages=[make_message(key)])
+        for key in [*keys(jobs), jobs[0].key, "unknown"]
     ]
     ended = await store.finish_many(endings)
-    assert [job.job_id for job, _ in ended] == [jobs[0].job_id, jobs[2].job_id]
-    assert [message.job_id for _, [message] in ended] == [jobs[0].job_id, jobs[2].job_id]
+    assert [job.key for job, _ in ended] == [jobs[0].key, jobs[2].key]
+    assert [message.job_key for _, [message] in ended] == [jobs[0].key, jobs[2].key]
     assert await store.finish_many([]) == []
 
 
@@ -243,8 +280,8 @@ async def test_finish_drops_the_frame_where_finished_frames_are_not_kept(store: 
     job = make_job()
     await accept(store, job)
     store.keep_finished_frames = False
-    await store.finish(job.job_id, JobStatus.CANCELLED, at=LATER)
-    assert await store.image(job.job_id) is None
+    await store.finish(job.key, JobStatus.CANCELLED, at=LATER)
+    assert await store.image(job.key) is None
 
 
 async def test_recover_takes_back_what_was_running(store_url: str) -> None:
@@ -252,11 +289,11 @@ async def test_recover_takes_back_what_was_running(store_url: str) -> None:
     late, early, running, ended = (make_job(received_at=time) for time in times)
     async with Store.open(store_url) as store:
         await accept(store, late, early, running, ended)
-        await store.start([running.job_id], LATER)
-        await store.finish(ended.job_id, JobStatus.DROPPED, at=LATER)
+        await store.start([running.key], LATER)
+        await store.finish(ended.key, JobStatus.DROPPED, at=LATER)
     async with Store.open(store_url) as store:
         recovered = await store.recover()
-        assert ids(recovered) == ids([early, running, late])
+        assert keys(recovered) == keys([early, running, late])
         again = recovered[1]
         assert (again.status, again.attempts, again.engine_losses) == (JobStatus.QUEUED, 1, 0)
         assert await store.recover() == recovered
@@ -270,9 +307,9 @@ async def test_same_content_finds_the_newest_that_stands_for_it(store: Store) ->
     await accept(store, old, newer, elsewhere)
     key = ("front", sha)
     asked = [key, ("street", sha), ("front", "b" * 64)]
-    assert await store.same_content(asked, NOON) == {key: newer.job_id}
-    await store.finish(newer.job_id, JobStatus.FAILED, at=LATER)
-    assert await store.same_content(asked, NOON) == {key: old.job_id}
+    assert await store.same_content(asked, NOON) == {key: newer.key}
+    await store.finish(newer.key, JobStatus.FAILED, at=LATER)
+    assert await store.same_content(asked, NOON) == {key: old.key}
     assert await store.same_content(asked, LATER) == {}
     assert await store.same_content([], NOON) == {}
 
@@ -287,13 +324,13 @@ async def test_list_jobs_filters_orders_and_pages(store: Store) -> None:
         for i in range(10)
     ]
     await accept(store, *jobs)
-    assert ids(await store.list_jobs(limit=3, offset=2)) == ids(jobs[2:5])
+    assert keys(await store.list_jobs(limit=3, offset=2)) == keys(jobs[2:5])
     newest = await store.list_jobs(camera_id="garden", descending=True, limit=2)
-    assert ids(newest) == ids([jobs[9], jobs[7]])
+    assert keys(newest) == keys([jobs[9], jobs[7]])
     urgent = await store.list_jobs(order_by="priority", descending=True, limit=3)
-    assert ids(urgent) == ids([jobs[7], jobs[3], jobs[6]])
-    await store.finish(jobs[4].job_id, JobStatus.DROPPED, at=LATER)
-    assert ids(await store.list_jobs(status=JobStatus.DROPPED)) == [jobs[4].job_id]
+    assert keys(urgent) == keys([jobs[7], jobs[3], jobs[6]])
+    await store.finish(jobs[4].key, JobStatus.DROPPED, at=LATER)
+    assert keys(await store.list_jobs(status=JobStatus.DROPPED)) == [jobs[4].key]
     assert await store.count_jobs(status=JobStatus.QUEUED) == 9
     assert await store.count_jobs(priority=Priority.LOW, camera_id="front") == 3
 
@@ -304,7 +341,7 @@ async def test_list_jobs_by_end_puts_the_unfinished_last_when_descending(store: 
     await finished(store, first, at=NOON)
     await finished(store, second, at=LATER)
     listed = await store.list_jobs(order_by="finished_at", descending=True)
-    assert ids(listed) == ids([second, first, waiting])
+    assert keys(listed) == keys([second, first, waiting])
 
 
 async def test_counts_name_every_status(store: Store) -> None:
@@ -336,34 +373,34 @@ async def test_delete_finished_takes_the_oldest_with_their_frames(store: Store) 
     waiting = make_job(received_at=NOON - timedelta(days=30))
     await accept(store, waiting)
     assert await store.delete_finished(NOON + timedelta(seconds=3), limit=2) == 2
-    assert set(await store.existing(ids(jobs))) == set(ids(jobs[2:]))
-    assert await store.image(jobs[0].job_id) is None
+    assert set(await store.existing(keys(jobs))) == set(keys(jobs[2:]))
+    assert await store.image(jobs[0].key) is None
     assert await store.delete_finished(NOON + timedelta(seconds=3)) == 1
     assert await store.delete_finished(NOON + timedelta(seconds=3)) == 0
-    assert await store.image(waiting.job_id) is not None
+    assert await store.image(waiting.key) is not None
 
 
 async def test_drop_finished_frames_stops_at_the_target(store: Store) -> None:
     jobs = [make_job() for _ in range(120)]  # more than one step
-    await store.accept(jobs, {job.job_id: bytes(1000) for job in jobs})
+    await store.accept(jobs, {job.key: bytes(1000) for job in jobs})
     for job in jobs[:110]:
-        await store.finish(job.job_id, JobStatus.CANCELLED, at=LATER)
+        await store.finish(job.key, JobStatus.CANCELLED, at=LATER)
     assert await store.frame_bytes() == 120_000
     assert await store.drop_finished_frames(119_500) == 1
     assert await store.drop_finished_frames(50_000) == 69
     assert await store.frame_bytes() == 50_000
     assert await store.drop_finished_frames(0) == 40
     assert await store.frame_bytes() == 10_000  # the waiting ones
-    assert await store.get(jobs[0].job_id) is not None  # the job itself stays
+    assert await store.get(jobs[0].key) is not None  # the job itself stays
 
 
 async def test_drop_finished_frames_takes_the_oldest_first(store: Store) -> None:
     newer, older = make_job(), make_job()
     await finished(store, newer, at=LATER)
     await finished(store, older, at=NOON)
-    await store.drop_finished_frames(len(newer.job_id))
-    assert await store.image(older.job_id) is None
-    assert await store.image(newer.job_id) is not None
+    await store.drop_finished_frames(len(newer.key))
+    assert await store.image(older.key) is None
+    assert await store.image(newer.key) is not None
 
 
 @contextmanager
@@ -386,14 +423,14 @@ async def test_the_number_of_jobs_makes_few_different_statements(store: Store) -
     with noted_statements() as statements:
         for count in range(1, 81):
             jobs = [make_job() for _ in range(count)]
-            await store.accept(jobs, {}, [make_message(job.job_id) for job in jobs])
-            await store.start(ids(jobs), LATER)
+            await store.accept(jobs, {}, [make_message(job.key) for job in jobs])
+            await store.start(keys(jobs), LATER)
             endings = [
-                Ending(job.job_id, JobStatus.FAILED, LATER, messages=[make_message(job.job_id)])
+                Ending(job.key, JobStatus.FAILED, LATER, messages=[make_message(job.key)])
                 for job in jobs
             ]
             ended = await store.finish_many(endings)
             await store.outbox.sent([message.row_id for _, each in ended for message in each])
-            assert len(await store.existing(ids(jobs))) == count
+            assert len(await store.existing(keys(jobs))) == count
     assert len(statements) < 80  # fewer than a connection keeps
     assert max(map(len, statements)) < 4000
