@@ -157,7 +157,7 @@ def test_quiet_stays_while_quiet_connections_end_soon_too() -> None:
 
 def test_quiet_leaves_room_to_send_where_the_network_fails_again_and_again() -> None:
     quiet, lasting = Quiet(), 5.0
-    is_quiet_to_the_end = []
+    is_quiet_to_the_end: list[bool] = []
     for _ in range(20):
         end = End("lost", lasted_s=lasting, is_busy=not any(is_quiet_to_the_end[-1:]))
         is_quiet_to_the_end.append(quiet.after(end) > lasting)
