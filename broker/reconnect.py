@@ -120,6 +120,8 @@ class Quiet:
             self._seconds = 0.0
         elif end.is_busy:
             self._seconds = min(max(_QUIET_FIRST_S, 2 * self._seconds), _QUIET_LAST_S)
+        elif not end.is_suspicious:
+            self._seconds = 0.0  # the network fails by itself, and something must leave between
         return self._seconds
 
 
