@@ -65,7 +65,7 @@ def sources_of(status: JobStatus) -> frozenset[JobStatus]:
 class ErrorDetail(BaseModel):
     """Why something went wrong: a code for programs, a sentence for people."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, cache_strings="keys")
 
     code: str
     message: str
@@ -88,7 +88,11 @@ def split_key(key: str) -> tuple[str, str]:
 class Job(BaseModel):
     """An accepted frame with everything resolved; the image itself is kept apart."""
 
-    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+    # Pydantic keeps the last 16,384 short strings it has read. Ids are never read again: they would
+    # fill it over an hour, with 1.3 MB and more.
+    model_config = ConfigDict(
+        frozen=True, ser_json_bytes="base64", val_json_bytes="base64", cache_strings="keys"
+    )
 
     job_id: str
     camera_id: str

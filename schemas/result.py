@@ -92,7 +92,7 @@ class Result(BaseModel):
 class ResultDocument(BaseModel):
     """The end of a job as everyone outside sees it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, cache_strings="keys")
 
     job_id: str
     camera_id: str
