@@ -1,19 +1,22 @@
-"""A sender without manners: MQTT packets as bytes, for 3.1.1 and 5.
+"""A client without manners: MQTT packets as bytes, for 3.1.1 and 5.
 
-A library refuses to send what its author thought wrong, and that is what a hostile sender sends.
-Only what publishing needs is here; the broker is a real one.
+A library refuses to send what its author thought wrong, and that is what a hostile sender sends; it
+also refuses to read some of it. Only what the corpus needs is here; the broker is a real one.
 """
 
 import asyncio
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
 Protocol = Literal["3.1.1", "5"]
+#: Topic, payload, and whether the message was retained.
+OnMessage = Callable[[str, bytes, bool], None]
 
-_PUBLISH, _PUBACK, _PUBREC, _PUBCOMP, _PINGRESP = 3, 4, 5, 7, 13
+_PUBLISH, _PUBACK, _PUBREC, _PUBCOMP, _SUBACK, _PINGRESP = 3, 4, 5, 7, 9, 13
 _PUBREL = b"\x62\x02"
 _PINGREQ = b"\xc0\x00"
 _FAILURE = 0x80  # reason codes from here on
@@ -95,14 +98,14 @@ class Publication:
         return packet(head, body + _properties(protocol, self.properties) + self.payload)
 
 
-class Sender:
+class RawClient:
     """One connection.
 
     Args:
         port: Of the broker, on this machine.
         protocol: What it speaks.
         name: Its client id.
-        will: What the broker publishes when the sender is lost.
+        will: What the broker publishes when the client is lost.
 
     Attributes:
         is_lost: The broker has hung up.
@@ -126,7 +129,7 @@ class Sender:
         _, body = await self._read()
         if body[1]:
             raise RefusedError(f"CONNACK says {body[1]}")
-        self._listening = asyncio.create_task(self._listen(), name=f"sender {self._name}")
+        self._listening = asyncio.create_task(self._listen(), name=f"raw client {self._name}")
         return self
 
     async def __aexit__(
@@ -168,6 +171,14 @@ class Sender:
             self._publishing[self._packet_id] = done
         return done
 
+    async def subscribe(self, topic_filter: str, on_message: OnMessage) -> None:
+        """Get messages, with MQTT 3.1.1 only: their properties are not read."""
+        assert self.protocol == "3.1.1"
+        self._on_message = on_message
+        self._subscribed = self._promise()
+        self.write(packet(0x82, b"\x00\x01" + text(topic_filter) + b"\x01"))
+        await self._subscribed
+
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
         if not self.is_lost:
@@ -204,17 +215,31 @@ class Sender:
     async def _listen(self) -> None:
         try:
             while True:
-                kind, body = await self._read()
-                self._take(kind, body)
+                head, body = await self._read()
+                self._take(head, body)
         except (OSError, asyncio.IncompleteReadError):
             self._lose()
 
-    def _take(self, kind: int, body: bytes) -> None:
+    def _take(self, head: int, body: bytes) -> None:
+        kind = head >> 4
         if kind == _PINGRESP:
             self._pings.pop(0).set_result(None)
-            return
-        if kind not in {_PUBACK, _PUBREC, _PUBCOMP}:
-            return
+        elif kind == _SUBACK:
+            self._subscribed.set_result(None)
+        elif kind == _PUBLISH:
+            self._take_message(head, body)
+        elif kind in {_PUBACK, _PUBREC, _PUBCOMP}:
+            self._take_answer(kind, body)
+
+    def _take_message(self, head: int, body: bytes) -> None:
+        end = 2 + int.from_bytes(body[:2])
+        start = end
+        if head & 0x06:
+            start += 2
+            self._writer.write(b"\x40\x02" + body[end:start])
+        self._on_message(body[2:end].decode(), body[start:], bool(head & 0x01))
+
+    def _take_answer(self, kind: int, body: bytes) -> None:
         done = self._publishing.get(int.from_bytes(body[:2]))
         if done is None:  # of a packet that was written as bytes
             return
@@ -237,7 +262,7 @@ class Sender:
                 each.set_exception(RefusedError("the broker has hung up"))
 
     async def _read(self) -> tuple[int, bytes]:
-        """A packet: its kind and its body."""
+        """A packet: its first byte and its body."""
         head = (await self._reader.readexactly(1))[0]
         length = shift = 0
         while True:
@@ -246,7 +271,7 @@ class Sender:
             shift += 7
             if digit < 128:
                 break
-        return head >> 4, await self._reader.readexactly(length)
+        return head, await self._reader.readexactly(length)
 
 
 def _is_failure(body: bytes) -> bool:

@@ -26,7 +26,7 @@ from broker.options import ConnectionOptions, Subscription, TlsOptions
 from broker.state import ConnectionState
 from tests.hostile.wire import (
     Publication,
-    Sender,
+    RawClient,
     payload_format,
     response_topic,
     user_property,
@@ -131,7 +131,7 @@ async def test_message_whose_properties_paho_refuses_holds_up_nobody(
     sound = Publication(topic.encode(), b"sound", qos, properties=user_property("a", "b"))
     async with (
         connected(options(mosquitto.port), topic) as receiver,
-        Sender(mosquitto.port, "5", f"{topic_base}-sender") as sender,
+        RawClient(mosquitto.port, "5", f"{topic_base}-sender") as sender,
     ):
         sender.publish(hostile)
         await within(sender.publish(sound))
