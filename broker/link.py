@@ -20,16 +20,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from paho.mqtt import MQTTException
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.errors import NotConnectedError, PublishError
 from broker.handover import Ack, Handover, Publish
-from broker.message import NO_PROPERTIES, Message, Properties5
+from broker.message import NO_PROPERTIES, UNREADABLE, Message, Properties5
 from broker.options import ConnectionOptions, Protocol, Subscription
 from broker.outgoing import Outgoing, lost, unsendable
 from broker.reconnect import End
@@ -129,10 +130,10 @@ class Link:
             self._handover.finish(publish, not_sent)
         return on_trial
 
-    def _make_client(self, tls: ssl.SSLContext | None, auto_acknowledge: bool) -> paho.Client:
+    def _make_client(self, tls: ssl.SSLContext | None, auto_acknowledge: bool) -> "_Client":
         options = self._options
         is_5 = self._protocol == "5"
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             clean_session=None if is_5 else False,
@@ -483,7 +484,9 @@ class Link:
                 received.mid,
                 datetime.now(UTC),
                 time.monotonic(),
-                _read_properties(received.properties),
+                UNREADABLE
+                if self._client.has_lost_properties
+                else _read_properties(received.properties),
             )
         )
 
@@ -492,6 +495,35 @@ class Link:
             self._change(replace(self.state, server_version=text))
         elif topic == _SYS_DROPPED and text.isdecimal():
             self._handover.counters.broker_dropped = int(text)
+
+
+class _Client(paho.Client):
+    """paho, to which a message is one even when it cannot read the properties.
+
+    Brokers pass on what paho refuses: Mosquitto a payload format of 2, and U+FEFF in a text. paho
+    ends the connection over it, and on the next one the broker delivers the message again, for
+    ever: nothing behind it would arrive any more.
+
+    Attributes:
+        has_lost_properties: Those of the message that `on_message` is called with.
+    """
+
+    has_lost_properties = False
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        try:
+            return super()._handle_publish()
+        except MQTTException:
+            if self.protocol != MQTTProtocolVersion.MQTTv5:
+                raise
+            self._in_packet["packet"] = _without_properties(
+                self._in_packet["packet"], has_id=bool(self._in_packet["command"] & 0x06)
+            )
+        self.has_lost_properties = True
+        try:
+            return super()._handle_publish()
+        finally:
+            self.has_lost_properties = False
 
 
 class _Watched:
@@ -545,6 +577,13 @@ def _read_properties(properties: Properties | None) -> Properties5:
         message_expiry=found.get("MessageExpiryInterval"),
         content_type=found.get("ContentType"),
     )
+
+
+def _without_properties(packet: bytearray, *, has_id: bool) -> bytearray:
+    """A PUBLISH packet of MQTT 5, from its topic on, with an empty list of properties."""
+    start = 2 + int.from_bytes(packet[:2]) + (2 if has_id else 0)
+    num_bytes, end = VariableByteIntegers.decode(packet[start:])  # type: ignore[no-untyped-call]
+    return packet[:start] + b"\0" + packet[start + end + num_bytes :]
 
 
 def _subscribe_options(subscription: Subscription) -> SubscribeOptions:

@@ -16,9 +16,11 @@ class Properties5:
     correlation_data: bytes | None = None
     message_expiry: int | None = None  #: seconds that were left when it arrived
     content_type: str | None = None
+    is_readable: bool = True  #: False: there were some, and the others of these are empty
 
 
 NO_PROPERTIES = Properties5()
+UNREADABLE = Properties5(is_readable=False)
 
 
 @dataclass(slots=True)

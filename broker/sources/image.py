@@ -64,6 +64,8 @@ def is_image(data: bytes) -> bool:
 
 def _read_form(message: Message, max_image_bytes: int) -> IncomingFrame:
     payload = message.payload
+    if not message.properties.is_readable:
+        raise PayloadError("bad_field", "the MQTT 5 properties of the message cannot be read")
     if not payload:
         raise PayloadError("empty_payload", "the message is empty")
     if payload[:16].lstrip(b"\xef\xbb\xbf" + _WHITESPACE).startswith(b"{"):

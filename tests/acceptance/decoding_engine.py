@@ -1,4 +1,4 @@
-"""The engine without a model that does decode: it says what size a picture has.
+"""The engine without a model that does decode: it says size and SHA-256 of a picture.
 
 The decoder and its limits are the engine's own, in a process that may die of a hostile file.
 """
@@ -8,7 +8,13 @@ import json
 from service.engine.pixels import decode
 from service.errors import FrameError
 from service.images import ImageLimits
-from tests.acceptance.quick_engine import Describe, QuickEngine, UnreadableError, read_arguments
+from tests.acceptance.quick_engine import (
+    Describe,
+    QuickEngine,
+    UnreadableError,
+    digest,
+    read_arguments,
+)
 
 
 def describe_size(limits: ImageLimits) -> Describe:
@@ -17,7 +23,7 @@ def describe_size(limits: ImageLimits) -> Describe:
             width, height = decode(data, limits).size
         except FrameError as error:
             raise UnreadableError(error.code, str(error)) from error
-        return f"{width}x{height}"
+        return f"{width}x{height} {digest(data)}"
 
     return describe
 

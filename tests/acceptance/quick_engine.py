@@ -176,7 +176,7 @@ class QuickEngine:
         except UnreadableError as error:
             code, message = error.args
             return protocol.Failed(job.key, code, message, can_retry=False)
-        answer = {"text": text, "token_ids": [], "confidence": 1.0}
+        answer = {"text": text, "token_ids": [], "confidence": 1.0, "boxes": [], "points": []}
         return protocol.Done(job.key, tuple(answer for _ in job.tasks), seconds)
 
 

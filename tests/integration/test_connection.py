@@ -24,6 +24,13 @@ from broker.handover import Publish
 from broker.message import Message
 from broker.options import ConnectionOptions, Subscription, TlsOptions
 from broker.state import ConnectionState
+from tests.hostile.wire import (
+    Publication,
+    RawClient,
+    payload_format,
+    response_topic,
+    user_property,
+)
 from tests.tcp_proxy import Refusal, TcpProxy
 
 SOON_S = 10.0
@@ -107,6 +114,33 @@ async def test_message_arrives_with_its_properties(
     assert message.properties.message_expiry in {59, 60}
     assert message.properties.content_type == "image/jpeg"
     assert started_at <= message.arrived_at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize(
+    "unreadable",
+    [payload_format(2), user_property("a", "\ufeffb"), response_topic("a/\ufeff")],
+    ids=["payload format", "user property", "response topic"],
+)
+async def test_message_whose_properties_paho_refuses_holds_up_nobody(
+    mosquitto: EmbeddedBroker, topic_base: str, unreadable: bytes, qos: int
+) -> None:
+    """The broker would deliver it again on every connection."""
+    topic = f"{topic_base}/a/frame"
+    hostile = Publication(topic.encode(), b"hostile", qos, properties=unreadable)
+    sound = Publication(topic.encode(), b"sound", qos, properties=user_property("a", "b"))
+    async with (
+        connected(options(mosquitto.port), topic) as receiver,
+        RawClient(mosquitto.port, "5", f"{topic_base}-sender") as sender,
+    ):
+        sender.publish(hostile)
+        await within(sender.publish(sound))
+        messages = await take(receiver, 2)
+        assert all(map(receiver.acknowledge, messages))
+        assert receiver.counters.reconnects == 0
+    assert [each.payload for each in messages] == [b"hostile", b"sound"]
+    assert [each.properties.is_readable for each in messages] == [False, True]
+    assert messages[1].properties.user == (("a", "b"),)
 
 
 @pytest.mark.parametrize(("accept_retained", "count"), [(False, 0), (True, 1)])

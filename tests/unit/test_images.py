@@ -6,24 +6,7 @@ from service.errors import FrameError
 from service.images import DEFAULT_LIMITS, ImageHeader, ImageLimits, inspect
 from service.settings import FrameSettings
 from tests.factories import make_image
-from tests.images_corpus import Specimen, corpus
-
-CORPUS = corpus()
-
-
-def test_corpus_has_two_hundred_files() -> None:
-    assert len(CORPUS) >= 200
-
-
-@pytest.mark.parametrize("specimen", CORPUS, ids=lambda specimen: specimen.name)
-def test_inspect_accepts_or_names_the_reason(specimen: Specimen) -> None:
-    try:
-        header = inspect(specimen.data)
-    except FrameError as error:
-        assert error.code in specimen.codes
-    else:
-        assert header.format in {"JPEG", "PNG", "WEBP"}
-        assert header.width * header.height <= DEFAULT_LIMITS.max_pixels
+from tests.hostile.families.images import specimens
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
@@ -77,7 +60,7 @@ def test_inspect_thumbnail_in_exif_is_not_taken_for_the_picture() -> None:
 
 def test_inspect_is_fast_enough_for_the_event_loop() -> None:
     worst = 0.0
-    for specimen in CORPUS:
+    for specimen in specimens():
         begin = time.perf_counter()
         for _ in range(3):
             try:

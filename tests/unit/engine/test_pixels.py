@@ -13,13 +13,13 @@ from service.engine.pixels import decode
 from service.errors import FrameError
 from service.images import DEFAULT_LIMITS, ImageLimits
 from tests.factories import make_image, make_picture
-from tests.images_corpus import Specimen, corpus
+from tests.hostile.families.images import Specimen, specimens
 
 # Set by the module itself, but pytest sets its own filters for each test.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL")
 
 
-@pytest.mark.parametrize("specimen", corpus(), ids=lambda specimen: specimen.name)
+@pytest.mark.parametrize("specimen", specimens(), ids=lambda specimen: specimen.name)
 def test_decode_corpus_is_refused_or_correct(specimen: Specimen) -> None:
     begin = time.process_time()
     try:
@@ -42,15 +42,15 @@ import resource
 from service.engine.pixels import decode
 from service.errors import FrameError
 from service.images import DEFAULT_LIMITS
-from tests.images_corpus import corpus
-specimens = corpus()
+from tests.hostile.families.images import specimens
+found = specimens()
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # forget the peak so far
 def status(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
 before = status("VmRSS")
-for specimen in specimens:
+for specimen in found:
     try:
         decode(specimen.data, DEFAULT_LIMITS)
     except FrameError:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.codec import PayloadError
-from broker.message import Message, Properties5
+from broker.message import UNREADABLE, Message, Properties5
 from broker.sources.image import IncomingFrame, read_frame
 from tests.factories import make_image
 
@@ -19,7 +19,10 @@ BASE64 = base64.b64encode(JPEG)
 
 
 def message(
-    payload: bytes, user: tuple[tuple[str, str], ...] = (), message_expiry: int | None = None
+    payload: bytes,
+    user: tuple[tuple[str, str], ...] = (),
+    message_expiry: int | None = None,
+    properties: Properties5 | None = None,
 ) -> Message:
     return Message(
         topic="moondream2mqtt/front/frame",
@@ -31,7 +34,7 @@ def message(
         mid=1,
         arrived_at=datetime(2026, 1, 1, tzinfo=UTC),
         arrived_monotonic=0.0,
-        properties=Properties5(user=user, message_expiry=message_expiry),
+        properties=properties or Properties5(user=user, message_expiry=message_expiry),
     )
 
 
@@ -155,6 +158,11 @@ def test_read_frame_refusal_recovers_the_job_id(
     payload: bytes, user: tuple[tuple[str, str], ...]
 ) -> None:
     assert refusal(payload, user=user).job_id == "job-1"
+
+
+def test_read_frame_refuses_properties_that_could_not_be_read() -> None:
+    error = refusal(JPEG, properties=UNREADABLE)
+    assert error.code == "bad_field"
 
 
 @pytest.mark.parametrize("wrapped", [JPEG, BASE64, as_json(), b"data:image/jpeg;base64," + BASE64])
