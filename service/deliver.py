@@ -25,6 +25,7 @@ from schemas.status import DeadLetter, StatusDocument
 from service.clock import Clock
 from service.statistics import Statistics
 from service.store.store import Ending, Store
+from service.urls import origin
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +121,14 @@ class Deliver:
                 extra={"action": "frame_rejected"},
             )
 
-    async def complete(self, job: Job, result: Result, image: bytes | None) -> bool:
+    async def complete(self, job: Job, result: Result, image: bytes | None, latency: float) -> bool:
         """End a job with its result.
 
         Args:
             job: As it was when it went to the engine.
             result: What the model said.
             image: JPEG to publish beside it, if the camera wants one.
+            latency: Seconds since it arrived.
 
         Returns:
             False when the job had ended already, e.g. was cancelled a moment ago.
@@ -139,7 +141,6 @@ class Deliver:
         ended = await self._finish([ending])
         if not ended:
             return False
-        latency = (now - job.received_at).total_seconds()
         self._statistics.completed(
             job.priority, latency, result.processing_time, self._clock.monotonic()
         )
@@ -166,13 +167,14 @@ class Deliver:
             endings.append(Ending(job.job_id, status, now, error=error, messages=messages))
         return await self._finish(endings)
 
-    async def bury(self, letter: DeadLetter) -> None:
-        """Publish, at least once, what was given up outside a job's own end.
+    async def bury(self, *letters: DeadLetter) -> None:
+        """Publish, at least once, what was given up outside a job's own end, in one transaction.
 
         Raises:
             StoreError: It could not be kept.
         """
-        stored = await self._store.accept([], {}, [self._row(letter, letter.job_id)])
+        rows = [self._row(letter, letter.job_id) for letter in letters]
+        stored = await self._store.accept([], {}, rows)
         self._notify(stored, is_all=True)
 
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
@@ -199,7 +201,7 @@ class Deliver:
             job.camera_id,
             job.status.value,
             f" ({reason})" if reason else "",
-            (finished_at - job.received_at).total_seconds(),
+            max(0.0, (finished_at - job.received_at).total_seconds()),  # the clock may be set
             extra={"action": f"job_{job.status.value}"},
         )
 
@@ -339,5 +341,5 @@ def _webhook(job: Job, url: str, payload: bytes, now: datetime) -> OutboxMessage
         payload=payload,
         options={"headers": job.webhook_headers or {}, "trusted": job.webhook_is_trusted},
         created_at=now,
-        next_attempt_at=now,
+        receiver=origin(url),
     )

@@ -12,7 +12,6 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from math import inf
 from typing import Protocol
 
@@ -122,7 +121,7 @@ class Intake:
         limits: What an image may be.
         settings: Frames, queue and dedupe sections are used.
         statistics: Counts frames.
-        clock: For arrival and windows.
+        clock: For the place in line.
     """
 
     def __init__(
@@ -271,12 +270,9 @@ class Intake:
         group = _Group(rejections=[each for each in candidates if isinstance(each, Rejection)])
         ids = [each.frame.options.job_id for each in frames if each.frame.options.job_id]
         known_ids = set(await self._store.existing(ids)) if ids else set()
-        window = timedelta(seconds=self._settings.dedupe.window)
+        window = self._settings.dedupe.window
         keys = [each.key for each in frames if each.sha256]
-        now = self._clock.now()
-        known_content = (
-            await self._store.same_content(keys, now - window) if window and keys else {}
-        )
+        known_content = await self._store.same_content(keys, window) if window and keys else {}
         for each in frames:
             job_id = each.frame.options.job_id
             if job_id is not None and job_id in known_ids:
@@ -287,7 +283,7 @@ class Intake:
                 self._statistics.num_redelivered += 1  # our PUBACK was lost, not the frame
                 group.repeats.append(other)
                 continue
-            job = self._judge(each, self._job(each, now), other, group.accepted_at)
+            job = self._judge(each, self._job(each), other, group.accepted_at)
             group.jobs.append(job)
             known_ids.add(job.job_id)
             if job.status is JobStatus.QUEUED:
@@ -320,7 +316,7 @@ class Intake:
             return _ended(job, JobStatus.DROPPED, "disk_full", message)
         return job
 
-    def _job(self, each: _Candidate, now: datetime) -> Job:
+    def _job(self, each: _Candidate) -> Job:
         """The job with everything resolved: frame before camera before defaults."""
         options, camera = each.frame.options, self._cameras.get(each.route.camera_id)
         intensity = (
@@ -360,6 +356,7 @@ class Intake:
             height=each.height,
             taken_at=options.timestamp or each.message.arrived_at,
             received_at=each.message.arrived_at,
+            arrived_monotonic=each.message.arrived_monotonic,
             max_age=options.max_age or queue.max_age,
             max_attempts=options.max_attempts or queue.max_attempts,
         )

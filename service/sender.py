@@ -13,8 +13,7 @@ from functools import partial
 from broker.connection import Connection
 from broker.errors import NotConnectedError, PublishError
 from broker.publisher import from_outbox
-from schemas.outbox import Channel, OutboxMessage
-from service.clock import Clock
+from schemas.outbox import OutboxMessage
 from service.errors import StoreError
 from service.store.outbox import Outbox
 
@@ -34,16 +33,12 @@ class MqttSender:
         outbox: The rows.
         connection: Sends.
         is_connected: Set while the broker is there.
-        clock: For due times.
     """
 
-    def __init__(
-        self, outbox: Outbox, connection: Connection, is_connected: asyncio.Event, clock: Clock
-    ) -> None:
+    def __init__(self, outbox: Outbox, connection: Connection, is_connected: asyncio.Event) -> None:
         self._outbox = outbox
         self._connection = connection
         self._is_connected = is_connected
-        self._clock = clock
         self._waiting: deque[OutboxMessage] = deque()
         self._just_deleted: set[int] | None = None  # while the store is being read
         self._in_hand: set[int] = set()  # waiting, in flight, or sent and not yet deleted
@@ -93,7 +88,7 @@ class MqttSender:
         try:
             limit = _PAGE + len(self._in_hand)
             self._has_missed = False
-            rows = await self._outbox.due(Channel.MQTT, self._clock.now(), limit)
+            rows = await self._outbox.for_broker(limit)
         except StoreError as error:
             logger.warning("outbox cannot be read: %s", error, extra={"action": "outbox_unread"})
             await asyncio.sleep(_RETRY_DELAY_S)

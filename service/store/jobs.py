@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Row,
     Select,
     Update,
     bindparam,
@@ -26,15 +27,16 @@ from schemas.result import ResultDocument
 from service.store.database import in_groups
 from service.store.frames import delete_frames, insert_frames
 from service.store.outbox import insert_messages
-from service.store.rows import JOB_COLUMNS, job_row, to_job, to_microseconds, to_moment
+from service.store.rows import JOB_COLUMNS, Stamp, job_row, to_job, to_microseconds, to_moment
 from service.store.tables import jobs
+from service.store.timekeeper import Timekeeper
 
 OrderBy = Literal["priority", "queued_at", "finished_at"]
 
 _ORDERS: dict[OrderBy, ColumnElement[int]] = {
     "priority": jobs.c.priority,
     "queued_at": jobs.c.received_at,
-    "finished_at": jobs.c.finished_at,
+    "finished_at": jobs.c.ended,
 }
 
 #: A frame is worth no caption of its own when an equal one has, or will have, one of these.
@@ -46,6 +48,7 @@ _END = (
     .values(
         status=bindparam("ended_status"),
         finished_at=bindparam("ended_at"),
+        ended=bindparam("ended_elapsed"),
         error=bindparam("ended_error"),
         result=bindparam("ended_result"),
     )
@@ -92,17 +95,17 @@ def insert_jobs(
     new_jobs: Sequence[Job],
     images: Mapping[str, bytes],
     messages: Sequence[OutboxMessage],
-    instance: str,
+    stamp: Stamp,
 ) -> list[OutboxMessage]:
     """Write what is not there yet; see `Store.accept`."""
     known = _known_ids(connection, [job.job_id for job in new_jobs])
     fresh = {job.job_id: job for job in reversed(new_jobs) if job.job_id not in known}
     if fresh:
-        connection.execute(insert(jobs), [job_row(job, instance) for job in fresh.values()])
+        connection.execute(insert(jobs), [job_row(job, stamp) for job in fresh.values()])
     waiting = {job_id for job_id, job in fresh.items() if not job.status.is_final}
     insert_frames(connection, {key: images[key] for key in waiting if key in images})
     unwritten = [message for message in messages if message.job_id not in known]
-    return insert_messages(connection, unwritten, instance)
+    return insert_messages(connection, unwritten, stamp)
 
 
 def find(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
@@ -118,22 +121,21 @@ def lock(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
 
 
 def newest_with_content(
-    connection: Connection, keys: Collection[tuple[str, str]], since: datetime
+    connection: Connection, keys: Collection[tuple[str, str]], earliest: int
 ) -> dict[tuple[str, str], str]:
-    """See `Store.same_content`."""
+    """See `Store.same_content`; `earliest` is elapsed time."""
     newest: dict[tuple[str, str], str] = {}
-    earliest = to_microseconds(since)
     for group in in_groups(list({sha256 for _, sha256 in keys})):
         # Without the status: with it, SQLite goes through all that wait instead of the few hashes.
         query = select(
-            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_id, jobs.c.status, jobs.c.received_at
+            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_id, jobs.c.status, jobs.c.arrived
         ).where(jobs.c.sha256.in_(group))
         rows = [
             row
             for row in connection.execute(query)
-            if row.received_at >= earliest and row.status in _STANDS_FOR_OTHERS
+            if row.arrived >= earliest and row.status in _STANDS_FOR_OTHERS
         ]
-        for row in sorted(rows, key=lambda row: row.received_at):
+        for row in sorted(rows, key=lambda row: row.arrived):
             newest[row.camera_id, row.sha256] = row.job_id
     return {key: newest[key] for key in keys if key in newest}
 
@@ -167,7 +169,7 @@ def requeue(
 
 
 def finish(
-    connection: Connection, endings: Sequence[Ending], instance: str, *, keep_frames: bool
+    connection: Connection, endings: Sequence[Ending], stamp: Stamp, *, keep_frames: bool
 ) -> list[Ended]:
     """See `Store.finish_many`."""
     before = lock(connection, [ending.job_id for ending in endings])
@@ -178,18 +180,18 @@ def finish(
             allowed.setdefault(ending.job_id, ending)
     if not allowed:
         return []
-    connection.execute(_END, [_end_row(ending) for ending in allowed.values()])
+    connection.execute(_END, [_end_row(ending, stamp) for ending in allowed.values()])
     if not keep_frames:
         delete_frames(connection, list(allowed))
     messages = [message for ending in allowed.values() for message in ending.messages]
-    written = iter(insert_messages(connection, messages, instance))
+    written = iter(insert_messages(connection, messages, stamp))
     return [
         (_ended(before[job_id], ending), [next(written) for _ in ending.messages])
         for job_id, ending in allowed.items()
     ]
 
 
-def recover(connection: Connection, instance: str) -> list[Job]:
+def recover(connection: Connection, instance: str, timekeeper: Timekeeper) -> list[Job]:
     """See `Store.recover`."""
     mine = jobs.c.instance == instance
     connection.execute(
@@ -198,11 +200,17 @@ def recover(connection: Connection, instance: str) -> list[Job]:
         .values(status=JobStatus.QUEUED.value)
     )
     query = (
-        select(*JOB_COLUMNS)
+        select(*JOB_COLUMNS, jobs.c.arrived)
         .where(jobs.c.status == JobStatus.QUEUED.value, mine)
-        .order_by(jobs.c.received_at, jobs.c.job_id)
+        .order_by(jobs.c.arrived, jobs.c.job_id)
     )
-    return [to_job(row) for row in connection.execute(query)]
+    return [_waiting(row, timekeeper) for row in connection.execute(query)]
+
+
+def _waiting(row: Row[*tuple[Any, ...]], timekeeper: Timekeeper) -> Job:
+    """A job that waits again, for as long as it has waited already."""
+    arrived = timekeeper.monotonic_at(row.arrived)
+    return to_job(row).model_copy(update={"arrived_monotonic": arrived})
 
 
 def result_of(connection: Connection, job_id: str) -> ResultDocument | None:
@@ -241,10 +249,10 @@ def count_by_status(connection: Connection) -> dict[JobStatus, int]:
     return {status: found.get(status, 0) for status in JobStatus}
 
 
-def delete_finished(connection: Connection, before: datetime, limit: int) -> int:
-    """See `Store.delete_finished`."""
-    oldest = select(jobs.c.job_id).where(jobs.c.finished_at < to_microseconds(before))
-    oldest = oldest.order_by(jobs.c.finished_at).limit(limit)
+def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
+    """See `Store.delete_finished`; `up_to` is elapsed time."""
+    oldest = select(jobs.c.job_id).where(jobs.c.ended <= up_to)
+    oldest = oldest.order_by(jobs.c.ended).limit(limit)
     deleted = connection.execute(delete(jobs).where(jobs.c.job_id.in_(oldest)))
     return cast("CursorResult[Any]", deleted).rowcount
 
@@ -281,11 +289,12 @@ def _change(connection: Connection, change: Update, job_ids: Sequence[str]) -> l
     return [changed[job_id] for job_id in dict.fromkeys(job_ids) if job_id in changed]
 
 
-def _end_row(ending: Ending) -> dict[str, Any]:
+def _end_row(ending: Ending, stamp: Stamp) -> dict[str, Any]:
     return {
         "ended_id": ending.job_id,
         "ended_status": ending.status.value,
         "ended_at": to_microseconds(ending.at),
+        "ended_elapsed": stamp.elapsed,
         "ended_error": None if ending.error is None else ending.error.model_dump_json(),
         "ended_result": None if ending.result is None else ending.result.model_dump_json(),
     }

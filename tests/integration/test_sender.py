@@ -13,7 +13,6 @@ from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.options import ConnectionOptions
 from schemas.outbox import Channel, OutboxMessage
-from service.clock import Clock
 from service.sender import MqttSender
 from service.store.outbox import Outbox
 from service.store.store import Store
@@ -29,8 +28,8 @@ class SlowOutbox:
         self._outbox = outbox
         self.meanwhile: Callable[[], Any] | None = None
 
-    async def due(self, *arguments: Any, **options: Any) -> list[OutboxMessage]:
-        rows = await self._outbox.due(*arguments, **options)
+    async def for_broker(self, limit: int) -> list[OutboxMessage]:
+        rows = await self._outbox.for_broker(limit)
         if self.meanwhile is not None:
             work, self.meanwhile = self.meanwhile, None
             await work()
@@ -45,7 +44,7 @@ async def running(store: Store, outbox: SlowOutbox, port: int) -> AsyncIterator[
     is_connected = asyncio.Event()
     options = ConnectionOptions(host="127.0.0.1", port=port, client_id=uuid.uuid4().hex)
     async with Connection(options) as connection:
-        sender = MqttSender(outbox, connection, is_connected, Clock())  # type: ignore[arg-type]
+        sender = MqttSender(outbox, connection, is_connected)  # type: ignore[arg-type]
         task = asyncio.create_task(sender.run(), name="sender")
         await connection.wait_connected()
         is_connected.set()
@@ -61,7 +60,6 @@ def message(topic: str, text: str) -> OutboxMessage:
         destination=topic,
         payload=text.encode(),
         created_at=NOON,
-        next_attempt_at=NOON,
     )
 
 
