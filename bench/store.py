@@ -48,7 +48,6 @@ def _message(job: Job) -> OutboxMessage:
         destination=f"moondream2mqtt/{job.camera_id}/caption",
         payload=bytes(800),
         created_at=job.received_at,
-        next_attempt_at=job.received_at,
     )
 
 

@@ -98,7 +98,6 @@ def to_outbox(message: Publish, *, job_key: str | None, created_at: datetime) ->
         payload=message.payload,
         options={name: value for name, value in options.items() if value not in (None, [])},
         created_at=created_at,
-        next_attempt_at=created_at,
     )
 
 

@@ -123,7 +123,14 @@ class Job(BaseModel):
     height: int = 0
     taken_at: AwareDatetime
     received_at: AwareDatetime
-    max_age: float = Field(default=300.0, description="seconds from taken_at or received_at")
+    arrived_monotonic: float | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="when it arrived, on this process's monotonic clock; known where it begins to "
+        "wait: at intake and after a restart",
+    )
+    max_age: float = Field(default=300.0, description="seconds from its arrival")
     max_attempts: int = 3
     attempts: int = 0
     engine_losses: int = Field(default=0, description="times the engine died under it")

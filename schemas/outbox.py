@@ -32,8 +32,13 @@ class OutboxMessage(BaseModel):
     payload: bytes
     options: dict[str, Any] = Field(default_factory=dict)
     attempts: int = 0
-    created_at: AwareDatetime
-    next_attempt_at: AwareDatetime
+    created_at: AwareDatetime = Field(description="to be shown; the store measures what it waits")
+    receiver: str = Field(
+        default="", description="scheme, host and port of a webhook's URL; empty: the broker"
+    )
+    waited_s: float = Field(
+        default=0.0, description="how long the service has run with it, as it was read for sending"
+    )
 
     @property
     def camera_id(self) -> str | None:

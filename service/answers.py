@@ -1,7 +1,6 @@
 """From a job's tasks to what the engine is asked, and from its answers to the result."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from schemas.frame import Task, TaskKind
@@ -36,21 +35,20 @@ def task_specs(job: Job) -> list[TaskSpec]:
     return specs
 
 
-def build_result(job: Job, done: Done, model: ModelStatus, now: datetime) -> Result:
+def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Result:
     """What the model said about a frame.
 
     Args:
         job: Whose tasks were answered, in order.
         done: The answers.
         model: Who answered.
-        now: When they arrived.
+        latency: Seconds from the arrival of the frame to theirs.
     """
     pairs = list(zip(job.tasks, done.answers, strict=True))
     answers = tuple(_texts(pairs))
     objects = tuple(_objects(pairs))
     points = tuple(_points(pairs))
     caption, confidence = _caption(pairs, answers, objects, points)
-    waited = (now - job.received_at).total_seconds() - done.engine_seconds
     return Result(
         caption=caption,
         short_caption=shorten(caption),
@@ -59,7 +57,7 @@ def build_result(job: Job, done: Done, model: ModelStatus, now: datetime) -> Res
         objects=objects,
         points=points,
         processing_time=round(done.engine_seconds, 4),
-        queue_time=round(max(0.0, waited), 4),
+        queue_time=round(max(0.0, latency - done.engine_seconds), 4),
         model_info=ModelInfo(
             model=model.name,
             revision=model.revision,

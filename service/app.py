@@ -43,6 +43,7 @@ from service.intake import Intake
 from service.line import Line
 from service.logs import BridgeLog
 from service.monitor import Monitor
+from service.overflow import Overflow
 from service.remote import RemoteFrames
 from service.retention import Retention
 from service.sender import MqttSender
@@ -131,7 +132,7 @@ class _Service:
         stack.callback(logging.getLogger().removeHandler, bridge_log)
         gpus = stack.enter_context(GpuReader())
         self._store = await stack.enter_async_context(
-            self._parts.open_store(_store_url(settings), instance=instance)
+            self._parts.open_store(_store_url(settings), instance=instance, clock=clock)
         )
         self._engines = [
             await stack.enter_async_context(
@@ -187,6 +188,7 @@ class _Service:
         self._cameras = Cameras(settings, self._store, self._publisher)
         await self._cameras.load()
         self._retention = Retention(self._store, settings.store, clock)
+        self._overflow = Overflow(self._store, settings, self._bury, clock)
         self._remote = RemoteFrames(
             ImageFetcher(settings.fetch, settings.frames.max_bytes, http=http, version=VERSION),
             self._store,
@@ -261,6 +263,7 @@ class _Service:
                 "remote-frames": self._remote.run(),
                 "expiry": self._expiry.run(),
                 "retention": self._retention.run(),
+                "overflow": self._overflow.run(),
                 "monitor": self._monitor.run(),
                 "output-watch": self._output.watch(),
             }.items():
@@ -307,8 +310,8 @@ class _Service:
             await asyncio.sleep(0.05)
         on_ready()
 
-    async def _bury(self, letter: DeadLetter) -> None:
-        await self._deliver.bury(letter)
+    async def _bury(self, *letters: DeadLetter) -> None:
+        await self._deliver.bury(*letters)
 
     def _on_output_change(self, state: ConnectionState) -> None:
         if state.is_connected and not self._is_published.is_set():

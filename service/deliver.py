@@ -25,6 +25,7 @@ from schemas.status import DeadLetter, StatusDocument
 from service.clock import Clock
 from service.statistics import Statistics
 from service.store.store import Ending, Store
+from service.urls import origin
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +121,14 @@ class Deliver:
                 extra={"action": "frame_rejected"},
             )
 
-    async def complete(self, job: Job, result: Result, image: bytes | None) -> bool:
+    async def complete(self, job: Job, result: Result, image: bytes | None, latency: float) -> bool:
         """End a job with its result.
 
         Args:
             job: As it was when it went to the engine.
             result: What the model said.
             image: JPEG to publish beside it, if the camera wants one.
+            latency: Seconds since it arrived.
 
         Returns:
             False when the job had ended already, e.g. was cancelled a moment ago.
@@ -141,7 +143,6 @@ class Deliver:
         if not ended:
             self._newest_caption.pop(job.camera_id, None)  # the store knows
             return False
-        latency = (now - job.received_at).total_seconds()
         self._statistics.completed(
             job.priority, latency, result.processing_time, self._clock.monotonic()
         )
@@ -168,17 +169,20 @@ class Deliver:
             endings.append(Ending(job.key, status, now, error=error, messages=messages))
         return await self._finish(endings)
 
-    async def bury(self, letter: DeadLetter) -> None:
-        """Publish, at least once, what was given up outside a job's own end.
+    async def bury(self, *letters: DeadLetter) -> None:
+        """Publish, at least once, what was given up outside a job's own end, in one transaction.
 
         A dead letter that is given up itself makes no other: that one would fare no better.
 
         Raises:
             StoreError: It could not be kept.
         """
-        if letter.topic == self._topics.bridge("dead_letter"):
+        # One that is given up itself makes no other: that would fare no better.
+        own = self._topics.bridge("dead_letter")
+        rows = [self._row(letter) for letter in letters if letter.topic != own]
+        if not rows:
             return
-        stored = await self._store.accept([], {}, [self._row(letter)])
+        stored = await self._store.accept([], {}, rows)
         self._notify(stored, is_all=True)
 
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
@@ -205,7 +209,7 @@ class Deliver:
             job.camera_id,
             job.status.value,
             f" ({reason})" if reason else "",
-            (finished_at - job.received_at).total_seconds(),
+            max(0.0, (finished_at - job.received_at).total_seconds()),  # the clock may be set
             extra={"action": f"job_{job.status.value}"},
         )
 
@@ -369,5 +373,5 @@ def _webhook(job: Job, url: str, payload: bytes, now: datetime) -> OutboxMessage
         payload=payload,
         options={name: value for name, value in options.items() if value is not None},
         created_at=now,
-        next_attempt_at=now,
+        receiver=origin(url),
     )

@@ -339,8 +339,9 @@ class Dispatcher:
         running = self._running.get(event.key)
         if running is None:
             return
-        result = build_result(running.job, event, running.engine.state, self._clock.now())
-        await self._deliver.complete(running.job, result, event.body or None)
+        latency = self._clock.monotonic() - running.ticket.queued_at
+        result = build_result(running.job, event, running.engine.state, latency)
+        await self._deliver.complete(running.job, result, event.body or None, latency)
         self._running.pop(event.key, None)
 
     async def _skip(self, event: Similar) -> None:

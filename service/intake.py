@@ -12,7 +12,6 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from math import inf
 from typing import Protocol
 
@@ -129,7 +128,7 @@ class Intake:
         limits: What an image may be.
         settings: Frames, queue and dedupe sections are used.
         statistics: Counts frames.
-        clock: For arrival and windows.
+        clock: For the place in line.
     """
 
     def __init__(
@@ -281,11 +280,10 @@ class Intake:
         known = await self._store.known(given) if given else Known()
         new_keys: set[str] = set()
         used_ids: set[str] = set()
-        window = timedelta(seconds=self._settings.dedupe.window)
+        window = self._settings.dedupe.window
         pictures = [each.picture for each in frames if each.sha256]
-        now = self._clock.now()
         known_content = (
-            await self._store.same_content(pictures, now - window) if window and pictures else {}
+            await self._store.same_content(pictures, window) if window and pictures else {}
         )
         for each in frames:
             key = each.job_key
@@ -297,7 +295,7 @@ class Intake:
                 self._statistics.num_redelivered += 1  # our PUBACK was lost, not the frame
                 group.repeats.append(other)
                 continue
-            job = self._judge(each, self._job(each, now), other, group.accepted_at)
+            job = self._judge(each, self._job(each), other, group.accepted_at)
             if job.key in known.elsewhere or job.job_id in used_ids:
                 job = job.model_copy(update={"webhook_id": job.key})
             group.jobs.append(job)
@@ -334,7 +332,7 @@ class Intake:
             return _ended(job, JobStatus.DROPPED, "disk_full", message)
         return job
 
-    def _job(self, each: _Candidate, now: datetime) -> Job:
+    def _job(self, each: _Candidate) -> Job:
         """The job with everything resolved: frame before camera before defaults."""
         options, camera = each.frame.options, self._cameras.get(each.route.camera_id)
         intensity = (
@@ -374,6 +372,7 @@ class Intake:
             height=each.height,
             taken_at=options.timestamp or each.message.arrived_at,
             received_at=each.message.arrived_at,
+            arrived_monotonic=each.message.arrived_monotonic,
             max_age=options.max_age or queue.max_age,
             max_attempts=options.max_attempts or queue.max_attempts,
         )

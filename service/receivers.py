@@ -1,160 +1,218 @@
-"""When which webhook URL may be tried: order, pauses and circuits, without I/O and without a clock.
+"""When which receiver of webhooks may be sent to: turns, pauses and circuits, without I/O or clock.
 
-Messages for one URL go one after another, so that they arrive in order. A URL whose receiver
-answered badly pauses on its own. A host that does not answer at all opens its circuit: after
-`_SILENCE_OPENS` silent attempts in a row nothing is sent to any URL of it until a pause has passed,
-and then one attempt finds out whether it is back. So a dead receiver costs one attempt now and
-then, and the others never wait for it.
+A receiver is a scheme, host and port; its URLs are told apart by a number, their destination key.
+Messages for one URL go one after another, so that they arrive in order, and a URL that was answered
+badly pauses on its own. The circuit of a receiver opens, so that nothing is sent to any of its URLs
+until a pause has passed and one attempt finds out whether it is back,
+
+- after `_SILENCE_OPENS` attempts in a row without any answer,
+- when more than `_MOST_PAUSED` of its URLs fail at once.
+
+So a dead receiver costs one attempt now and then, and the others never wait for it. What is
+remembered is bounded whatever URLs and hosts are invented: a receiver that does not fit is sent to
+later, from the store, and one that is forgotten is tried anew.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import heapq
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 _SILENCE_OPENS = 3  # fewer would punish one lost packet, more would hold up the others' attempts
+# URLs that fail each at its own pace. Fewer, and a host with many dead URLs delays its living ones;
+# more, and each pause of the host is preceded by as many attempts.
+_MOST_PAUSED = 32
+_MOST_RECEIVERS = 1000  # about a MB; who has more that are down tries some sooner than they should
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who may be sent to now."""
+
+    receiver: str
+    after: int | None  #: destination key of the URL that had the last turn
+    skip: Collection[int]  #: destination keys of the URLs that are busy or pause
+    num_urls: int  #: most requests to begin
 
 
 @dataclass(slots=True, eq=False)
 class _Receiver:
-    """One scheme, host and port."""
-
-    num_urls: int = 0
-    num_active: int = 0
-    num_silent: int = 0  # attempts without an answer since the last answer
+    active: set[int] = field(default_factory=set)  # destination keys with a request under way
+    paused: dict[int, float] = field(default_factory=dict)  # those that failed: not before when
+    num_silent: int = 0  # attempts in a row without an answer
+    num_crowded: int = 0  # failures in a row while too many URLs fail to remember each
     retry_at: float = 0.0  # when an open circuit lets the next attempt through
-    waiting: dict[str, None] = field(default_factory=dict)  # URLs, first come first served
+    last_key: int | None = None
+    wake_at: float = inf  # the earliest of the moments that it has asked to be woken at
+
+    @property
+    def is_open(self) -> bool:
+        return self.num_silent >= _SILENCE_OPENS or self.num_crowded > 0
+
+    @property
+    def is_failing(self) -> bool:
+        return self.is_open or bool(self.paused)
 
     def room(self, concurrency: int, now: float) -> int:
-        if self.num_silent < _SILENCE_OPENS:
-            return concurrency - self.num_active
-        return 1 if now >= self.retry_at and not self.num_active else 0
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """The messages of one URL; only URLs with something to remember have one."""
-
-    receiver: _Receiver
-    is_active: bool = False
-    is_failing: bool = False
-    not_before: float = 0.0
+        if self.is_open:
+            return 1 if now >= self.retry_at and not self.active else 0
+        return concurrency - len(self.active)
 
 
 class Receivers:
     """Decides whose turn it is.
 
     Args:
-        concurrency: Requests at once to one scheme, host and port.
+        concurrency: Requests at once to one receiver.
         total: Requests at once to all.
-        origin_of: The scheme, host and port of a URL.
+        most_known: Receivers remembered at once.
     """
 
-    def __init__(self, concurrency: int, total: int, origin_of: Callable[[str], str]) -> None:
+    def __init__(self, concurrency: int, total: int, most_known: int = _MOST_RECEIVERS) -> None:
         self._concurrency = concurrency
         self._room = total
-        self._origin_of = origin_of
-        self._lines: dict[str, _Line] = {}
-        self._receivers: dict[str, _Receiver] = {}
+        self._most_known = most_known
+        self._known: dict[str, _Receiver] = {}
+        self._unread: dict[str, None] = {}  # may have messages whose turn it is; first come first
+        self._moments: list[tuple[float, str]] = []  # when to look at whom again
+        self.is_complete = True  #: whether nobody was forgotten or turned away
 
     @property
     def failing(self) -> list[str]:
-        """Origins with a URL whose last attempt failed."""
-        return sorted(
-            {self._origin_of(url) for url, each in self._lines.items() if each.is_failing}
-        )
+        """Receivers with a URL whose last attempt failed."""
+        return sorted(name for name, each in self._known.items() if each.is_failing)
 
-    def blocked(self, now: float) -> set[str]:
-        """The URLs that have no turn now."""
-        urls = {url for url, line in self._lines.items() if line.is_active or line.not_before > now}
-        for receiver in self._receivers.values():
-            room = min(self._room, receiver.room(self._concurrency, now))
-            urls.update(list(receiver.waiting)[max(0, room) :])
-        return urls
-
-    def admit(self, url: str, now: float) -> bool:
-        """Begin with a URL that has messages and is not blocked; False lets it wait its turn."""
-        line = self._lines.get(url) or self._remember(url)
-        receiver = line.receiver
-        if min(self._room, receiver.room(self._concurrency, now)) <= 0:
-            receiver.waiting[url] = None
-            return False
-        receiver.waiting.pop(url, None)
-        receiver.num_active += 1
-        self._room -= 1
-        line.is_active = True
+    def expect(self, name: str) -> bool:
+        """There may be messages for it; False: too many wait already, ask again later."""
+        if name not in self._known:
+            if len(self._known) >= self._most_known and not self._make_room():
+                return False
+            self._known[name] = _Receiver()
+        self._unread[name] = None
         return True
 
-    def release(self, url: str) -> None:
-        """End what `admit` began."""
-        line = self._lines[url]
-        line.is_active = False
-        line.receiver.num_active -= 1
+    def next_turn(self, now: float) -> Turn | None:
+        """Whose messages to read next; `begin` follows, or `expect` when they cannot be read."""
+        self._wake(now)
+        while self._unread and self._room > 0:
+            name = next(iter(self._unread))
+            del self._unread[name]
+            receiver = self._known[name]
+            room = min(self._room, receiver.room(self._concurrency, now))
+            if room > 0:
+                paused = {key for key, until in receiver.paused.items() if until > now}
+                return Turn(name, receiver.last_key, receiver.active | paused, room)
+            if receiver.is_open:
+                self._wake_at(name, receiver, receiver.retry_at)
+        return None
+
+    def begin(self, turn: Turn, keys: Collection[int], now: float) -> None:
+        """Begin a request to each of these URLs: what was found to be sent.
+
+        Args:
+            turn: As `next_turn` gave it.
+            keys: Fewer than `turn.num_urls` when no other URL has messages that are due.
+            now: As it was given to `next_turn`.
+        """
+        receiver = self._known.setdefault(turn.receiver, _Receiver())  # forgotten meanwhile?
+        for key in keys:
+            receiver.active.add(key)
+            receiver.last_key = key
+            self._room -= 1
+        if len(keys) == turn.num_urls:
+            self._unread[turn.receiver] = None
+            return
+        for key, until in list(receiver.paused.items()):
+            if until > now:
+                self._wake_at(turn.receiver, receiver, until)
+            elif key not in receiver.active:
+                del receiver.paused[key]  # had its turn and no messages
+        if not (receiver.active or receiver.paused or turn.receiver in self._unread):
+            del self._known[turn.receiver]
+
+    def release(self, name: str, key: int) -> None:
+        """End what `begin` began."""
+        self._known[name].active.remove(key)
         self._room += 1
-        if line.receiver.waiting:
-            line.receiver.waiting[url] = None  # it may have more, but the others come first
-        elif not line.is_failing:
-            self._forget(url)
+        self._unread[name] = None
 
-    def is_failing(self, url: str) -> bool:
-        """Whether the last attempt at it failed."""
-        return self._lines[url].is_failing
+    def is_open(self, name: str) -> bool:
+        """Whether its circuit is open."""
+        return self._known[name].is_open
 
-    def answered(self, url: str) -> None:
-        """Note that its host is there: the circuit closes."""
-        self._lines[url].receiver.num_silent = 0
+    def is_failing(self, name: str, key: int) -> bool:
+        """Whether the last attempt at the URL failed, or its receiver is not to be spoken to."""
+        return key in self._known[name].paused or self._known[name].is_open
 
-    def delivered(self, url: str) -> None:
-        """Note a success."""
-        self.answered(url)
-        self._lines[url].is_failing = False
+    def answered(self, name: str) -> None:
+        """Note that the receiver is there."""
+        self._known[name].num_silent = 0
 
-    def silent(self, url: str) -> int:
-        """Note that its host did not answer; return how often that was in a row."""
-        receiver = self._lines[url].receiver
-        receiver.num_silent += 1
-        return receiver.num_silent
+    def delivered(self, name: str, key: int) -> None:
+        """Note a success: the circuit closes."""
+        receiver = self._known[name]
+        receiver.num_silent = receiver.num_crowded = 0
+        receiver.paused.pop(key, None)
+        self._unread[name] = None  # its other URLs may wait for this news
 
-    def hold(self, url: str, until: float) -> None:
-        """If the circuit of its host is open, leave it so until `until`."""
-        self._lines[url].receiver.retry_at = until
+    def silent(self, name: str) -> int:
+        """Note that it did not answer; return how often that was in a row."""
+        self._known[name].num_silent += 1
+        return self._known[name].num_silent
 
-    def pause(self, url: str, until: float) -> None:
-        """Do not try the URL again before `until`."""
-        line = self._lines[url]
-        line.is_failing = True
-        line.not_before = until
+    def hold(self, name: str, until: float) -> None:
+        """If its circuit is open, leave it so until `until`."""
+        self._known[name].retry_at = until
 
-    def keep_only(self, urls: Collection[str]) -> bool:
-        """Forget all others: they had a turn and no messages.
+    def pause(self, name: str, key: int, until: float) -> int:
+        """Do not try the URL again before `until`.
 
         Returns:
-            Whether there were any; those who waited behind them then have a turn.
+            0, or how often in a row its receiver has failed with more URLs than are remembered: it
+            is to be held for that.
         """
-        idle = set(self._lines).difference(urls)
-        for url in idle:
-            self._forget(url)
-        return bool(idle)
+        receiver = self._known[name]
+        if key in receiver.paused or len(receiver.paused) < _MOST_PAUSED:
+            receiver.paused[key] = until
+            self._wake_at(name, receiver, until)
+            if not receiver.num_crowded:
+                return 0
+        receiver.num_crowded += 1
+        return receiver.num_crowded
 
-    def next_turn(self, now: float) -> float | None:
-        """When a URL that is blocked by time alone is no longer so; None when there is none."""
-        return min((moment for moment in self._moments() if moment > now), default=None)
+    def next_moment(self) -> float:
+        """When somebody's pause ends next; infinite when there is none."""
+        return self._moments[0][0] if self._moments else inf
 
-    def _moments(self) -> Iterator[float]:
-        for line in self._lines.values():
-            if not line.is_active:
-                yield line.not_before
-        for receiver in self._receivers.values():
-            if receiver.waiting:
-                yield receiver.retry_at
+    def _wake_at(self, name: str, receiver: _Receiver, moment: float) -> None:
+        if moment < receiver.wake_at:
+            receiver.wake_at = moment
+            heapq.heappush(self._moments, (moment, name))
+        if (
+            len(self._moments) > 2 * len(self._known) + 64
+        ):  # most have been overtaken by earlier ones
+            self._moments = [
+                (each.wake_at, name) for name, each in self._known.items() if each.wake_at < inf
+            ]
+            heapq.heapify(self._moments)
 
-    def _remember(self, url: str) -> _Line:
-        receiver = self._receivers.setdefault(self._origin_of(url), _Receiver())
-        receiver.num_urls += 1
-        line = self._lines[url] = _Line(receiver)
-        return line
+    def _wake(self, now: float) -> None:
+        while self._moments and self._moments[0][0] <= now:
+            moment, name = heapq.heappop(self._moments)
+            receiver = self._known.get(name)
+            if receiver is not None and receiver.wake_at == moment:
+                receiver.wake_at = inf
+                self._unread[name] = None
 
-    def _forget(self, url: str) -> None:
-        receiver = self._lines.pop(url).receiver
-        receiver.waiting.pop(url, None)
-        receiver.num_urls -= 1
-        if not receiver.num_urls:
-            del self._receivers[self._origin_of(url)]
+    def _make_room(self) -> bool:
+        """Forget the receiver that has been failing longest, for one that may be alive."""
+        self.is_complete = False
+        name = next(self._idle_and_failing(), None)
+        if name is None:
+            return False
+        del self._known[name]
+        self._unread.pop(name, None)
+        return True
+
+    def _idle_and_failing(self) -> Iterator[str]:
+        return (name for name, each in self._known.items() if each.is_failing and not each.active)

@@ -3,13 +3,12 @@
 Frames make nearly all of the volume, so they go first, the oldest finished ones before others. When
 the disk is nearly full all the same the service degrades in this order: the frames of finished jobs
 go; no frame stays after its job's end; new low frames are refused. A job that has not ended never
-loses its frame.
+loses its frame. Age is the store's elapsed time: setting the clock deletes nothing.
 """
 
 import asyncio
 import logging
 import shutil
-from datetime import timedelta
 from typing import Literal
 
 from schemas.frame import Priority
@@ -41,7 +40,7 @@ class Retention:
     Args:
         store: What is swept; its `keep_finished_frames` is set from here.
         settings: The limits.
-        clock: The time.
+        clock: For the pauses between sweeps.
         disk_usage: Reads the disk the database is on; not asked when it is on a server.
         most_finished: Finished jobs kept.
     """
@@ -109,8 +108,8 @@ class Retention:
                 return
 
     async def _delete_old(self) -> None:
-        before = self._clock.now() - timedelta(seconds=self._settings.keep_finished)
-        while await self._store.delete_finished(before, _JOBS_PER_DELETE) == _JOBS_PER_DELETE:
+        kept = self._settings.keep_finished
+        while await self._store.delete_finished(kept, _JOBS_PER_DELETE) == _JOBS_PER_DELETE:
             pass
 
     async def _delete_many(self) -> None:
@@ -119,7 +118,7 @@ class Retention:
         excess = num_finished - self._most_finished
         while excess > 0:
             limit = min(excess, _JOBS_PER_DELETE)
-            if await self._store.delete_finished(self._clock.now(), limit) < limit:
+            if await self._store.delete_finished(0.0, limit) < limit:
                 return
             excess -= limit
 

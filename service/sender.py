@@ -19,7 +19,7 @@ from broker.errors import ConnectionLostError, NotConnectedError
 from broker.publisher import from_outbox
 from schemas.frame import is_camera_id
 from schemas.job import ErrorDetail
-from schemas.outbox import Channel, OutboxMessage
+from schemas.outbox import OutboxMessage
 from schemas.status import DeadLetter
 from service.clock import Clock
 from service.errors import StoreError
@@ -114,7 +114,7 @@ class MqttSender:
         try:
             limit = _PAGE + len(self._in_hand)
             self._has_missed = False
-            rows = await self._outbox.due(Channel.MQTT, self._clock.now(), limit)
+            rows = await self._outbox.for_broker(limit)
         except StoreError as error:
             logger.warning("outbox cannot be read: %s", error, extra={"action": "outbox_unread"})
             await asyncio.sleep(_RETRY_DELAY_S)

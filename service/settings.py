@@ -125,6 +125,20 @@ class StoreSettings(_Section):
         ge=16 << 20,
         description="bytes of frames kept in all; the oldest finished go first",
     )
+    max_messages: int = Field(
+        default=500_000,
+        ge=10_000,
+        le=10_000_000,
+        description="unsent messages kept for the broker, and as many for all webhook receivers; "
+        "beyond it the oldest go to the dead letters. With fewer, a day without a broker may cost "
+        "results; with more, looking through them takes seconds",
+    )
+    max_message_bytes: int = Field(
+        default=1 << 30,
+        ge=16 << 20,
+        le=1 << 40,
+        description="the same in bytes; with publish_image a message holds a picture",
+    )
     min_free_bytes: int = Field(
         default=512 << 20, ge=0, description="free disk below which the service degrades"
     )
@@ -268,6 +282,16 @@ class WebhookSettings(_Section):
         default=86400.0, gt=0, description="seconds of retries until the dead letters"
     )
     concurrency: int = Field(default=4, ge=1, description="requests at once per receiver")
+    max_messages: int = Field(
+        default=100_000,
+        ge=100,
+        le=10_000_000,
+        description="unsent messages kept per receiver (scheme, host and port), a day of one a "
+        "second; beyond it the oldest go to the dead letters",
+    )
+    max_bytes: int = Field(
+        default=256 << 20, ge=1 << 20, le=1 << 40, description="the same in bytes"
+    )
 
 
 class SourceSettings(_Section):

@@ -16,10 +16,10 @@ import hmac
 import logging
 import random
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from schemas.job import ErrorDetail
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter, HealthCheck
 from service.clock import Clock
+from service.dead_letters import dead_letter
 from service.errors import (
     ConfigurationError,
     DeliveryError,
@@ -39,6 +40,7 @@ from service.errors import (
 )
 from service.receivers import Receivers
 from service.settings import WebhookSettings
+from service.store.outbox import Batch, Outbox, Size
 from service.urls import (
     AddressRule,
     AllowedHosts,
@@ -53,13 +55,18 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
 _DRAIN_S = 1.0  # for a body nobody needs; the status line has said it all
 _MOST_AT_ONCE = 128  # requests to all receivers together
-_PAGE = 32  # rows read at once
+# One turn of a URL. More, and others of its receiver wait longer; fewer, and each message takes a
+# query of its own. Times the requests at once it bounds what is in memory: some 8 MiB.
+_TURN = Size(num_messages=8, num_bytes=64 * 1024)
+_RECEIVERS_READ = 32  # names read at once
+_MOST_GIVEN_UP = 50  # in one transaction
 _STUBBORN = 5  # refusals of one message before the next may be tried past it
 _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 600.0  # a receiver that returns after a day waits no longer than this
 _JITTER = 0.2
 _STORE_RETRY_S = 5.0
 _LONGEST_SLEEP_S = 30.0  # then the store is asked: rows that stepped aside wake nobody
+_CROWDED_S = 1.0  # between looks at receivers for whom there was no place
 _MOST_OUTCOMES = 1000  # attempts the success rate looks back on
 _RETRIED_4XX = frozenset({408, 425, 429})
 # Ours, or none of a sender's business: who may publish a frame must not shape the exchange.
@@ -87,38 +94,18 @@ _RESERVED_HEADERS = frozenset(
 )
 
 
-class WebhookOutbox(Protocol):
-    """The rows; see `service.store.outbox`."""
-
-    async def due(
-        self,
-        channel: Channel,
-        now: datetime,
-        limit: int,
-        *,
-        exclude_destinations: Collection[str] = (),
-    ) -> list[OutboxMessage]:
-        """Rows to be sent by now, in order of time."""
-
-    async def sent(self, message_ids: Collection[int]) -> None:
-        """Delete what has arrived."""
-
-    async def defer(self, message_id: int, next_attempt_at: datetime) -> None:
-        """Count an attempt that failed."""
-
-    async def remove(self, message_id: int) -> None:
-        """Delete what has been given up."""
-
-
 class Bury(Protocol):
     """Publishes what has been given up, durably; see `service.deliver`."""
 
-    async def __call__(self, letter: DeadLetter) -> None:
-        """Raises StoreError when it could not be kept: the row stays then."""
+    async def __call__(self, *letters: DeadLetter) -> None:
+        """Raises StoreError when they could not be kept: the rows stay then."""
 
 
 class ReceiverSilentError(DeliveryError):
     """No answer: no connection, or not in time. Speaks against the host, not the message."""
+
+
+_TOO_OLD = DeliveryError("too old, and its receiver still fails")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +156,7 @@ class WebhookSender:
         settings: Secret, hosts, limits.
         http: Makes the guarded clients.
         bury: Takes the dead letters.
-        clock: For ages, pauses and timestamps.
+        clock: For pauses and timestamps.
         rng: Spreads retries, so that receivers are not hit by all at once.
         version: Of the package, for `User-Agent`.
 
@@ -179,7 +166,7 @@ class WebhookSender:
 
     def __init__(
         self,
-        outbox: WebhookOutbox,
+        outbox: Outbox,
         settings: WebhookSettings,
         *,
         http: GuardedHttp,
@@ -198,7 +185,9 @@ class WebhookSender:
         secret = settings.secret.get_secret_value() if settings.secret else None
         self._signer = Signer(secret) if secret is not None else None
         self._allowed = AllowedHosts(settings.allow_hosts, "webhooks.allow_hosts")
-        self._receivers = Receivers(settings.concurrency, _MOST_AT_ONCE, origin)
+        self._receivers = Receivers(settings.concurrency, _MOST_AT_ONCE)
+        self._read_up_to = ""  # name of a receiver: in this round all before it are known
+        self._read_at = 0.0  # when to look for receivers nobody has told of
         self._outcomes: deque[bool] = deque(maxlen=_MOST_OUTCOMES)
         self._arrived: set[int] = set()  # but their rows could not be deleted yet
         self._wake = asyncio.Event()
@@ -219,11 +208,16 @@ class WebhookSender:
         return HealthCheck(status="degraded", message=f"retrying {shown}")
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
-        """Look for rows now: these have just been committed.
+        """Look for rows now: these have just been committed; none: there may be others.
 
-        The rows are read from the store all the same: only there it can be seen that nothing older
+        They are read from the store all the same: only there it can be seen that nothing older
         waits for the same URL.
         """
+        if not messages:
+            self._read_at = 0.0
+        for name in {message.receiver for message in messages}:
+            if not self._receivers.expect(name):
+                self._read_at = min(self._read_at, self._clock.monotonic() + _CROWDED_S)
         self._wake.set()
 
     async def run(self) -> None:
@@ -232,6 +226,7 @@ class WebhookSender:
             while True:
                 self._wake.clear()
                 try:
+                    await self._find_receivers(self._clock.monotonic())
                     await self._start_due(tasks)
                     pause = self._pause()
                 except StoreError as error:
@@ -245,84 +240,97 @@ class WebhookSender:
                         await self._wake.wait()
 
     def _pause(self) -> float:
-        now = self._clock.monotonic()
-        moment = self._receivers.next_turn(now)
-        return _LONGEST_SLEEP_S if moment is None else min(moment - now, _LONGEST_SLEEP_S)
+        moment = min(self._receivers.next_moment(), self._read_at)
+        return min(max(0.0, moment - self._clock.monotonic()), _LONGEST_SLEEP_S)
+
+    async def _find_receivers(self, now: float) -> None:
+        """Look for those nobody has told of: left by the last run, or too many to remember."""
+        while now >= self._read_at:
+            if not self._read_up_to:
+                self._receivers.is_complete = True
+            names = await self._outbox.receivers(self._read_up_to, _RECEIVERS_READ)
+            for name in names:
+                if not self._receivers.expect(name):
+                    break
+                self._read_up_to = name
+            else:
+                if len(names) < _RECEIVERS_READ:
+                    self._read_up_to = ""
+            if not self._receivers.is_complete:
+                self._read_at = now + _CROWDED_S
+            elif not self._read_up_to:
+                self._read_at = now + _LONGEST_SLEEP_S
 
     async def _start_due(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
-            now = self._clock.monotonic()
-            blocked = self._receivers.blocked(now)
-            rows = await self._outbox.due(
-                Channel.WEBHOOK, self._clock.now(), _PAGE, exclude_destinations=blocked
-            )
-            lines = _by_destination(rows)
-            for url, messages in lines.items():
-                if self._receivers.admit(url, now):
-                    tasks.create_task(self._work(url, messages), name=f"webhooks {origin(url)}")
-            if len(rows) < _PAGE and not self._receivers.keep_only(blocked.union(lines)):
-                return
+        now = self._clock.monotonic()
+        while (turn := self._receivers.next_turn(now)) is not None:
+            try:
+                batches = await self._outbox.batches(
+                    turn.receiver, turn.after, turn.skip, turn.num_urls, _TURN
+                )
+            except StoreError:
+                self._receivers.expect(turn.receiver)
+                raise
+            self._receivers.begin(turn, [batch.key for batch in batches], now)
+            for batch in batches:
+                work = self._work(turn.receiver, batch)
+                tasks.create_task(work, name=f"webhooks {turn.receiver}")
 
-    async def _work(self, url: str, messages: Sequence[OutboxMessage]) -> None:
+    async def _work(self, receiver: str, batch: Batch) -> None:
         """Post messages for one URL in order, until one must be tried again later."""
         try:
-            await self._post_in_order(url, messages)
+            await self._post_in_order(receiver, batch)
+            if self._receivers.is_open(receiver):
+                await self._give_up_old(receiver)
         except StoreError as error:
             logger.warning(
                 "webhooks to %s: the store refused: %s",
-                origin(url),
+                receiver,
                 error,
                 extra={"action": "outbox_uncleared"},
             )
-            self._receivers.pause(url, self._clock.monotonic() + _STORE_RETRY_S)
+            self._postpone(receiver, batch.key, _STORE_RETRY_S)
         except Exception:  # one message must not end the delivery of the others
-            logger.exception("webhooks to %s broke their sender", origin(url))
-            self._receivers.pause(url, self._clock.monotonic() + _LONGEST_DELAY_S)
+            logger.exception("webhooks to %s broke their sender", receiver)
+            self._postpone(receiver, batch.key, _LONGEST_DELAY_S)
         finally:
-            self._receivers.release(url)
+            self._receivers.release(receiver, batch.key)
             self._wake.set()
 
-    async def _post_in_order(self, url: str, messages: Sequence[OutboxMessage]) -> None:
+    async def _post_in_order(self, receiver: str, batch: Batch) -> None:
         aside: OutboxMessage | None = None  # refused often; is it the message or the receiver?
         delay = 0.0
-        for message in messages:
-            if self._receivers.is_failing(url) and self._is_too_old(message):
-                await self._give_up(message, DeliveryError("too old, and its receiver still fails"))
+        for message in batch.messages:
+            if self._receivers.is_failing(receiver, batch.key) and self._is_too_old(message):
+                await self._give_up(_TOO_OLD, message)
                 continue
             try:
-                await self._deliver(url, message)
+                await self._deliver(receiver, batch.key, message)
             except DeliveryError as error:
                 delay = delay or self._delay(message, error)
-                if await self._is_last_try(message, error):
+                if self._is_too_old(message):
+                    await self._give_up(error, message, attempts=1)
                     break
                 if aside is None and _is_stubborn(message, error):
                     aside = message
                     continue
-                await self._postpone(message, 0.0)
+                await self._outbox.failed(message.row_id)
                 break
             if aside is not None:
-                await self._postpone(aside, delay)
+                await self._outbox.failed(aside.row_id, aside_s=delay)
                 aside, delay = None, 0.0
         if aside is not None:
-            await self._postpone(aside, 0.0)
+            await self._outbox.failed(aside.row_id)
         if delay:
-            self._receivers.pause(url, self._clock.monotonic() + delay)
+            self._postpone(receiver, batch.key, delay)
 
-    async def _is_last_try(self, message: OutboxMessage, error: DeliveryError) -> bool:
-        if not self._is_too_old(message):
-            return False
-        await self._give_up(message, error)
-        return True
+    def _postpone(self, receiver: str, key: int, delay: float) -> None:
+        """Let a URL wait; only in memory, so that a restart tries at once."""
+        now = self._clock.monotonic()
+        if num_failures := self._receivers.pause(receiver, key, now + delay):
+            self._receivers.hold(receiver, now + self._backoff(num_failures))
 
-    async def _postpone(self, message: OutboxMessage, delay: float) -> None:
-        """Count the attempt.
-
-        With a delay the row alone waits. Without, its URL does, in memory, so that nothing
-        overtakes the row, and a restart tries at once.
-        """
-        await self._outbox.defer(message.row_id, self._clock.now() + timedelta(seconds=delay))
-
-    async def _deliver(self, url: str, message: OutboxMessage) -> None:
+    async def _deliver(self, receiver: str, key: int, message: OutboxMessage) -> None:
         """Make one attempt and settle the row, unless it is to be tried again.
 
         Raises:
@@ -336,20 +344,22 @@ class WebhookSender:
             await self._attempt(message)
         except (UrlRefusedError, ReceiverGoneError) as error:
             self._outcomes.append(False)
-            await self._give_up(message, error)
+            if isinstance(error, ReceiverGoneError):
+                self._receivers.answered(receiver)
+            await self._give_up(error, message, attempts=1)
             return
         except DeliveryError as error:
             self._outcomes.append(False)
-            self._note_failure(url, message, error)
+            self._note_failure(receiver, message, error)
             raise
         self._outcomes.append(True)
-        if self._receivers.is_failing(url):
-            self._wake.set()  # other URLs of the host may wait for this news
-        self._receivers.delivered(url)
+        if self._receivers.is_failing(receiver, key):
+            self._wake.set()  # other URLs of the receiver may wait for this news
+        self._receivers.delivered(receiver, key)
         logger.info(
             "%s delivered to %s in %.2f s",
             message.job_key,
-            origin(url),
+            receiver,
             self._clock.monotonic() - started,
             extra={"action": "webhook_delivered"},
         )
@@ -361,10 +371,12 @@ class WebhookSender:
         await self._outbox.sent([message.row_id])
         self._arrived.discard(message.row_id)
 
-    def _note_failure(self, url: str, message: OutboxMessage, error: DeliveryError) -> None:
+    def _note_failure(self, receiver: str, message: OutboxMessage, error: DeliveryError) -> None:
         if isinstance(error, ReceiverSilentError):
-            num_silent = self._receivers.silent(url)
-            self._receivers.hold(url, self._clock.monotonic() + self._backoff(num_silent))
+            num_silent = self._receivers.silent(receiver)
+            self._receivers.hold(receiver, self._clock.monotonic() + self._backoff(num_silent))
+        else:
+            self._receivers.answered(receiver)
         logger.warning(
             "%s not delivered, attempt %d: %s",
             message.job_key,
@@ -382,7 +394,6 @@ class WebhookSender:
             DeliveryError: It may take it later.
         """
         answer = await self._exchange(message)
-        self._receivers.answered(message.destination)
         if 200 <= answer.status < 300:
             return
         where = f"{origin(message.destination)} answered {answer.status}"
@@ -460,23 +471,49 @@ class WebhookSender:
         return delay * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
 
     def _seconds_left(self, message: OutboxMessage) -> float:
-        age = (self._clock.now() - message.created_at).total_seconds()
-        return self._settings.give_up_after - age
+        return self._settings.give_up_after - message.waited_s
 
     def _is_too_old(self, message: OutboxMessage) -> bool:
         return self._seconds_left(message) <= 0
 
-    async def _give_up(self, message: OutboxMessage, error: ServiceError) -> None:
-        """Bury a message; its row goes last, so that a crash only buries it twice."""
-        logger.error(
-            "%s given up after %d attempts: %s",
-            message.job_key,
-            message.attempts + 1,
-            error,
-            extra={"action": "webhook_given_up"},
+    async def _give_up_old(self, receiver: str) -> None:
+        """Give up what has waited too long for a receiver that fails, whichever URLs it is for.
+
+        While its circuit is open they have a turn now and then only.
+        """
+        while True:
+            oldest = await self._outbox.oldest(Channel.WEBHOOK, receiver, _MOST_GIVEN_UP)
+            messages = await self._outbox.get([message_id for message_id, _ in oldest])
+            late = [message for message in messages if self._is_too_old(message)]
+            if late:
+                await self._give_up(_TOO_OLD, *late)
+            if len(late) < _MOST_GIVEN_UP:
+                return
+
+    async def _give_up(
+        self, error: ServiceError, *messages: OutboxMessage, attempts: int = 0
+    ) -> None:
+        """Write dead letters; the rows go last, so that a crash only writes them twice.
+
+        Args:
+            error: Why.
+            messages: Which.
+            attempts: Those that are not counted in the rows yet.
+        """
+        detail = ErrorDetail(code=error.code, message=str(error))
+        now = self._clock.now()
+        for message in messages:
+            logger.error(
+                "%s given up after %d attempts: %s",
+                message.job_key,
+                message.attempts + attempts,
+                error,
+                extra={"action": "webhook_given_up"},
+            )
+        await self._bury(
+            *(dead_letter(each, detail, each.attempts + attempts, now) for each in messages)
         )
-        await self._bury(_dead_letter(message, error, self._clock.now()))
-        await self._outbox.remove(message.row_id)
+        await self._outbox.sent([message.row_id for message in messages])
 
 
 async def _drain(response: httpx.Response) -> None:
@@ -493,13 +530,6 @@ async def _drain(response: httpx.Response) -> None:
                     break
     except (TimeoutError, httpx.HTTPError):
         return
-
-
-def _by_destination(rows: Sequence[OutboxMessage]) -> dict[str, list[OutboxMessage]]:
-    lines: dict[str, list[OutboxMessage]] = {}
-    for row in rows:
-        lines.setdefault(row.destination, []).append(row)
-    return lines
 
 
 def _is_stubborn(message: OutboxMessage, error: DeliveryError) -> bool:
@@ -524,16 +554,3 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
-
-
-def _dead_letter(message: OutboxMessage, error: ServiceError, now: datetime) -> DeadLetter:
-    return DeadLetter(
-        job_id=message.job_id,
-        topic=origin(message.destination),
-        camera_id=message.camera_id,
-        size=len(message.payload),
-        sha256=hashlib.sha256(message.payload).hexdigest(),
-        error=ErrorDetail(code=error.code, message=str(error)),
-        attempts=message.attempts + 1,
-        timestamp=now,
-    )

@@ -54,7 +54,7 @@ def drop_some_finished(connection: Connection, target_bytes: int) -> int:
     if excess <= 0:
         return 0
     query = select(frames.c.job_key, frames.c.num_bytes).join(jobs)
-    query = query.where(jobs.c.finished_at.is_not(None)).order_by(jobs.c.finished_at)
+    query = query.where(jobs.c.ended.is_not(None)).order_by(jobs.c.ended)
     dropped = []
     for job_key, num_bytes in connection.execute(query.limit(_FRAMES_PER_STEP)).all():
         if excess <= 0:

@@ -31,15 +31,16 @@ from schemas.result import ResultDocument
 from service.store.database import in_groups
 from service.store.frames import delete_frames, insert_frames
 from service.store.outbox import insert_messages
-from service.store.rows import JOB_COLUMNS, job_row, to_job, to_microseconds, to_moment
+from service.store.rows import JOB_COLUMNS, Stamp, job_row, to_job, to_microseconds, to_moment
 from service.store.tables import jobs
+from service.store.timekeeper import Timekeeper
 
 OrderBy = Literal["priority", "queued_at", "finished_at"]
 
 _ORDERS: dict[OrderBy, ColumnElement[int]] = {
     "priority": jobs.c.priority,
     "queued_at": jobs.c.received_at,
-    "finished_at": jobs.c.finished_at,
+    "finished_at": jobs.c.ended,
 }
 
 #: A frame is worth no caption of its own when an equal one has, or will have, one of these.
@@ -51,6 +52,7 @@ _END = (
     .values(
         status=bindparam("ended_status"),
         finished_at=bindparam("ended_at"),
+        ended=bindparam("ended_elapsed"),
         error=bindparam("ended_error"),
         result=bindparam("ended_result"),
     )
@@ -105,17 +107,17 @@ def insert_jobs(
     new_jobs: Sequence[Job],
     images: Mapping[str, bytes],
     messages: Sequence[OutboxMessage],
-    instance: str,
+    stamp: Stamp,
 ) -> list[OutboxMessage]:
     """Write what is not there yet; see `Store.accept`."""
     known = _known_keys(connection, [job.key for job in new_jobs])
     fresh = {job.key: job for job in reversed(new_jobs) if job.key not in known}
     if fresh:
-        connection.execute(insert(jobs), [job_row(job, instance) for job in fresh.values()])
-    waiting = {job_key for job_key, job in fresh.items() if not job.status.is_final}
+        connection.execute(insert(jobs), [job_row(job, stamp) for job in fresh.values()])
+    waiting = {key for key, job in fresh.items() if not job.status.is_final}
     insert_frames(connection, {key: images[key] for key in waiting if key in images})
     unwritten = [message for message in messages if message.job_key not in known]
-    return insert_messages(connection, unwritten, instance)
+    return insert_messages(connection, unwritten, stamp)
 
 
 def find(connection: Connection, job_keys: Sequence[str]) -> dict[str, Job]:
@@ -154,22 +156,21 @@ def known(connection: Connection, job_keys: Collection[str]) -> Known:
 
 
 def newest_with_content(
-    connection: Connection, pictures: Collection[tuple[str, str]], since: datetime
+    connection: Connection, pictures: Collection[tuple[str, str]], earliest: int
 ) -> dict[tuple[str, str], str]:
-    """See `Store.same_content`."""
+    """See `Store.same_content`; `earliest` is elapsed time."""
     newest: dict[tuple[str, str], str] = {}
-    earliest = to_microseconds(since)
     for group in in_groups(list({sha256 for _, sha256 in pictures})):
         # Without the status: with it, SQLite goes through all that wait instead of the few hashes.
         query = select(
-            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_key, jobs.c.status, jobs.c.received_at
+            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_key, jobs.c.status, jobs.c.arrived
         ).where(jobs.c.sha256.in_(group))
         rows = [
             row
             for row in connection.execute(query)
-            if row.received_at >= earliest and row.status in _STANDS_FOR_OTHERS
+            if row.arrived >= earliest and row.status in _STANDS_FOR_OTHERS
         ]
-        for row in sorted(rows, key=lambda row: row.received_at):
+        for row in sorted(rows, key=lambda row: row.arrived):
             newest[row.camera_id, row.sha256] = row.job_key
     return {each: newest[each] for each in pictures if each in newest}
 
@@ -212,7 +213,7 @@ def requeue(
 
 
 def finish(
-    connection: Connection, endings: Sequence[Ending], instance: str, *, keep_frames: bool
+    connection: Connection, endings: Sequence[Ending], stamp: Stamp, *, keep_frames: bool
 ) -> list[Ended]:
     """See `Store.finish_many`."""
     before = lock(connection, [ending.job_key for ending in endings])
@@ -223,18 +224,18 @@ def finish(
             allowed.setdefault(ending.job_key, ending)
     if not allowed:
         return []
-    connection.execute(_END, [_end_row(ending) for ending in allowed.values()])
+    connection.execute(_END, [_end_row(ending, stamp) for ending in allowed.values()])
     if not keep_frames:
         delete_frames(connection, list(allowed))
     messages = [message for ending in allowed.values() for message in ending.messages]
-    written = iter(insert_messages(connection, messages, instance))
+    written = iter(insert_messages(connection, messages, stamp))
     return [
         (_ended(before[job_key], ending), [next(written) for _ in ending.messages])
         for job_key, ending in allowed.items()
     ]
 
 
-def recover(connection: Connection, instance: str) -> list[Job]:
+def recover(connection: Connection, instance: str, timekeeper: Timekeeper) -> list[Job]:
     """See `Store.recover`."""
     mine = jobs.c.instance == instance
     connection.execute(
@@ -243,11 +244,17 @@ def recover(connection: Connection, instance: str) -> list[Job]:
         .values(status=JobStatus.QUEUED.value)
     )
     query = (
-        select(*JOB_COLUMNS)
+        select(*JOB_COLUMNS, jobs.c.arrived)
         .where(jobs.c.status == JobStatus.QUEUED.value, mine)
-        .order_by(jobs.c.received_at, jobs.c.job_key)
+        .order_by(jobs.c.arrived, jobs.c.job_key)
     )
-    return [to_job(row) for row in connection.execute(query)]
+    return [_waiting(row, timekeeper) for row in connection.execute(query)]
+
+
+def _waiting(row: Row[*tuple[Any, ...]], timekeeper: Timekeeper) -> Job:
+    """A job that waits again, for as long as it has waited already."""
+    arrived = timekeeper.monotonic_at(row.arrived)
+    return to_job(row).model_copy(update={"arrived_monotonic": arrived})
 
 
 def result_of(connection: Connection, job_key: str) -> ResultDocument | None:
@@ -286,10 +293,10 @@ def count_by_status(connection: Connection) -> dict[JobStatus, int]:
     return {status: found.get(status, 0) for status in JobStatus}
 
 
-def delete_finished(connection: Connection, before: datetime, limit: int) -> int:
-    """See `Store.delete_finished`."""
-    oldest = select(jobs.c.job_key).where(jobs.c.finished_at < to_microseconds(before))
-    oldest = oldest.order_by(jobs.c.finished_at).limit(limit)
+def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
+    """See `Store.delete_finished`; `up_to` is elapsed time."""
+    oldest = select(jobs.c.job_key).where(jobs.c.ended <= up_to)
+    oldest = oldest.order_by(jobs.c.ended).limit(limit)
     deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(oldest)))
     return cast("CursorResult[Any]", deleted).rowcount
 
@@ -326,11 +333,12 @@ def _change(connection: Connection, change: Update, job_keys: Sequence[str]) -> 
     return [changed[job_key] for job_key in dict.fromkeys(job_keys) if job_key in changed]
 
 
-def _end_row(ending: Ending) -> dict[str, Any]:
+def _end_row(ending: Ending, stamp: Stamp) -> dict[str, Any]:
     return {
         "ended_key": ending.job_key,
         "ended_status": ending.status.value,
         "ended_at": to_microseconds(ending.at),
+        "ended_elapsed": stamp.elapsed,
         "ended_error": None if ending.error is None else ending.error.model_dump_json(),
         "ended_result": None if ending.result is None else ending.result.model_dump_json(),
     }

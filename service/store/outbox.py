@@ -2,18 +2,47 @@
 
 Sent at least once: a crash between the delivery and `sent` sends the message again, under the same
 job id.
+
+Every question is answered from one index by seeking, never by passing over what waits for somebody
+else: a hundred thousand messages for a dead receiver cost the others nothing. Payloads are read
+last, and only as many as the caller can hold.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from schemas.outbox import Channel, OutboxMessage
 from service.store.database import Database, in_groups
-from service.store.rows import message_row, to_message, to_microseconds, to_moment
+from service.store.rows import MICROSECONDS, Stamp, message_row, to_message
 from service.store.tables import outbox
+from service.store.timekeeper import Timekeeper
+
+_BEFORE_ALL_KEYS, _LAST_KEY = -(2**63), 2**63 - 1
+_WINDOW = 64  # entries of the index in one query: a statement costs more than reading them
+
+_ENTRY = (outbox.c.destination_key, outbox.c.due, outbox.c.message_id, outbox.c.num_bytes)
+_Entry = Row[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next messages for one URL, in their order."""
+
+    key: int  #: of the URL, see `rows.destination_key`
+    messages: Sequence[OutboxMessage]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of messages that wait."""
+
+    num_messages: int
+    num_bytes: int
+
 
 # Rows of one INSERT: each number of them is a statement of its own that connections keep prepared,
 # 17 KB for 16 rows and 290 KB for 300. More at once is hardly faster.
@@ -26,44 +55,68 @@ class Outbox:
     Args:
         database: Open.
         instance: Whose messages; other instances on the same database send their own.
+        timekeeper: Measures what a message waits.
+
+    Attributes:
+        written: Messages and bytes since the store was opened.
     """
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(self, database: Database, instance: str, timekeeper: Timekeeper) -> None:
         self._database = database
         self._instance = instance
+        self._timekeeper = timekeeper
+        self.written = Size(0, 0)
 
-    async def due(
-        self,
-        channel: Channel,
-        now: datetime,
-        limit: int,
-        *,
-        exclude_destinations: Collection[str] = (),
-        exclude_ids: Collection[int] = (),
-    ) -> list[OutboxMessage]:
-        """The oldest messages whose time has come, in the order they were written.
+    async def for_broker(self, limit: int) -> list[OutboxMessage]:
+        """The oldest messages for the broker, in the order they were written."""
+        return await self._database.read(_for_broker, self._of(Channel.MQTT), limit)
+
+    async def receivers(self, after: str, limit: int) -> list[str]:
+        """Receivers of webhooks with messages, by name, those after `after`."""
+        return await self._database.read(_receivers, self._of(Channel.WEBHOOK), after, limit)
+
+    async def batches(
+        self, receiver: str, after: int | None, skip: Collection[int], num_urls: int, limit: Size
+    ) -> list[Batch]:
+        """The next messages for some URLs of a receiver, the URLs in turn.
 
         Args:
-            channel: How they leave.
-            now: The time.
-            limit: Most messages returned.
-            exclude_destinations: Receivers that are busy or down, so that others are not held up.
-            exclude_ids: Messages that are under way already.
+            receiver: Scheme, host and port.
+            after: Destination key of the URL that had its turn last.
+            skip: Destination keys of the URLs that have no turn, a few.
+            num_urls: Most batches; fewer come only when no others have messages that are due.
+            limit: Most for one URL; one message comes in any case.
         """
-        query = (
-            select(outbox)
-            .where(self._of(channel), outbox.c.next_attempt_at <= to_microseconds(now))
-            .order_by(outbox.c.message_id)
-            .limit(limit)
-        )
-        if exclude_destinations:
-            query = query.where(outbox.c.destination.not_in(exclude_destinations))
-        if exclude_ids:
-            query = query.where(outbox.c.message_id.not_in(exclude_ids))
-        return await self._database.read(_messages, query)
+        now = self._timekeeper.running()
+        chosen = self._of(Channel.WEBHOOK) & (outbox.c.receiver == receiver)
+        last = _BEFORE_ALL_KEYS if after is None else after
+
+        def read(connection: Connection) -> list[Batch]:
+            lines = _around(connection, chosen, last, now)
+            in_turn = islice(
+                (line for line in lines if line[0].destination_key not in skip), num_urls
+            )
+            heads = [_head(connection, chosen, line, limit, now) for line in in_turn]
+            return _load(connection, heads, now)
+
+        return await self._database.read(read)
+
+    async def oldest(
+        self, channel: Channel, receiver: str | None, limit: int
+    ) -> list[tuple[int, int]]:
+        """The longest waiting messages, of all receivers if none is named: ids and bytes."""
+        chosen = self._of(channel)
+        if receiver is not None:
+            chosen &= outbox.c.receiver == receiver
+        return await self._database.read(_oldest, chosen, limit)
+
+    async def get(self, message_ids: Sequence[int]) -> list[OutboxMessage]:
+        """Those of them that still wait, in the order they were written."""
+        now = self._timekeeper.running()
+        return await self._database.read(_messages, message_ids, now)
 
     async def sent(self, message_ids: Collection[int]) -> None:
-        """Forget messages that have arrived."""
+        """Forget messages that have arrived, or are given up."""
         if message_ids:
             await self._database.write(_delete, list(message_ids))
 
@@ -72,59 +125,182 @@ class Outbox:
         if attempts:
             await self._database.write(_keep_attempts, attempts)
 
-    async def remove(self, message_id: int) -> None:
-        """Forget a message that is given up."""
-        await self._database.write(_delete, [message_id])
+    async def failed(self, message_id: int, aside_s: float = 0.0) -> None:
+        """Count a failed attempt.
 
-    async def defer(self, message_id: int, next_attempt_at: datetime) -> None:
-        """Count a failed attempt and try again later."""
-        await self._database.write(_defer, message_id, to_microseconds(next_attempt_at))
+        Args:
+            message_id: Which.
+            aside_s: Let others for the same URL pass for so long; 0: it stays first.
+        """
+        due = self._timekeeper.running() + round(aside_s * MICROSECONDS) if aside_s else 0
+        await self._database.write(_count_failure, message_id, due)
+
+    async def size(self, channel: Channel) -> Size:
+        """What waits for a channel in all."""
+        return await self._database.read(_size, self._of(channel))
 
     async def pending_count(self, channel: Channel) -> int:
-        """How many messages are still to be sent, due or not."""
-        query = select(func.count()).select_from(outbox).where(self._of(channel))
-        return await self._database.read(_number, query) or 0
+        """How many messages are still to be sent."""
+        return (await self.size(channel)).num_messages
 
-    async def oldest(self, channel: Channel) -> datetime | None:
-        """When the oldest message that is still to be sent was written."""
-        return await self._earliest(channel, outbox.c.created_at)
+    async def larger_than(self, limit: Size) -> dict[str, Size]:
+        """The receivers of webhooks for which more waits than a limit, in messages or in bytes."""
+        return await self._database.read(_larger_than, self._of(Channel.WEBHOOK), limit)
 
-    async def next_attempt_at(self, channel: Channel) -> datetime | None:
-        """When the next message falls due; in the past when one is due now."""
-        return await self._earliest(channel, outbox.c.next_attempt_at)
-
-    async def _earliest(self, channel: Channel, time: ColumnElement[int]) -> datetime | None:
-        query = select(time).where(self._of(channel)).order_by(time).limit(1)
-        earliest = await self._database.read(_number, query)
-        return None if earliest is None else to_moment(earliest)
+    def count_written(self, messages: Sequence[OutboxMessage]) -> None:
+        """Note what has been committed."""
+        num_bytes = sum(len(message.payload) for message in messages)
+        self.written = Size(
+            self.written.num_messages + len(messages), self.written.num_bytes + num_bytes
+        )
 
     def _of(self, channel: Channel) -> ColumnElement[bool]:
         return (outbox.c.channel == channel.value) & (outbox.c.instance == self._instance)
 
 
-def _messages(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[OutboxMessage]:
-    return [to_message(row) for row in connection.execute(query)]
-
-
-def _number(connection: Connection, query: Select[int]) -> int | None:
-    return connection.scalar(query)
-
-
 def insert_messages(
-    connection: Connection, messages: Sequence[OutboxMessage], instance: str
+    connection: Connection, messages: Sequence[OutboxMessage], stamp: Stamp
 ) -> list[OutboxMessage]:
     """Write messages in the caller's transaction and return them with their ids."""
     if not messages:
         return []
     ids = connection.scalars(
         insert(outbox).returning(outbox.c.message_id, sort_by_parameter_order=True),
-        [message_row(message, instance) for message in messages],
+        [message_row(message, stamp) for message in messages],
         execution_options=_INSERT,
     )
     return [
         message.model_copy(update={"message_id": message_id})
         for message, message_id in zip(messages, ids, strict=True)
     ]
+
+
+def _for_broker(
+    connection: Connection, chosen: ColumnElement[bool], limit: int
+) -> list[OutboxMessage]:
+    # Receiver and key are the same in all of them; named, they let the index give the order.
+    query = (
+        select(outbox)
+        .where(chosen, outbox.c.receiver == "", outbox.c.destination_key == 0)
+        .order_by(outbox.c.due, outbox.c.message_id)
+        .limit(limit)
+    )
+    return [to_message(row) for row in connection.execute(query)]
+
+
+def _receivers(
+    connection: Connection, chosen: ColumnElement[bool], after: str, limit: int
+) -> list[str]:
+    """The next names, one seek each."""
+    names: list[str] = []
+    column = outbox.c.receiver
+    while len(names) < limit:
+        query = select(column).where(chosen, column > after).order_by(column).limit(1)
+        if (name := connection.scalar(query)) is None:
+            break
+        names.append(after := name)
+    return names
+
+
+def _around(
+    connection: Connection, chosen: ColumnElement[bool], after: int, now: int
+) -> Iterator[list[_Entry]]:
+    """What is due, by destination key: once around the keys, from the one behind `after`.
+
+    Of a URL with many messages only the first ones come.
+    """
+    for low, high in ((after, _LAST_KEY), (_BEFORE_ALL_KEYS, after)):
+        while low < high:
+            query = (
+                select(*_ENTRY)
+                .where(chosen, outbox.c.destination_key > low, outbox.c.destination_key <= high)
+                .where(outbox.c.due <= now)
+                .order_by(outbox.c.destination_key, outbox.c.due, outbox.c.message_id)
+                .limit(_WINDOW)
+            )
+            entries = connection.execute(query).all()
+            for _, line in groupby(entries, key=lambda entry: entry.destination_key):
+                yield list(line)
+            if len(entries) < _WINDOW:
+                break
+            low = entries[-1].destination_key
+
+
+def _head(
+    connection: Connection,
+    chosen: ColumnElement[bool],
+    line: Sequence[_Entry],
+    limit: Size,
+    now: int,
+) -> list[_Entry]:
+    """The next messages for a URL; one that stepped aside and is due again comes first.
+
+    Only one: when a receiver refuses many, the others must still have their turn.
+    """
+    in_turn = [entry for entry in line if entry.due == 0][: limit.num_messages]
+    aside = [entry for entry in line if entry.due > 0][:1]
+    if not aside and len(line) > limit.num_messages:  # it may be behind those that were read
+        of_url = outbox.c.destination_key == line[0].destination_key
+        query = select(*_ENTRY).where(chosen, of_url, outbox.c.due > 0, outbox.c.due <= now)
+        aside = list(connection.execute(query.order_by(outbox.c.due).limit(1)))
+    head = [*aside, *in_turn][: limit.num_messages]
+    num_fitting = sum(
+        total <= limit.num_bytes for total in accumulate(entry.num_bytes for entry in head)
+    )
+    return head[: max(1, num_fitting)]
+
+
+def _load(connection: Connection, heads: Sequence[Sequence[_Entry]], now: int) -> list[Batch]:
+    """Read the payloads, of all at once; who was deleted meanwhile is left out."""
+    ids = [entry.message_id for head in heads for entry in head]
+    messages = {message.row_id: message for message in _messages(connection, ids, now)}
+    found = (
+        (
+            head[0].destination_key,
+            [messages[e.message_id] for e in head if e.message_id in messages],
+        )
+        for head in heads
+    )
+    return [Batch(key, batch) for key, batch in found if batch]
+
+
+def _oldest(
+    connection: Connection, chosen: ColumnElement[bool], limit: int
+) -> list[tuple[int, int]]:
+    query = select(outbox.c.message_id, outbox.c.num_bytes).where(chosen)
+    rows = connection.execute(query.order_by(outbox.c.message_id).limit(limit))
+    return [(row.message_id, row.num_bytes) for row in rows]
+
+
+def _messages(connection: Connection, message_ids: Sequence[int], now: int) -> list[OutboxMessage]:
+    found: list[OutboxMessage] = []
+    for group in in_groups(message_ids):
+        query = select(outbox).where(outbox.c.message_id.in_(group)).order_by(outbox.c.message_id)
+        for row in connection.execute(query):
+            waited_s = max(0, now - row.written) / MICROSECONDS
+            found.append(to_message(row).model_copy(update={"waited_s": waited_s}))
+    return found
+
+
+def _size(connection: Connection, chosen: ColumnElement[bool]) -> Size:
+    query = select(func.count(), func.coalesce(func.sum(outbox.c.num_bytes), 0)).where(chosen)
+    num_messages, num_bytes = connection.execute(query).one()
+    return Size(num_messages, int(num_bytes))
+
+
+def _larger_than(
+    connection: Connection, chosen: ColumnElement[bool], limit: Size
+) -> dict[str, Size]:
+    num_messages, num_bytes = func.count(), func.sum(outbox.c.num_bytes)
+    query = (
+        select(outbox.c.receiver, num_messages, num_bytes)
+        .where(chosen)
+        .group_by(outbox.c.receiver)
+        .having((num_messages > limit.num_messages) | (num_bytes > limit.num_bytes))
+    )
+    return {
+        receiver: Size(number, int(size)) for receiver, number, size in connection.execute(query)
+    }
 
 
 def _delete(connection: Connection, message_ids: Sequence[int]) -> None:
@@ -138,9 +314,9 @@ def _keep_attempts(connection: Connection, attempts: Mapping[int, int]) -> None:
         connection.execute(update(outbox).where(mine).values(attempts=number))
 
 
-def _defer(connection: Connection, message_id: int, next_attempt_at: int) -> None:
+def _count_failure(connection: Connection, message_id: int, due: int) -> None:
     connection.execute(
         update(outbox)
         .where(outbox.c.message_id == message_id)
-        .values(attempts=outbox.c.attempts + 1, next_attempt_at=next_attempt_at)
+        .values(attempts=outbox.c.attempts + 1, due=due)
     )

@@ -1,6 +1,8 @@
 """Between rows and schemas, and between times and numbers."""
 
+import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from service.store.tables import jobs
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+MICROSECONDS = 1_000_000  # of a second
 
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (
@@ -24,6 +27,22 @@ JOB_COLUMNS = (
     jobs.c.error,
     jobs.c.document,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is noted with everything written in one transaction; see `timekeeper.py`."""
+
+    instance: str
+    monotonic: float  #: seconds, of this process
+    elapsed: int
+    running: int
+
+    def elapsed_at(self, monotonic: float | None) -> int:
+        """`elapsed` at an earlier moment of this process; None: now."""
+        if monotonic is None:
+            return self.elapsed
+        return self.elapsed - round((self.monotonic - monotonic) * MICROSECONDS)
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -40,7 +59,7 @@ def _moment_or_none(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else to_moment(microseconds)
 
 
-def job_row(job: Job, instance: str) -> dict[str, Any]:
+def job_row(job: Job, stamp: Stamp) -> dict[str, Any]:
     """The row of a new job.
 
     A job that is final from the start has ended when it came, unless it says otherwise: without an
@@ -49,7 +68,7 @@ def job_row(job: Job, instance: str) -> dict[str, Any]:
     finished_at = job.finished_at or (job.received_at if job.status.is_final else None)
     return {
         "job_key": job.key,
-        "instance": instance,
+        "instance": stamp.instance,
         "camera_id": job.camera_id,
         "job_id": job.job_id,
         "status": job.status.value,
@@ -58,6 +77,8 @@ def job_row(job: Job, instance: str) -> dict[str, Any]:
         "received_at": to_microseconds(job.received_at),
         "started_at": None if job.started_at is None else to_microseconds(job.started_at),
         "finished_at": None if finished_at is None else to_microseconds(finished_at),
+        "arrived": stamp.elapsed_at(job.arrived_monotonic),
+        "ended": None if finished_at is None else stamp.elapsed,
         "attempts": job.attempts,
         "engine_losses": job.engine_losses,
         "error": None if job.error is None else job.error.model_dump_json(),
@@ -79,18 +100,34 @@ def to_job(row: Row[*tuple[Any, ...]]) -> Job:
     )
 
 
-def message_row(message: OutboxMessage, instance: str) -> dict[str, Any]:
+def destination_key(message: OutboxMessage) -> int:
+    """A number for the URL of a webhook: messages with the same one go in order. 0: the broker's.
+
+    Short, for an index; two URLs that share one, by a chance of 1 to 2**64, share their order.
+    """
+    if message.channel is Channel.MQTT:
+        return 0
+    digest = hashlib.sha256(message.destination.encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def message_row(message: OutboxMessage, stamp: Stamp) -> dict[str, Any]:
     """The row of a new message; its id is the database's to give."""
+    options = json.dumps(message.options)
     return {
-        "instance": instance,
+        "instance": stamp.instance,
         "job_key": message.job_key,
         "channel": message.channel.value,
         "destination": message.destination,
         "payload": message.payload,
-        "options": json.dumps(message.options),
+        "options": options,
         "attempts": message.attempts,
         "created_at": to_microseconds(message.created_at),
-        "next_attempt_at": to_microseconds(message.next_attempt_at),
+        "receiver": message.receiver,
+        "destination_key": destination_key(message),
+        "num_bytes": len(message.payload) + len(message.destination) + len(options),
+        "written": stamp.running,
+        "due": 0,
     }
 
 
@@ -105,5 +142,5 @@ def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
         options=json.loads(row.options),
         attempts=row.attempts,
         created_at=to_moment(row.created_at),
-        next_attempt_at=to_moment(row.next_attempt_at),
+        receiver=row.receiver,
     )

@@ -8,7 +8,7 @@ change that is not allowed any more (somebody else ended the job first) writes n
 import json
 import shutil
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +19,16 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
+from service.clock import Clock
+from service.errors import StoreError
 from service.store import frames, jobs
 from service.store.database import Database, Faults
 from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
+from service.store.rows import MICROSECONDS
 from service.store.sqlite import DiskUsage
 from service.store.tables import cameras
+from service.store.timekeeper import Timekeeper, load_record, save_record
 
 __all__ = ["Ended", "Ending", "Faults", "Known", "OrderBy", "Store"]
 
@@ -37,6 +41,7 @@ class Store:
     Args:
         database: Open.
         instance: Its name among those that share the database.
+        timekeeper: Measures what waits and what is kept.
 
     Attributes:
         outbox: The messages still to be sent.
@@ -45,10 +50,13 @@ class Store:
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
     """
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(
+        self, database: Database, instance: str, timekeeper: Timekeeper | None = None
+    ) -> None:
         self._database = database
         self._instance = instance
-        self.outbox = Outbox(database, instance)
+        self._timekeeper = timekeeper or Timekeeper(Clock())
+        self.outbox = Outbox(database, instance, self._timekeeper)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -59,6 +67,7 @@ class Store:
         url: str,
         *,
         instance: str = "",
+        clock: Clock | None = None,
         faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> AsyncIterator[Self]:
@@ -68,6 +77,7 @@ class Store:
             url: `sqlite:///path/of/file` (its folder is made), or `postgresql://…`.
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
+            clock: The machine's, unless a test brings its own.
             faults: For tests.
             disk_usage: Reads the disk of the SQLite file.
 
@@ -76,7 +86,15 @@ class Store:
             StoreError: It cannot be opened, or a newer version has written it.
         """
         async with Database(url, faults, disk_usage) as database:
-            yield cls(database, instance)
+            last = await database.read(load_record)
+            store = cls(database, instance, Timekeeper(clock or Clock(), last))
+            with suppress(StoreError):  # a full disk is no reason not to start
+                await store.keep_time()
+            yield store
+
+    async def keep_time(self) -> None:
+        """Let the next run know how much time has passed; to be called every minute."""
+        await self._database.write(save_record, self._timekeeper.record())
 
     @property
     def folder(self) -> Path | None:
@@ -118,10 +136,10 @@ class Store:
         num_bytes = sum(map(len, images.values()))
         if num_bytes:
             self._database.check_room(num_bytes)
-        written = await self._database.write(
-            jobs.insert_jobs, new_jobs, images, messages, self._instance
-        )
+        stamp = self._timekeeper.stamp(self._instance)
+        written = await self._database.write(jobs.insert_jobs, new_jobs, images, messages, stamp)
         self.bytes_accepted += num_bytes
+        self.outbox.count_written(written)
         return written
 
     async def add_image(self, job_key: str, image: bytes) -> bool:
@@ -141,13 +159,14 @@ class Store:
         return await self._database.read(jobs.known, job_keys)
 
     async def same_content(
-        self, pictures: Collection[tuple[str, str]], since: datetime
+        self, pictures: Collection[tuple[str, str]], within_s: float
     ) -> dict[tuple[str, str], str]:
-        """For each (camera id, sha256) the newest job since `since` whose caption stands for it.
+        """For each (camera id, sha256) the newest job whose caption stands for it.
 
-        Jobs that ended without a caption do not count.
+        Jobs that ended without a caption, or came more than `within_s` seconds ago, do not count.
         """
-        return await self._database.read(jobs.newest_with_content, pictures, since)
+        earliest = self._timekeeper.elapsed() - round(within_s * MICROSECONDS)
+        return await self._database.read(jobs.newest_with_content, pictures, earliest)
 
     async def newest_caption(self, camera_id: str) -> datetime | None:
         """When the newest frame of a camera that has been captioned arrived."""
@@ -212,9 +231,13 @@ class Store:
             Those that ended, in the order of `endings`; a job that is unknown, or may not end like
             this any more, is left out and nothing is written for it.
         """
-        return await self._database.write(
-            jobs.finish, endings, self._instance, keep_frames=self.keep_finished_frames
+        stamp = self._timekeeper.stamp(self._instance)
+        ended = await self._database.write(
+            jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
         )
+        for _, messages in ended:
+            self.outbox.count_written(messages)
+        return ended
 
     async def recover(self) -> list[Job]:
         """Take back what was running when the service ended, and return all that waits.
@@ -222,9 +245,9 @@ class Store:
         The interrupted attempts stay counted; the engine's losses do not grow, it was our own end.
 
         Returns:
-            The queued jobs of this instance, the longest waiting first.
+            The queued jobs of this instance, the longest waiting first; they know since when.
         """
-        return await self._database.write(jobs.recover, self._instance)
+        return await self._database.write(jobs.recover, self._instance, self._timekeeper)
 
     # Questions
 
@@ -286,13 +309,14 @@ class Store:
 
     # Retention
 
-    async def delete_finished(self, before: datetime, limit: int = 500) -> int:
-        """Delete up to `limit` jobs that ended before a time, with their frames.
+    async def delete_finished(self, ended_s: float, limit: int = 500) -> int:
+        """Delete up to `limit` jobs that ended at least `ended_s` seconds ago, with their frames.
 
         Returns:
             How many; less than `limit` when no more are left.
         """
-        return await self._database.write(jobs.delete_finished, before, limit)
+        up_to = self._timekeeper.elapsed() - round(ended_s * MICROSECONDS)
+        return await self._database.write(jobs.delete_finished, up_to, limit)
 
     async def frame_bytes(self) -> int:
         """Bytes of all frames kept."""

@@ -1,7 +1,8 @@
 """The tables, as the newest migration leaves them.
 
-Times are whole microseconds since 1970 in UTC: exact, ordered, and the same in both databases.
-Rows never leave this package; `rows.py` turns them into schemas.
+Columns that end in `_at` are shown: whole microseconds since 1970 in UTC, exact, ordered, the same
+in both databases, and as wrong as the clock was. What decides is `elapsed` or `running` time in
+microseconds, see `timekeeper.py`. Rows never leave this package; `rows.py` turns them into schemas.
 """
 
 from sqlalchemy import (
@@ -34,6 +35,8 @@ jobs = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
+    Column("arrived", BigInteger, nullable=False),  # elapsed time
+    Column("ended", BigInteger),  # elapsed time
     Column("attempts", Integer, nullable=False),
     Column("engine_losses", Integer, nullable=False),
     Column("error", Text),  # ErrorDetail as JSON
@@ -44,7 +47,7 @@ Index("jobs_by_id", jobs.c.job_id, jobs.c.camera_id)
 Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
 Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
 Index("jobs_by_content", jobs.c.sha256)
-Index("jobs_by_end", jobs.c.finished_at)
+Index("jobs_by_end", jobs.c.ended)
 
 frames = Table(
     "frames",
@@ -75,15 +78,42 @@ outbox = Table(
     Column("options", Text, nullable=False),  # JSON
     Column("attempts", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("next_attempt_at", BigInteger, nullable=False),
+    Column("receiver", String(300), nullable=False),  # origin of a webhook's URL; empty: the broker
+    Column("destination_key", BigInteger, nullable=False),  # of a webhook's URL, see rows.py
+    Column("num_bytes", Integer, nullable=False),
+    Column("written", BigInteger, nullable=False),  # running time
+    # 0: in its turn. Else it has stepped aside, and is not sent before this running time.
+    Column("due", BigInteger, nullable=False),
     # Ids are never used again: a late `sent` must not remove another message.
     sqlite_autoincrement=True,
 )
-Index("outbox_by_time", outbox.c.channel, outbox.c.next_attempt_at)
+#: Who has messages, in which order, and how much of them: all are read from it alone.
+Index(
+    "outbox_by_receiver",
+    outbox.c.instance,
+    outbox.c.channel,
+    outbox.c.receiver,
+    outbox.c.destination_key,
+    outbox.c.due,
+    outbox.c.message_id,
+    outbox.c.num_bytes,
+)
 
 cameras = Table(
     "cameras",
     metadata,
     Column("camera_id", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON: what was changed at run time
+)
+
+#: One row; see `timekeeper.py`.
+timekeeping = Table(
+    "timekeeping",
+    metadata,
+    Column("timekeeping_id", Integer, primary_key=True),
+    Column("elapsed", BigInteger, nullable=False),
+    Column("running", BigInteger, nullable=False),
+    Column("wall", BigInteger, nullable=False),
+    Column("monotonic", BigInteger, nullable=False),
+    Column("boot_id", String(64), nullable=False),
 )

@@ -38,6 +38,7 @@ from service.store.database import Database, Step
 from service.store.jobs import Ended, Ending
 from service.store.outbox import Outbox
 from service.store.store import Store
+from service.store.timekeeper import Timekeeper
 from tests.unit.store.faults import fault
 
 _LOOK_S = 0.02
@@ -214,9 +215,11 @@ class _Store(Store):
 
     lab: _Lab
 
-    def __init__(self, database: Database, instance: str) -> None:
-        super().__init__(database, instance)
-        self.outbox = _Outbox(database, instance)
+    def __init__(
+        self, database: Database, instance: str, timekeeper: Timekeeper | None = None
+    ) -> None:
+        super().__init__(database, instance, timekeeper)
+        self.outbox = _Outbox(database, instance, self._timekeeper)
         self._unsaved_ids = count(-1, -1)
 
     def prepare(self, lab: _Lab) -> None:

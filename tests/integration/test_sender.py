@@ -30,8 +30,8 @@ class SlowOutbox:
         self._outbox = outbox
         self.meanwhile: Callable[[], Any] | None = None
 
-    async def due(self, *arguments: Any, **options: Any) -> list[OutboxMessage]:
-        rows = await self._outbox.due(*arguments, **options)
+    async def for_broker(self, limit: int) -> list[OutboxMessage]:
+        rows = await self._outbox.for_broker(limit)
         if self.meanwhile is not None:
             work, self.meanwhile = self.meanwhile, None
             await work()
@@ -75,7 +75,6 @@ def message(topic: str, text: str) -> OutboxMessage:
         destination=topic,
         payload=text.encode(),
         created_at=NOON,
-        next_attempt_at=NOON,
     )
 
 

@@ -358,7 +358,7 @@ async def test_takeover_under_load_ends_the_service_and_names_the_client_id(
         await listener.rest()
         assert listener.letters == []
     async with stored(settings) as store:
-        left = await store.outbox.due(Channel.MQTT, Clock().now(), len(rows))
+        left = await store.outbox.for_broker(len(rows))
         heard = set(listener.on(f"{base}/out"))
         assert heard | {each.payload for each in left} >= {each.payload for each in rows}
 

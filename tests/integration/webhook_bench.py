@@ -18,7 +18,7 @@ from schemas.status import DeadLetter
 from service.settings import WebhookSettings
 from service.store.database import Faults
 from service.store.store import Store
-from service.urls import GuardedHttp
+from service.urls import GuardedHttp, origin
 from service.webhooks import WebhookSender
 from tests.factories import NOON
 from tests.fakes import FakeClock
@@ -55,7 +55,7 @@ class Bench:
                 payload=document(job_id).model_dump_json().encode(),
                 options={"headers": headers or {}, "trusted": trusted, **options},
                 created_at=now,
-                next_attempt_at=now,
+                receiver=origin(url),
             )
             for _ in range(count)
         ]
@@ -96,8 +96,8 @@ class Bench:
 
     async def attempts(self) -> Sequence[int]:
         """Failed attempts of each message that is left, oldest first."""
-        far = self.clock.now().replace(year=2100)
-        rows = await self.store.outbox.due(Channel.WEBHOOK, far, 10_000)
+        found = await self.store.outbox.oldest(Channel.WEBHOOK, None, 10_000)
+        rows = await self.store.outbox.get([message_id for message_id, _ in found])
         return [row.attempts for row in rows]
 
 
@@ -126,12 +126,13 @@ async def webhook_bench(
 ) -> AsyncIterator[Bench]:
     """A running sender; `settings` are those of `webhooks`, the time limit is 1 s."""
     values = {"secret": SecretStr(SECRET), "timeout": 1.0, **settings}
-    async with Store.open(f"sqlite:///{folder / 'jobs.db'}", faults=faults) as store:
+    clock = clock or FakeClock(NOON)
+    url = f"sqlite:///{folder / 'jobs.db'}"
+    async with Store.open(url, clock=clock, faults=faults) as store:
         letters: list[DeadLetter] = []
-        clock = clock or FakeClock(NOON)
 
-        async def bury(letter: DeadLetter) -> None:
-            letters.append(letter)
+        async def bury(*given_up: DeadLetter) -> None:
+            letters.extend(given_up)
 
         sender = WebhookSender(
             store.outbox,

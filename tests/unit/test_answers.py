@@ -1,4 +1,3 @@
-from datetime import timedelta
 from typing import Any
 
 from schemas.frame import Length, Task
@@ -7,7 +6,7 @@ from schemas.result import Result, shorten
 from schemas.status import ModelStatus
 from service.answers import build_result, task_specs
 from service.engine.protocol import Done, TaskSpec
-from tests.factories import NOON, make_job
+from tests.factories import make_job
 
 MODEL = ModelStatus(name="tiny", revision="1", device="cpu", dtype="float32", state="ready")
 BOX = {"x_min": 0.1, "y_min": 0.2, "x_max": 0.3, "y_max": 0.4}
@@ -19,7 +18,7 @@ def job_with(*tasks: object, **fields: Any) -> Job:
 
 def result_of(job: Job, *answers: dict[str, Any], engine_seconds: float = 0.25) -> Result:
     done = Done(job.job_id, answers, engine_seconds)
-    return build_result(job, done, MODEL, NOON + timedelta(seconds=1))
+    return build_result(job, done, MODEL, 1.0)
 
 
 def text(words: str, confidence: float = 0.5) -> dict[str, Any]:

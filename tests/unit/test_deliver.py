@@ -62,7 +62,7 @@ class Site:
         return started
 
     async def complete(self, job: Job, image: bytes | None = None) -> bool:
-        return await self.deliver.complete(job, make_result(), image)
+        return await self.deliver.complete(job, make_result(), image, 1.0)
 
 
 def make_result() -> Result:

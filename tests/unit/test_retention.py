@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,14 +32,14 @@ class FakeDisk:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as opened:
-        yield opened
+def clock() -> FakeClock:
+    return FakeClock(NOON)
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(NOON)
+async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Store]:
+    async with Store.open(f"sqlite:///{tmp_path / 'store.db'}", clock=clock) as opened:
+        yield opened
 
 
 def make_settings(**fields: float) -> StoreSettings:
@@ -48,13 +47,12 @@ def make_settings(**fields: float) -> StoreSettings:
     return StoreSettings.model_validate(values)
 
 
-async def add(store: Store, num_bytes: int = 1000, *, end_s: float | None = None) -> Job:
-    """One job; `end_s` seconds after noon it ended, None: it waits."""
+async def add(store: Store, num_bytes: int = 1000, *, is_ended: bool = False) -> Job:
+    """One job that waits, or has ended now."""
     job = make_job()
     await store.accept([job], {job.key: bytes(num_bytes)}, [])
-    if end_s is not None:
-        at = NOON + timedelta(seconds=end_s)
-        assert await store.finish(job.key, JobStatus.CANCELLED, at=at)
+    if is_ended:
+        assert await store.finish(job.key, JobStatus.CANCELLED, at=NOON)
     return job
 
 
@@ -70,9 +68,10 @@ async def kept(store: Store, *jobs: Job) -> list[bool]:
 async def test_sweep_deletes_finished_jobs_that_are_old_enough(
     store: Store, clock: FakeClock
 ) -> None:
-    old = [await add(store, end_s=0) for _ in range(250)]
-    young, waiting = await add(store, end_s=60), await add(store)
-    clock.advance(3600 + 30)
+    old = [await add(store, is_ended=True) for _ in range(250)]
+    clock.advance(60)
+    young, waiting = await add(store, is_ended=True), await add(store)
+    clock.advance(3600 - 30)
     await Retention(store, make_settings(keep_finished=3600), clock, FakeDisk(1 << 40)).sweep()
     assert await store.existing([job.key for job in old]) == {}
     assert set(await store.existing([young.key, waiting.key])) == {
@@ -82,19 +81,23 @@ async def test_sweep_deletes_finished_jobs_that_are_old_enough(
 
 
 async def test_sweep_bounds_the_number_of_finished_jobs(store: Store, clock: FakeClock) -> None:
-    jobs = [await add(store, end_s=-second) for second in range(130)]
+    jobs = []
+    for _ in range(130):
+        jobs.append(await add(store, is_ended=True))
+        clock.advance(1)
     waiting = await add(store)
     disk = FakeDisk(1 << 40)
     await Retention(store, make_settings(), clock, disk, most_finished=10).sweep()
-    assert set(await store.existing([job.key for job in jobs])) == {job.key for job in jobs[:10]}
+    assert set(await store.existing([job.key for job in jobs])) == {job.key for job in jobs[-10:]}
     assert await store.get(waiting.key) is not None
 
 
 async def test_sweep_drops_the_oldest_finished_frames_above_max_bytes(
     store: Store, clock: FakeClock
 ) -> None:
-    older = await add(store, 6 * MIB, end_s=1)
-    newer = await add(store, 6 * MIB, end_s=2)
+    older = await add(store, 6 * MIB, is_ended=True)
+    clock.advance(1)
+    newer = await add(store, 6 * MIB, is_ended=True)
     waiting = await add(store, 6 * MIB)
     sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
     await sweeper.sweep()
@@ -116,7 +119,7 @@ async def test_waiting_frames_above_max_bytes_refuse_low_ones(
 
 
 async def test_enough_disk_keeps_frames_and_says_ok(store: Store, clock: FakeClock) -> None:
-    finished = await add(store, end_s=0)
+    finished = await add(store, is_ended=True)
     sweeper = Retention(store, make_settings(), clock, FakeDisk(100 * MIB))
     await sweeper.sweep()
     assert await kept(store, finished) == [True]
@@ -128,7 +131,9 @@ async def test_low_disk_drops_finished_frames_first_and_only_as_many_as_needed(
     store: Store, clock: FakeClock
 ) -> None:
     settings = make_settings(min_free_bytes=64 * MIB, max_bytes=1 << 30)
-    older, newer = await add(store, 20 * MIB, end_s=0), await add(store, 20 * MIB, end_s=1)
+    older = await add(store, 20 * MIB, is_ended=True)
+    clock.advance(1)
+    newer = await add(store, 20 * MIB, is_ended=True)
     waiting = await add(store, 20 * MIB)
     sweeper = Retention(store, settings, clock, FakeDisk(63 * MIB))
     await sweeper.sweep()  # 17 MiB are missing to 1.25 times the minimum
@@ -140,7 +145,7 @@ async def test_low_disk_keeps_no_frame_after_its_jobs_end(store: Store, clock: F
     await sweeper.sweep()
     assert (sweeper.state, sweeper.health().status) == ("low", "degraded")
     assert all(sweeper.accepts(priority) for priority in Priority)
-    ended, waiting = await add(store, end_s=0), await add(store)
+    ended, waiting = await add(store, is_ended=True), await add(store)
     assert await kept(store, ended, waiting) == [False, True]
 
 
@@ -182,7 +187,7 @@ async def test_run_sweeps_early_when_much_has_come_in(store: Store, clock: FakeC
     sweeper = Retention(store, make_settings(), clock, FakeDisk(1 << 40))
     running = asyncio.create_task(sweeper.run())
     await asyncio.sleep(0.1)  # the first sweep is over; the clock stands still, so none is due
-    frames = [await add(store, 12 * MIB, end_s=second) for second in range(6)]
+    frames = [await add(store, 12 * MIB, is_ended=True) for _ in range(6)]
     async with asyncio.timeout(5):
         while await store.frame_bytes() > 16 * MIB:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.05)

@@ -91,7 +91,7 @@ class Bench:
 
     async def attempts(self) -> dict[str, int]:
         """As the store has them."""
-        rows = await self.store.outbox.due(Channel.MQTT, Clock().now(), 100)
+        rows = await self.store.outbox.for_broker(100)
         return {each.destination: each.attempts for each in rows}
 
     async def _bury(self, letter: DeadLetter) -> None:
@@ -100,12 +100,11 @@ class Bench:
 
 def row(topic: str, payload: bytes = b"{}", **fields: Any) -> OutboxMessage:
     return OutboxMessage(
-        job_id="job-1",
+        job_key="front/job-1",
         channel=Channel.MQTT,
         destination=topic,
         payload=payload,
         created_at=NOON,
-        next_attempt_at=NOON,
         **fields,
     )
 

@@ -93,7 +93,8 @@ async def test_a_database_of_the_first_schema_keeps_everything(store_url: str) -
         assert await store.result(ENDED.key) == RESULT
         assert [job.key for job in await store.recover()] == [WAITING.key, RUNNING.key]
         for channel in Channel:
-            rows = await store.outbox.due(channel, NOON, 10)
+            waiting = await store.outbox.oldest(channel, None, 10)
+            rows = await store.outbox.get([message_id for message_id, _ in waiting])
             assert [
                 (row.job_key, row.destination, row.payload, row.options, row.attempts)
                 for row in rows
@@ -114,7 +115,7 @@ async def test_a_database_of_the_first_schema_goes_on_as_a_new_one(store_url: st
         await store.accept([WAITING, same_id], {WAITING.key: b"other", same_id.key: b"x"})
         assert await store.image(WAITING.key) == WAITING.key.encode()
         assert await store.image(same_id.key) == b"x"
-        assert await store.delete_finished(LATER + timedelta(1)) == 1
+        assert await store.delete_finished(0) == 1
         assert await store.image(ENDED.key) is None  # it went with its job
         assert await store.frame_bytes() == sum(map(len, (WAITING.key, RUNNING.key, "x")))
 
@@ -150,7 +151,7 @@ async def test_open_again_changes_nothing(store_url: str) -> None:
         job = make_job()
         await store.accept([job], {job.key: b"x"}, [])
     async with Database(store_url) as database:
-        assert await database.read(revision) == "0002"
+        assert await database.read(revision) == "0003"
         assert await Store(database, "").get(job.key) == job
 
 

@@ -13,6 +13,7 @@ from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
 from service.store.store import Ending, Known, Store
 from tests.factories import NOON, make_job
+from tests.fakes import FakeClock
 
 LATER = NOON + timedelta(seconds=5)
 ERROR = ErrorDetail(code="engine", message="out of luck")
@@ -28,7 +29,6 @@ def make_message(
         payload=b"{}",
         options={"qos": 1, "user_properties": [["job_id", "x"]]},
         created_at=at,
-        next_attempt_at=at,
     )
 
 
@@ -73,7 +73,7 @@ async def test_accept_keeps_job_frame_and_message_across_a_restart(store_url: st
     async with Store.open(store_url) as store:
         assert await store.get(job.key) == job
         assert await store.image(job.key) == b"\x00image"
-        assert await store.outbox.due(Channel.MQTT, NOON, 10) == [written]
+        assert await store.outbox.for_broker(10) == [written]
 
 
 async def test_accept_numbers_messages_in_their_order(store: Store) -> None:
@@ -82,7 +82,7 @@ async def test_accept_numbers_messages_in_their_order(store: Store) -> None:
     assert [each.destination for each in written] == [each.destination for each in messages]
     numbers = [each.message_id or 0 for each in written]
     assert numbers == sorted(set(numbers))
-    assert await store.outbox.due(Channel.MQTT, NOON, 1000) == written
+    assert await store.outbox.for_broker(1000) == written
 
 
 async def test_accept_of_a_final_job_keeps_no_frame_and_gives_it_an_end(store: Store) -> None:
@@ -128,7 +128,7 @@ async def test_one_id_of_two_cameras_is_two_jobs(store: Store) -> None:
     assert await store.finish(mine.key, JobStatus.FAILED, at=LATER, error=ERROR) is not None
     assert await store.get(theirs.key) == theirs
     assert keys(await store.recover()) == [theirs.key]
-    assert await store.delete_finished(LATER + timedelta(1)) == 1
+    assert await store.delete_finished(0) == 1
     assert await store.image(mine.key) is None
     assert await store.image(theirs.key) == b"theirs"
 
@@ -234,7 +234,7 @@ async def test_finish_writes_end_result_and_messages_together(store: Store) -> N
     assert await store.get(job.key) == stored
     assert await store.result(job.key) == make_result(job)
     assert [message.destination for message in messages] == ["a", "b"]
-    assert await store.outbox.due(Channel.MQTT, LATER, 10) == messages
+    assert await store.outbox.for_broker(10) == messages
     assert await store.image(job.key) is not None  # kept for a retry
 
 
@@ -285,8 +285,7 @@ async def test_finish_drops_the_frame_where_finished_frames_are_not_kept(store: 
 
 
 async def test_recover_takes_back_what_was_running(store_url: str) -> None:
-    times = [NOON + timedelta(seconds=second) for second in (3, 1, 2, 0)]
-    late, early, running, ended = (make_job(received_at=time) for time in times)
+    late, early, running, ended = (make_job(arrived_monotonic=second) for second in (3, 1, 2, 0))
     async with Store.open(store_url) as store:
         await accept(store, late, early, running, ended)
         await store.start([running.key], LATER)
@@ -299,19 +298,22 @@ async def test_recover_takes_back_what_was_running(store_url: str) -> None:
         assert await store.recover() == recovered
 
 
-async def test_same_content_finds_the_newest_that_stands_for_it(store: Store) -> None:
+async def test_same_content_finds_the_newest_that_stands_for_it(store_url: str) -> None:
     sha = "a" * 64
-    old = make_job(sha256=sha, received_at=NOON)
-    newer = make_job(sha256=sha, received_at=LATER)
-    elsewhere = make_job(sha256=sha, camera_id="garden", received_at=LATER)
-    await accept(store, old, newer, elsewhere)
-    key = ("front", sha)
-    asked = [key, ("street", sha), ("front", "b" * 64)]
-    assert await store.same_content(asked, NOON) == {key: newer.key}
-    await store.finish(newer.key, JobStatus.FAILED, at=LATER)
-    assert await store.same_content(asked, NOON) == {key: old.key}
-    assert await store.same_content(asked, LATER) == {}
-    assert await store.same_content([], NOON) == {}
+    old, newer = make_job(sha256=sha), make_job(sha256=sha)
+    elsewhere = make_job(sha256=sha, camera_id="garden")
+    clock = FakeClock(NOON)
+    async with Store.open(store_url, clock=clock) as store:
+        await accept(store, old)
+        clock.advance(5)
+        await accept(store, newer, elsewhere)
+        key = ("front", sha)
+        asked = [key, ("street", sha), ("front", "b" * 64)]
+        assert await store.same_content(asked, 5) == {key: newer.key}
+        await store.finish(newer.key, JobStatus.FAILED, at=LATER)
+        assert await store.same_content(asked, 5) == {key: old.key}
+        assert await store.same_content(asked, 4.9) == {}
+        assert await store.same_content([], 5) == {}
 
 
 async def test_list_jobs_filters_orders_and_pages(store: Store) -> None:
@@ -366,18 +368,21 @@ async def test_camera_override_replaces_and_forgets(store: Store) -> None:
     assert list(await store.camera_overrides()) == ["garden"]
 
 
-async def test_delete_finished_takes_the_oldest_with_their_frames(store: Store) -> None:
+async def test_delete_finished_takes_the_oldest_with_their_frames(store_url: str) -> None:
     jobs = [make_job() for _ in range(4)]
-    for i, job in enumerate(jobs):
-        await finished(store, job, at=NOON + timedelta(seconds=i))
-    waiting = make_job(received_at=NOON - timedelta(days=30))
-    await accept(store, waiting)
-    assert await store.delete_finished(NOON + timedelta(seconds=3), limit=2) == 2
-    assert set(await store.existing(keys(jobs))) == set(keys(jobs[2:]))
-    assert await store.image(jobs[0].key) is None
-    assert await store.delete_finished(NOON + timedelta(seconds=3)) == 1
-    assert await store.delete_finished(NOON + timedelta(seconds=3)) == 0
-    assert await store.image(waiting.key) is not None
+    clock = FakeClock(NOON)
+    async with Store.open(store_url, clock=clock) as store:
+        waiting = make_job(received_at=NOON - timedelta(days=30))
+        await accept(store, waiting)
+        for job in jobs:
+            await finished(store, job, at=NOON)
+            clock.advance(1)
+        assert await store.delete_finished(2, limit=2) == 2
+        assert set(await store.existing(keys(jobs))) == set(keys(jobs[2:]))
+        assert await store.image(jobs[0].key) is None
+        assert await store.delete_finished(2) == 1
+        assert await store.delete_finished(2) == 0
+        assert await store.image(waiting.key) is not None
 
 
 async def test_drop_finished_frames_stops_at_the_target(store: Store) -> None:
@@ -395,9 +400,9 @@ async def test_drop_finished_frames_stops_at_the_target(store: Store) -> None:
 
 
 async def test_drop_finished_frames_takes_the_oldest_first(store: Store) -> None:
-    newer, older = make_job(), make_job()
-    await finished(store, newer, at=LATER)
-    await finished(store, older, at=NOON)
+    older, newer = make_job(), make_job()
+    await finished(store, older, at=LATER)
+    await finished(store, newer, at=NOON)  # the clock was set back
     await store.drop_finished_frames(len(newer.key))
     assert await store.image(older.key) is None
     assert await store.image(newer.key) is not None
