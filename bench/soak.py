@@ -1,11 +1,11 @@
 """Is anything lost in hours of load, crashes and restarts, and does memory stay flat?
 
 Cameras send frames to a real service with a real broker and a real database, while it is killed,
-stopped, and its broker and engine with it; floods come on top. The checker of the acceptance tests
-counts from outside. In the last third of the time the service is left to live, so that its memory
-can be followed. The engine has no model: it is not what is asked about here.
+stopped, and its broker and engine with it; floods and hostile messages come on top. The checker of
+the acceptance tests counts from outside. In the last third of the time the service is left to live,
+so that its memory can be followed. The engine has no model: it is not what is asked about here.
 
-Ends with 1 when a frame was lost or has more than one end.
+Ends with 1 when a frame was lost or has more than one end, or a message broke who read it.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from bench._hostile import Harasser
 from bench._machine import describe
 from broker.embedded import EmbeddedBroker
 from tests.acceptance.cameras import Cameras
@@ -34,6 +35,7 @@ _MIB = 1 << 20
 _BARS = "▁▂▃▄▅▆▇█"
 _SHARE_WITH_KILLS = 2 / 3
 _MEAN_PAUSE_S = 8.0  # between two things that go wrong
+_HOSTILE_RATE = 5.0  # messages a second
 _FLOOD = 400
 _MOST_OPEN = 2000  # beyond what the service has in hand, or the broker would drop silently
 _QUEUE = 300  # smaller than a flood, so that frames are dropped
@@ -66,6 +68,11 @@ class _Soak:
     samples: list[_Sample] = field(default_factory=list)
 
     @property
+    def num_broken(self) -> int:
+        """Messages that broke who read them."""
+        return sum(each["error"]["code"] == "internal" for each in self.checker.dead_letters)
+
+    @property
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
@@ -73,16 +80,16 @@ class _Soak:
         await self.service.start()
         tasks = [
             asyncio.create_task(work(), name=work.__name__)
-            for work in (self._send, self._break, self._report)
+            for work in (self._send, self._break, self._harass, self._report)
         ]
-        done, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
         await self.cameras.all_accepted()
         if not self.service.is_running:
             await self.service.start()
         verdict = await self.checker.all_ended()
-        tasks[2].cancel()
+        tasks[3].cancel()
         self._look()
         return verdict
 
@@ -98,6 +105,14 @@ class _Soak:
         weights = [1000 - sum(_ORDERS.values()), *_ORDERS.values()]
         [prefix] = self.rng.choices(prefixes, weights)
         self.cameras.send(self.cameras.frame(prefix, priority=priority))
+
+    async def _harass(self) -> None:
+        """Messages that mean no good, beside everything else."""
+        harasser = Harasser(self.broker.port, "soak", self.rng.randrange(1 << 30))
+        while self.elapsed < self.seconds:
+            await asyncio.sleep(self.rng.expovariate(_HOSTILE_RATE))
+            await harasser.send_one()
+            self.events["hostile message"] = harasser.num_sent
 
     async def _break(self) -> None:
         """One thing after the other goes wrong."""
@@ -194,7 +209,7 @@ async def soak(minutes: float, rate: float, seed: int) -> bool:
             run = _Soak(random.Random(seed), minutes * 60, rate, broker, checker, cameras, service)
             verdict = await run.run()
     _conclude(run, verdict)
-    return verdict.is_kept
+    return verdict.is_kept and not run.num_broken
 
 
 def _conclude(run: _Soak, verdict: Verdict) -> None:
@@ -206,6 +221,8 @@ def _conclude(run: _Soak, verdict: Verdict) -> None:
     print("  " + " ".join(f"{each:.0f}" for each in curve))
     print(f"files of the last life: {' '.join(str(each.num_files) for each in last)}")
     print(f"{'KEPT' if verdict.is_kept else 'BROKEN'}: {verdict}")
+    if run.num_broken:
+        print(f"{run.num_broken} messages broke their reader")
     for name in ("lost", "unheard", "conflicting", "mixed_up"):
         if ids := getattr(verdict, name):
             print(f"  {name}: {' '.join(ids[:20])}")
