@@ -1,14 +1,15 @@
 """Is anything lost in hours of load, crashes and restarts, and does memory stay flat?
 
 Cameras send frames to a real service with a real broker and a real database, while it is killed,
-stopped, and its broker and engine with it; floods come on top. The checker of the acceptance tests
-counts from outside. In the last third of the time the service is left to live, so that its memory
-can be followed. The engine has no model: it is not what is asked about here.
+stopped, and its broker and engine with it; floods and hostile messages come on top. The checker of
+the acceptance tests counts from outside. In the last third of the time the service is left to live,
+so that its memory can be followed. The engine has no model: it is not what is asked about here.
 
 With `--memory` nothing goes wrong: frames come at a steady rate, and a line is drawn through the
 memory of the service process.
 
-Ends with 1 when a frame was lost or has more than one end, or when memory is not shown to be flat.
+Ends with 1 when a frame was lost or has more than one end, a message broke who read it, or memory is
+not shown to be flat.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from bench._hostile import Harasser
 from bench._machine import describe
 from bench._memory import Plan, sparkline, watch_memory
 from bench._site import MOST_OPEN, open_site
@@ -38,6 +40,7 @@ _MIB = 1 << 20
 _SHARE_WITH_KILLS = 2 / 3
 _MEAN_PAUSE_S = 8.0  # between two things that go wrong
 _FLOOD = 400  # more than the queue holds, so that frames are dropped
+_HOSTILE_RATE = 5.0  # messages a second
 # In a thousand frames; the rest are ordinary. See `tests.acceptance.quick_engine`.
 _ORDERS = {"crash": 2, "flaky": 5, "fail": 5, "poison": 1, "memory": 1, "hang": 0.5}
 
@@ -67,6 +70,11 @@ class _Soak:
     samples: list[_Sample] = field(default_factory=list)
 
     @property
+    def num_broken(self) -> int:
+        """Messages that broke who read them."""
+        return sum(each["error"]["code"] == "internal" for each in self.checker.dead_letters)
+
+    @property
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
@@ -74,16 +82,16 @@ class _Soak:
         await self.service.start()
         tasks = [
             asyncio.create_task(work(), name=work.__name__)
-            for work in (self._send, self._break, self._report)
+            for work in (self._send, self._break, self._harass, self._report)
         ]
-        done, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
         await self.cameras.all_accepted()
         if not self.service.is_running:
             await self.service.start()
         verdict = await self.checker.all_ended()
-        tasks[2].cancel()
+        tasks[3].cancel()
         self._look()
         return verdict
 
@@ -99,6 +107,14 @@ class _Soak:
         weights = [1000 - sum(_ORDERS.values()), *_ORDERS.values()]
         [prefix] = self.rng.choices(prefixes, weights)
         self.cameras.send(self.cameras.frame(prefix, priority=priority))
+
+    async def _harass(self) -> None:
+        """Messages that mean no good, beside everything else."""
+        harasser = Harasser(self.broker.port, "soak", self.rng.randrange(1 << 30))
+        while self.elapsed < self.seconds:
+            await asyncio.sleep(self.rng.expovariate(_HOSTILE_RATE))
+            await harasser.send_one()
+            self.events["hostile message"] = harasser.num_sent
 
     async def _break(self) -> None:
         """One thing after the other goes wrong."""
@@ -179,7 +195,7 @@ async def soak(minutes: float, rate: float, seed: int) -> bool:
             run = _Soak(random.Random(seed), minutes * 60, rate, *around)
             verdict = await run.run()
     _conclude(run, verdict)
-    return verdict.is_kept
+    return verdict.is_kept and not run.num_broken
 
 
 def _conclude(run: _Soak, verdict: Verdict) -> None:
@@ -191,6 +207,8 @@ def _conclude(run: _Soak, verdict: Verdict) -> None:
     print("  " + " ".join(f"{each:.0f}" for each in curve))
     print(f"files of the last life: {' '.join(str(each.num_files) for each in last)}")
     print(f"{'KEPT' if verdict.is_kept else 'BROKEN'}: {verdict}")
+    if run.num_broken:
+        print(f"{run.num_broken} messages broke their reader")
     for name in ("lost", "unheard", "conflicting", "mixed_up"):
         if ids := getattr(verdict, name):
             print(f"  {name}: {' '.join(ids[:20])}")

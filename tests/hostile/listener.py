@@ -53,12 +53,12 @@ class Listener:
     """Subscribed to `#` before anything is sent.
 
     Attributes:
-        strays: Messages that nobody may have caused.
+        strays: Messages that must not be, and the job that they name, if any.
         leaks: Messages that say a secret.
     """
 
     def __init__(self, port: int) -> None:
-        self.strays: list[str] = []
+        self.strays: list[tuple[str, str]] = []
         self.leaks: list[str] = []
         self._sent: set[tuple[str, bytes]] = set()
         self._cameras = {CONFIGURED}
@@ -142,16 +142,11 @@ class Listener:
         trace.changed.set()
 
     def _take_stray(self, topic: str, payload: bytes) -> None:
-        """Blame the trial that runs on the camera it is about, where it says so."""
-        text = f"stray message on {topic[:100]!r}: {payload[:80]!r}"
         try:
-            camera = json.loads(payload)["camera_id"]
+            job_id = json.loads(payload)["job_id"]
         except (ValueError, TypeError, KeyError):
-            camera = None
-        if trace := self._open.get(str(camera)):
-            trace.problems.append(text)
-        else:
-            self.strays.append(text)
+            job_id = ""
+        self.strays.append((f"{topic[:100]!r}: {payload[:80]!r}", str(job_id)))
 
 
 def _mark(topic: str, payload: bytes) -> tuple[str, bytes]:

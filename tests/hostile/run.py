@@ -71,6 +71,13 @@ class Runner:
             for worker in range(_AT_ONCE):
                 tasks.create_task(self._work(worker, left), name=f"worker {worker}")
 
+    def strays(self) -> list[str]:
+        """What was published where it must not be, and because of what."""
+        return [
+            f"stray message on {text}, because of {self._story(job_id)}"
+            for text, job_id in self._lab.listener.strays
+        ]
+
     async def wrong_captions(self) -> list[str]:
         """Send a good frame from every camera of the trials: each must be the one that stays."""
         cameras = [each for pair in self._cameras.values() for each in pair]
@@ -92,7 +99,7 @@ class Runner:
         return trace.canary
 
     def _story(self, job_id: str) -> str:
-        return str(self._trials.get(job_id, "a good frame"))
+        return str(self._trials.get(job_id, "a frame that was not followed"))
 
     async def _retained(self, cameras: set[str]) -> dict[str, str]:
         """Job ids of retained captions by camera, as a new subscriber gets them."""
@@ -239,7 +246,7 @@ async def try_all(
     async with a_lab(folder, early, program) as lab, Runner(lab) as runner:
         await runner.run(trials)
         wrong = await runner.wrong_captions() if lab.service.is_running else []
-        problems = [*wrong, *lab.problems()]
+        problems = [*wrong, *runner.strays(), *lab.problems()]
     return Report(corpus, trials, runner.findings, problems, time.monotonic() - began)
 
 

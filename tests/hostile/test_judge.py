@@ -133,13 +133,12 @@ async def test_another_code_and_a_missing_dead_letter_are_problems(forger: Forge
     ]
 
 
-async def test_an_answer_elsewhere_is_blamed_on_its_camera(forger: Forger) -> None:
-    await forger.end("completed")
-    await forger.caption(_CAPTION)
-    await forger.canary()
-    await forger.say("response/CAMERA-B/1", camera_id=CAMERA)
-    [problem] = await forger.problems()
-    assert problem.startswith("stray message on 'hostile/response/CAMERA-B/1'")
+async def test_an_answer_elsewhere_is_a_stray_of_its_job(forger: Forger) -> None:
+    await forger.say("response/CAMERA-B/1", job_id="job")
+    await forger.problems()
+    [(text, job_id)] = forger.listener.strays
+    assert text.startswith("'hostile/response/CAMERA-B/1'")
+    assert job_id == "job"
 
 
 @pytest.mark.parametrize("topic", ["nobody/status", f"{CAMERA}/set/prompt", "bridge/x", "x"])

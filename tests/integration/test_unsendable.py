@@ -44,7 +44,6 @@ def row(topic: str, payload: bytes = b"{}") -> OutboxMessage:
         destination=topic,
         payload=payload,
         created_at=NOON,
-        next_attempt_at=NOON,
     )
 
 
