@@ -8,8 +8,8 @@ so that its memory can be followed. The engine has no model: it is not what is a
 With `--memory` nothing goes wrong: frames come at a steady rate, and a line is drawn through the
 memory of the service process.
 
-Ends with 1 when a frame was lost or has more than one end, a message broke who read it, or memory is
-not shown to be flat.
+Ends with 1 when a frame was lost or has more than one end, a message broke who read it, or memory
+is not shown to be flat.
 """
 
 import argparse

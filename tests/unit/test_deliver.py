@@ -58,7 +58,7 @@ class Site:
 
     async def begin(self, job: Job) -> Job:
         await self.deliver.accept([job], {}, [])
-        [started] = await self.store.start([job.job_id], self.clock.now())
+        [started] = await self.store.start([job.key], self.clock.now())
         return started
 
     async def complete(self, job: Job, image: bytes | None = None) -> bool:
