@@ -147,7 +147,7 @@ async def test_caption_goes_on_when_our_own_clock_was_ahead(site: Site) -> None:
 async def test_frame_that_had_ended_already_takes_nobodys_place(site: Site) -> None:
     older = await site.begin(frame("older", 0))
     newer = await site.begin(frame("newer", 1))
-    assert await site.store.requeue([newer.job_id])  # somebody else has dealt with it
+    assert await site.store.requeue([newer.key])  # somebody else has dealt with it
     assert not await site.complete(newer)
     await site.complete(older)
     assert site.sender.retained(CAPTION) == ["older"]
