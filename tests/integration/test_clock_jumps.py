@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from schemas.job import Job, JobStatus
+from schemas.outbox import Channel, OutboxMessage
 from service.retention import Retention
 from service.settings import StoreSettings
 from service.store.store import Store
@@ -49,6 +50,30 @@ async def accept(store: Store, clock: FakeClock, **fields: Any) -> Job:
     job = make_job(received_at=clock.now(), arrived_monotonic=clock.monotonic(), **fields)
     await store.accept([job], {job.job_id: b"frame"})
     return job
+
+
+# The broker
+
+
+@jumps
+async def test_message_for_the_broker_is_sent_in_its_turn(tmp_path: Path, wrong: datetime) -> None:
+    clock = FakeClock(wrong)
+    async with open_store(tmp_path, clock) as store:
+        [first] = await store.accept([], {}, [to_broker(clock)])
+    clock.set_now(NOON)
+    async with open_store(tmp_path, clock) as store:
+        [second] = await store.accept([], {}, [to_broker(clock)])
+        assert await store.outbox.for_broker(10) == [first, second]
+
+
+def to_broker(clock: FakeClock) -> OutboxMessage:
+    return OutboxMessage(
+        job_id=None,
+        channel=Channel.MQTT,
+        destination="base/front/status",
+        payload=b"{}",
+        created_at=clock.now(),
+    )
 
 
 # Webhooks
