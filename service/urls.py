@@ -22,6 +22,7 @@ import httpx
 from service.errors import ConfigurationError, UrlRefusedError
 
 MAX_URL_CHARACTERS = 2048
+_MAX_HOST_CHARACTERS = 253  # of a name in the DNS
 _MOST_LOOKUPS = 16  # threads; a lookup that hangs keeps one for half a minute
 
 # Names, with the underscores of container networks, and addresses; no escapes, no zones.
@@ -105,7 +106,7 @@ def parse_url(text: str) -> httpx.URL:
         raise UrlRefusedError("this is not a URL") from error
     if url.scheme not in {"http", "https"}:
         raise UrlRefusedError("a URL must begin with http:// or https://")
-    if not _HOST.fullmatch(url.raw_host):
+    if len(url.raw_host) > _MAX_HOST_CHARACTERS or not _HOST.fullmatch(url.raw_host):
         raise UrlRefusedError("a URL must name a host by name or address")
     if url.port is not None and not 1 <= url.port <= 65535:
         raise UrlRefusedError("a port is from 1 to 65535")

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
@@ -69,6 +69,10 @@ _LONGEST_SLEEP_S = 30.0  # then the store is asked: rows that stepped aside wake
 _CROWDED_S = 1.0  # between looks at receivers for whom there was no place
 _MOST_OUTCOMES = 1000  # attempts the success rate looks back on
 _RETRIED_4XX = frozenset({408, 425, 429})
+# A receiver that verifies signatures refuses a timestamp that is off: while the clocks disagree by
+# more than Standard Webhooks lets pass, the clock may be at fault and not the message.
+_UNSIGNED = frozenset({400, 401, 403})
+_CLOCK_TOLERANCE = timedelta(minutes=5)
 # Ours, or none of a sender's business: who may publish a frame must not shape the exchange.
 _RESERVED_HEADERS = frozenset(
     {
@@ -112,6 +116,7 @@ _TOO_OLD = DeliveryError("too old, and its receiver still fails")
 class _Answer:
     status: int
     retry_after: str | None
+    date: str | None
 
 
 class Signer:
@@ -397,9 +402,13 @@ class WebhookSender:
         if 200 <= answer.status < 300:
             return
         where = f"{origin(message.destination)} answered {answer.status}"
+        ours = self._clock.now()
+        theirs = _moment(answer.date) or ours
+        if answer.status in _UNSIGNED and abs(theirs - ours) > _CLOCK_TOLERANCE:
+            raise DeliveryError(f"{where}; it says that it is {theirs.isoformat()}")
         if 400 <= answer.status < 500 and answer.status not in _RETRIED_4XX:
             raise ReceiverGoneError(where)
-        raise DeliveryError(where, _seconds(answer.retry_after, self._clock.now()))
+        raise DeliveryError(where, _seconds(answer.retry_after, theirs))
 
     async def _exchange(self, message: OutboxMessage) -> _Answer:
         """Send the request and read the answer's head; its body only matters to the receiver.
@@ -428,7 +437,8 @@ class WebhookSender:
         except httpx.HTTPError as error:
             reason = f"{type(error).__name__} {error}".strip()
             raise ReceiverSilentError(f"{where}: {reason}") from error
-        return _Answer(response.status_code, response.headers.get("retry-after"))
+        answer = response.headers
+        return _Answer(response.status_code, answer.get("retry-after"), answer.get("date"))
 
     def _address_rule(self, url: httpx.URL, message: OutboxMessage) -> AddressRule:
         if message.options.get("trusted") is True:
@@ -547,10 +557,14 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    moment = _moment(text)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def _moment(date: str | None) -> datetime | None:
+    """Read the date of a header; None when it is absent or none."""
     try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError, IndexError, OverflowError):  # what it raises for nonsense
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -8,19 +8,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.job import Job, JobStatus
+from schemas.outbox import Channel, OutboxMessage
 from service.retention import Retention
 from service.settings import StoreSettings
 from service.store.store import Store
 from service.tickets import ticket_of
 from tests.factories import NOON, make_job
 from tests.fakes import FakeClock
-from tests.http_receivers import Receiver, answers, in_turn
+from tests.http_receivers import Receiver, Request, answers, in_turn
 from tests.integration.webhook_bench import Bench, webhook_bench
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -48,6 +50,30 @@ async def accept(store: Store, clock: FakeClock, **fields: Any) -> Job:
     job = make_job(received_at=clock.now(), arrived_monotonic=clock.monotonic(), **fields)
     await store.accept([job], {job.job_id: b"frame"})
     return job
+
+
+# The broker
+
+
+@jumps
+async def test_message_for_the_broker_is_sent_in_its_turn(tmp_path: Path, wrong: datetime) -> None:
+    clock = FakeClock(wrong)
+    async with open_store(tmp_path, clock) as store:
+        [first] = await store.accept([], {}, [to_broker(clock)])
+    clock.set_now(NOON)
+    async with open_store(tmp_path, clock) as store:
+        [second] = await store.accept([], {}, [to_broker(clock)])
+        assert await store.outbox.for_broker(10) == [first, second]
+
+
+def to_broker(clock: FakeClock) -> OutboxMessage:
+    return OutboxMessage(
+        job_key=None,
+        channel=Channel.MQTT,
+        destination="base/front/status",
+        payload=b"{}",
+        created_at=clock.now(),
+    )
 
 
 # Webhooks
@@ -139,6 +165,53 @@ async def pass_time(bench: Bench, seconds: float) -> None:
     for _ in range(round(seconds / 1800)):
         bench.turn(1800)
         await asyncio.sleep(0.1)
+
+
+@jumps
+async def test_retry_after_is_measured_on_the_receivers_clock(
+    tmp_path: Path, wrong: datetime
+) -> None:
+    head = f"Date: {_date(NOON)}\r\nRetry-After: {_date(NOON + timedelta(minutes=2))}\r\n"
+    behave = in_turn(answers(503, head), answers(200))
+    clock = FakeClock(wrong)
+    async with Receiver(behave) as receiver, webhook_bench(tmp_path, clock=clock) as bench:
+        await bench.post(receiver.url)
+        await bench.until_failing()
+        bench.turn(119)
+        await asyncio.sleep(0.1)
+        assert len(receiver.requests) == 1
+        bench.turn(26)
+        await bench.until_pending(0)
+
+
+@jumps
+async def test_signature_refused_because_of_the_clock_is_tried_again(
+    tmp_path: Path, wrong: datetime
+) -> None:
+    async def verify(request: Request, writer: asyncio.StreamWriter) -> None:
+        age = NOON.timestamp() - int(request.headers["webhook-timestamp"])
+        await answers(200 if abs(age) < 300 else 401, f"Date: {_date(NOON)}\r\n")(request, writer)
+
+    clock = FakeClock(wrong)
+    async with Receiver(verify) as receiver, webhook_bench(tmp_path, clock=clock) as bench:
+        await bench.post(receiver.url)
+        await bench.until_failing()
+        clock.set_now(NOON)
+        bench.turn(1.3)
+        await bench.until_pending(0)
+        assert bench.letters == []
+
+
+async def test_refused_while_the_clocks_agree_is_given_up(tmp_path: Path) -> None:
+    behave = answers(401, f"Date: {_date(NOON - timedelta(minutes=4))}\r\n")
+    async with Receiver(behave) as receiver, webhook_bench(tmp_path) as bench:
+        await bench.post(receiver.url)
+        await bench.until_pending(0)
+        assert [letter.error.code for letter in bench.letters] == ["receiver_gone"]
+
+
+def _date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
 
 
 # Jobs

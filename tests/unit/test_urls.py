@@ -360,6 +360,7 @@ async def test_resolver_unknown_name_raises_os_error(monkeypatch: pytest.MonkeyP
         "http://[1.2.3.4]/",
         "http://\ud800/",
         "http://example.com/" + "a" * 2048,
+        "http://" + "a" * 254 + "/",
     ],
 )
 def test_parse_url_refuses(text: str) -> None:
@@ -376,6 +377,7 @@ def test_parse_url_any_text_is_read_or_refused(text: str) -> None:
     else:
         assert url.scheme in {"http", "https"}
         assert origin(text).isascii()
+        assert len(origin(text)) <= 300
 
 
 def test_origin_shows_neither_user_nor_path_nor_query() -> None:
