@@ -22,7 +22,7 @@ _SILENCE_OPENS = 3  # fewer would punish one lost packet, more would hold up the
 # URLs that fail each at its own pace. Fewer, and a host with many dead URLs delays its living ones;
 # more, and each pause of the host is preceded by as many attempts.
 _MOST_PAUSED = 32
-_MOST_RECEIVERS = 1000  # about a MB; who has more that are down tries some sooner than they should
+_MOST_RECEIVERS = 1000  # 5 MB at worst; of more that are down some are tried sooner
 
 
 @dataclass(frozen=True, slots=True)
