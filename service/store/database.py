@@ -19,6 +19,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from service.data_dir import NO_ROOM
 from service.errors import ConfigurationError, StoreError, StoreFullError
 from service.store.migrations import upgrade
 from service.store.postgres import PostgresConnections
@@ -27,7 +28,10 @@ from service.store.sqlite import DiskUsage, SqliteConnections
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_NO_ROOM = "53100"  # PostgreSQL: disk_full
+# The second: no room for the index of the log, which every connection needs, also to read.
+_NO_ROOM_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_ROOM_POSTGRES = "53100"  # disk_full
+_UNREADABLE_FILE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _MOST_VALUES = 500  # in one IN list; the drivers' own limits are near 32,000
 
 Step = Literal["begin", "statement", "commit", "committed"]
@@ -89,6 +93,7 @@ class Database:
         self._faults = faults
         self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
+        self._refusal: str | None = None
         self._connections: Connections
 
     @property
@@ -99,7 +104,7 @@ class Database:
         return Path(self._url.database or "")
 
     async def __aenter__(self) -> Self:
-        with translated():
+        with translated(self.path):
             self._connections = (
                 PostgresConnections(self._url)
                 if self.path is None
@@ -146,11 +151,21 @@ class Database:
         return await asyncio.shield(transaction)
 
     async def _transact(self, run: Callable[[Connection], _T]) -> _T:
-        with translated():
-            self._check("begin")
-            outcome = await self._connections.transact(run, writes=True)
-            self._check("committed")
-            return outcome
+        try:
+            with translated():
+                self._check("begin")
+                outcome = await self._connections.transact(run, writes=True)
+                self._check("committed")
+        except StoreError as error:
+            self._refusal = str(error)
+            raise
+        self._refusal = None
+        return outcome
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last write failed; None when it did not."""
+        return self._refusal
 
     async def read(
         self,
@@ -170,8 +185,13 @@ class Database:
 
     @property
     def reserve_bytes(self) -> int:
-        """Free bytes on the disk that new frames do not get; 0 on a server."""
-        return self._connections.reserve_bytes
+        """Free bytes on the disk that new frames do not get; 0 on a server.
+
+        Raises:
+            StoreError: The disk cannot be read.
+        """
+        with translated():
+            return self._connections.reserve_bytes
 
     def check_room(self, num_bytes: int) -> None:
         """Look whether the disk takes so much more and still leaves room to end jobs.
@@ -218,15 +238,38 @@ class Database:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into the service's, without the data of the statement."""
+def translated(path: Path | None = None) -> Iterator[None]:
+    """Turn the driver's errors into the service's, without the data of the statement.
+
+    Args:
+        path: Of the SQLite file that is being opened, for the message.
+    """
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    # sqlite3.Error: from a cursor that is not SQLAlchemy's.
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        full = full or getattr(cause, "sqlstate", None) == _NO_ROOM
-        raise (StoreFullError if full else StoreError)(f"{cause}".splitlines()[0]) from error
+        if _is_full(cause):
+            raise StoreFullError(_at(path, "database or disk is full")) from error
+        message = (str(cause).splitlines() or [type(cause).__name__])[0]
+        if getattr(cause, "sqlite_errorcode", None) in _UNREADABLE_FILE and path is not None:
+            message += (
+                "; move it and its -wal and -shm away, or set data_dir (or store.url) to another "
+                "place"
+            )
+        raise StoreError(_at(path, message)) from error
+
+
+def _at(path: Path | None, message: str) -> str:
+    return message if path is None else f"{path}: {message}"
+
+
+def _is_full(cause: BaseException | None) -> bool:
+    return (
+        getattr(cause, "sqlite_errorcode", None) in _NO_ROOM_SQLITE
+        or getattr(cause, "sqlstate", None) == _NO_ROOM_POSTGRES
+        or (isinstance(cause, OSError) and cause.errno in NO_ROOM)
+    )
 
 
 def in_groups(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

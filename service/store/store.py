@@ -89,6 +89,11 @@ class Store:
         """Free bytes on the disk that `accept` leaves for ending jobs; 0 on a server."""
         return self._database.reserve_bytes
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the last write failed; None when it did not."""
+        return self._database.refusal
+
     # Intake
 
     async def accept(
