@@ -177,7 +177,7 @@ async def test_room_is_made_before_the_store_takes_no_frame(store: Store, clock:
 
 
 async def test_real_disk_is_read_by_default(store: Store, clock: FakeClock) -> None:
-    sweeper = Retention(store, make_settings(min_free_bytes=1 << 60), clock)
+    sweeper = Retention(store, make_settings(min_free_bytes=64 << 40), clock)
     await sweeper.sweep()
     assert sweeper.state == "full"
 
