@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from broker.connection import Connection
-from broker.errors import BrokerError
+from broker.errors import BrokerError, TlsFilesError
 from broker.options import ConnectionOptions, Subscription, TlsOptions
 from broker.publisher import Publisher
 from broker.sources.patterns import CameraPattern
@@ -106,6 +106,8 @@ async def serve(
             await service.run(stop, on_ready)
         except* _Stopped:
             logger.info("stopped", extra={"action": "service_stopped"})
+        except* TlsFilesError as group:
+            raise ConfigurationError(str(group.exceptions[0])) from group
         except* BrokerError as group:
             raise ServiceError(str(group.exceptions[0])) from group
 
@@ -135,7 +137,7 @@ class _Service:
         gpus = stack.enter_context(GpuReader())
         self._store = await self._once_there_is_room(
             lambda: stack.enter_async_context(
-                self._parts.open_store(_store_url(settings), instance=instance)
+                self._parts.open_store(_store(settings), instance=instance)
             )
         )
         self._engines = [
@@ -378,8 +380,8 @@ def _instance_name(settings: Settings) -> str:
         return name
 
 
-def _store_url(settings: Settings) -> str:
-    return settings.store.url or f"sqlite:///{Path(settings.data_dir, 'jobs.sqlite3').absolute()}"
+def _store(settings: Settings) -> str | Path:
+    return settings.store.url or Path(settings.data_dir, "jobs.sqlite3").absolute()
 
 
 def _connection_options(
@@ -408,13 +410,9 @@ def _connection_options(
 
 
 def _routes(settings: Settings, topics: Topics) -> tuple[Routes, list[Subscription]]:
-    try:
-        patterns = [CameraPattern.compile(source.topic) for source in settings.sources]
-    except ValueError as error:
-        raise ConfigurationError(f"sources: {error}") from error
     sources = [
-        Source(pattern, each.motion_intensity, each.accept_retained)
-        for pattern, each in zip(patterns, settings.sources, strict=True)
+        Source(CameraPattern.compile(each.topic), each.motion_intensity, each.accept_retained)
+        for each in settings.sources
     ]
     subscriptions = [Subscription(topics.frame_filter)]
     subscriptions += [

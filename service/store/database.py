@@ -32,6 +32,9 @@ _T = TypeVar("_T")
 _NO_ROOM_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 _NO_ROOM_POSTGRES = "53100"  # disk_full
 _UNREADABLE_FILE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_MALFORMED = (
+    "store.url: must be sqlite:///path/of/file or postgresql://user:password@host:port/name"
+)
 _MOST_VALUES = 500  # in one IN list; the drivers' own limits are near 32,000
 
 Step = Literal["begin", "statement", "commit", "committed"]
@@ -75,7 +78,8 @@ class Database:
     """One database: many readers, one writer.
 
     Args:
-        url: `sqlite:///path`, or `postgresql://user:password@host/name`.
+        where: Path of an SQLite file, or a URL: `sqlite:///path`, or
+            `postgresql://user:password@host/name`.
         faults: For tests.
         disk_usage: Reads the disk of the SQLite file.
 
@@ -85,11 +89,11 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        where: str | Path,
         faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> None:
-        self._url = _parse(url)
+        self._url = _parse(where)
         self._faults = faults
         self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
@@ -112,8 +116,11 @@ class Database:
             )
             try:
                 await self._connections.transact(upgrade, writes=True)
-            except BaseException:
+            except BaseException as error:
                 await self._connections.close()
+                if self.path is None and isinstance(error, TypeError | ValueError):
+                    # asyncpg's, for an option of the URL that it does not know or understand.
+                    raise ConfigurationError(f"store.url: {error}") from error
                 raise
         if self._faults is not None:
             self._listen_for(self._faults)
@@ -278,16 +285,19 @@ def in_groups(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield values[start : start + _MOST_VALUES]
 
 
-def _parse(text: str) -> URL:
+def _parse(where: str | Path) -> URL:
+    """The parser's own messages are not passed on: they repeat what may be a password."""
+    if isinstance(where, Path):
+        return URL.create("sqlite+pysqlite", database=str(where))
     try:
-        url = make_url(text)
-        name = url.get_backend_name()
-    except ArgumentError as error:
-        raise ConfigurationError(f"store.url: {error}") from error
+        url = make_url(where)
+    except (ArgumentError, ValueError):  # ValueError: of a port
+        raise ConfigurationError(_MALFORMED) from None
+    name = url.get_backend_name()
+    if name == "sqlite" and url.query:
+        raise ConfigurationError("store.url: SQLite takes no options, remove what is behind the ?")
     if name == "sqlite" and url.database not in {None, "", ":memory:"}:
         return url.set(drivername="sqlite+pysqlite")
     if name in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+asyncpg")
-    raise ConfigurationError(
-        "store.url: must be sqlite:///path/of/file or postgresql://user:password@host/name"
-    )
+    raise ConfigurationError(_MALFORMED)

@@ -56,7 +56,7 @@ class Store:
     @asynccontextmanager
     async def open(
         cls,
-        url: str,
+        where: str | Path,
         *,
         instance: str = "",
         faults: Faults | None = None,
@@ -65,7 +65,8 @@ class Store:
         """Open the store, creating or upgrading its tables first.
 
         Args:
-            url: `sqlite:///path/of/file` (its folder is made), or `postgresql://…`.
+            where: Path of an SQLite file (its folder is made), or a URL: `sqlite:///path/of/file`,
+                or `postgresql://…`.
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
             faults: For tests.
@@ -75,7 +76,7 @@ class Store:
             ConfigurationError: The URL names no database we know.
             StoreError: It cannot be opened, or a newer version has written it.
         """
-        async with Database(url, faults, disk_usage) as database:
+        async with Database(where, faults, disk_usage) as database:
             yield cls(database, instance)
 
     @property
