@@ -8,7 +8,7 @@ from schemas.frame import MAX_TASKS, MAX_TEXT_CHARACTERS, Headers, Length, Task
 class CameraSettings(BaseModel):
     """What a frame gets where it does not say otherwise, and which frames are worth captioning."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     location: str | None = Field(default=None, max_length=256, description="e.g. Front Door")
     prompt: str | None = Field(
@@ -25,7 +25,10 @@ class CameraSettings(BaseModel):
         description="what to do with each frame; all tasks share one image encoding",
     )
     cooldown: float = Field(
-        default=0.0, ge=0, description="seconds after an accepted frame in which others are dropped"
+        default=0.0,
+        ge=0,
+        le=86400,
+        description="seconds after an accepted frame in which others are dropped",
     )
     min_intensity: float = Field(
         default=0.0, ge=0, le=1, description="frames with less motion are dropped"

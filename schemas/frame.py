@@ -24,6 +24,8 @@ from pydantic import (
 
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TASKS = 16
+MAX_HEADERS = 32  # common servers take a hundred, ours and their proxies' included
+MAX_AGE_S = 7 * 86400.0
 MAX_TEXT_CHARACTERS = 2000
 CAMERA_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -128,9 +130,14 @@ CAPTION = Task(kind=TaskKind.CAPTION)
 
 
 def _read_headers(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MAX_HEADERS:
+        raise ValueError(f"must be at most {MAX_HEADERS} headers")
     for name, text in value.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name):
-            raise ValueError(f"{name[:40]!r} is not an HTTP header name")
+        found = re.match(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,128}", name)
+        if not name or found is None or found[0] != name:
+            # Only what can be one: "Authorization: Bearer …" has more in it.
+            shown = found[0][:40] if found else ""
+            raise ValueError(f"'{shown}…' is not an HTTP header name")
         if not re.fullmatch(r"[\t\x20-\x7e]{0,2048}", text):
             raise ValueError(f"the value of {name!r} must be printable ASCII without line ends")
     return value
@@ -150,7 +157,7 @@ def is_camera_id(text: str) -> bool:
 class FrameOptions(BaseModel):
     """Everything a sender may say about a frame besides the image; None where nothing was said."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     camera_id: CameraId | None = None
     motion_intensity: float | None = Field(default=None, ge=0.0, le=1.0, strict=True)
@@ -164,7 +171,7 @@ class FrameOptions(BaseModel):
     webhook_url: str | None = Field(default=None, max_length=2048)
     webhook_headers: Headers | None = None
     job_id: JobId | None = None
-    max_age: float | None = Field(default=None, gt=0, le=7 * 86400)
+    max_age: float | None = Field(default=None, gt=0, le=MAX_AGE_S)
     max_attempts: int | None = Field(default=None, ge=1, le=10)
 
     @field_validator("metadata")

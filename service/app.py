@@ -9,15 +9,15 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.connection import Connection
-from broker.errors import BrokerError
+from broker.errors import BrokerError, TlsFilesError
 from broker.options import ConnectionOptions, Subscription, TlsOptions
 from broker.publisher import Publisher
 from broker.sources.patterns import CameraPattern
@@ -29,11 +29,12 @@ from schemas.outbox import Channel
 from schemas.status import DeadLetter, HealthCheck
 from service.cameras import Cameras
 from service.clock import Clock
+from service.data_dir import open_data_dir, usable
 from service.deliver import Deliver
 from service.devices import engine_options
 from service.dispatch import Dispatcher
 from service.engine.process import EngineProcess
-from service.errors import ConfigurationError, ServiceError, UrlRefusedError
+from service.errors import ConfigurationError, ServiceError, StoreFullError, UrlRefusedError
 from service.expiry import Expiry
 from service.fetch import ImageFetcher
 from service.gpus import GpuReader
@@ -56,7 +57,10 @@ from service.webhooks import WebhookSender
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 VERSION = version("moondream2mqtt")
+_LOOK_FOR_ROOM_S = 5.0  # while the disk is full at the start
 _LAST_SEND_S = 5.0  # for what is committed when the service stops; the rest goes out next time
 
 
@@ -97,14 +101,15 @@ async def serve(
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
     _check_webhooks(settings)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        service = _Service(settings, parts)
-        await service.open(stack)
+        service = _Service(settings, parts, stop)
         try:
+            await service.open(stack)
             await service.run(stop, on_ready)
         except* _Stopped:
             logger.info("stopped", extra={"action": "service_stopped"})
+        except* TlsFilesError as group:
+            raise ConfigurationError(str(group.exceptions[0])) from group
         except* BrokerError as group:
             raise ServiceError(str(group.exceptions[0])) from group
 
@@ -112,9 +117,10 @@ async def serve(
 class _Service:
     """The parts, made in the order in which they need each other."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Parts, stop: asyncio.Event) -> None:
         self._settings = settings
         self._parts = parts
+        self._stop = stop
         self._clock = parts.clock
         self._topics = Topics(settings.mqtt.base_topic)
         self._statistics = Statistics()
@@ -122,17 +128,19 @@ class _Service:
         self._limits = ImageLimits(**settings.frames.model_dump())
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Open what must be closed again, and wire the rest."""
+        """Open what must be closed again, and wire the rest; wait while the disk is full."""
         settings, clock = self._settings, self._clock
-        instance = _instance_name(settings)
+        instance = await self._once_there_is_room(self._name_instance)
         queue = settings.queue
         heap = JobHeap(queue.capacity, queue.order, queue.patience)
         bridge_log = BridgeLog()
         logging.getLogger().addHandler(bridge_log)
         stack.callback(logging.getLogger().removeHandler, bridge_log)
         gpus = stack.enter_context(GpuReader())
-        self._store = await stack.enter_async_context(
-            self._parts.open_store(_store_url(settings), instance=instance, clock=clock)
+        self._store = await self._once_there_is_room(
+            lambda: stack.enter_async_context(
+                self._parts.open_store(_store(settings), instance=instance, clock=clock)
+            )
         )
         self._engines = [
             await stack.enter_async_context(
@@ -254,7 +262,7 @@ class _Service:
             model.device,
             extra={"action": "service_started"},
         )
-        waiting = await self._store.recover()
+        waiting = await self._once_there_is_room(self._store.recover)
         async with self._output, asyncio.TaskGroup() as tasks:
             for name, loop in {
                 "mqtt-sender": self._mqtt_sender.run(),
@@ -280,6 +288,26 @@ class _Service:
                 await self._stop_receiving(receiving)
             await self._stop_working()
             raise _Stopped
+
+    async def _name_instance(self) -> str:
+        folder = self._settings.data_dir
+        open_data_dir(folder)
+        with usable(f"data_dir {folder}"):
+            return _instance_name(self._settings)
+
+    async def _once_there_is_room(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Begin with what needs the disk; while that is full there is nothing to do but wait."""
+        while True:
+            try:
+                return await work()
+            except StoreFullError as error:
+                logger.error(
+                    "the service waits for room: %s", error, extra={"action": "store_full"}
+                )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_FOR_ROOM_S):
+                    await self._stop.wait()
+                raise _Stopped
 
     async def _take_back(self, jobs: Sequence[Job]) -> None:
         """Let what the last run left behind wait again."""
@@ -360,8 +388,8 @@ def _instance_name(settings: Settings) -> str:
         return name
 
 
-def _store_url(settings: Settings) -> str:
-    return settings.store.url or f"sqlite:///{Path(settings.data_dir, 'jobs.sqlite3').absolute()}"
+def _store(settings: Settings) -> str | Path:
+    return settings.store.url or Path(settings.data_dir, "jobs.sqlite3").absolute()
 
 
 def _connection_options(
@@ -390,13 +418,9 @@ def _connection_options(
 
 
 def _routes(settings: Settings, topics: Topics) -> tuple[Routes, list[Subscription]]:
-    try:
-        patterns = [CameraPattern.compile(source.topic) for source in settings.sources]
-    except ValueError as error:
-        raise ConfigurationError(f"sources: {error}") from error
     sources = [
-        Source(pattern, each.motion_intensity, each.accept_retained)
-        for pattern, each in zip(patterns, settings.sources, strict=True)
+        Source(CameraPattern.compile(each.topic), each.motion_intensity, each.accept_retained)
+        for each in settings.sources
     ]
     subscriptions = [Subscription(topics.frame_filter)]
     subscriptions += [

@@ -363,7 +363,7 @@ class Dispatcher:
         error = ErrorDetail(code=event.code, message=event.message)
         if event.can_retry and running.job.attempts < running.job.max_attempts:
             await self._store.requeue([event.key], error=error)
-            delay = self._settings.queue.retry_delay * 2 ** (running.job.attempts - 1)
+            delay = self._settings.queue.retry_delay * 2.0 ** min(running.job.attempts - 1, 16)
             self._line.join_later(running.ticket, delay)
             logger.warning(
                 "%s %s attempt %d failed, next in %.1f s: %s",

@@ -203,10 +203,11 @@ class Monitor:
         """Whether the service can do its job; the worst part decides."""
         checks = {name: check() for name, check in self._checks.items()}
         checks["engine"] = engine_health(self._engines)
+        refusal = self._store_error or self._store.refusal
         checks["store"] = (
             HealthCheck(status="healthy", message="ok")
-            if self._store_error is None
-            else HealthCheck(status="unhealthy", message=self._store_error)
+            if refusal is None
+            else HealthCheck(status="unhealthy", message=refusal)
         )
         order = ("healthy", "degraded", "unhealthy")
         worst = max((check.status for check in checks.values()), key=order.index)

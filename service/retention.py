@@ -9,6 +9,7 @@ loses its frame. Age is the store's elapsed time: setting the clock deletes noth
 import asyncio
 import logging
 import shutil
+from contextlib import suppress
 from typing import Literal
 
 from schemas.frame import Priority
@@ -59,7 +60,8 @@ class Retention:
         self._disk_usage = disk_usage
         self._most_finished = most_finished
         self._state: DiskState = "ok"
-        self._message = "ok"
+        self._num_bytes = 0  # of all frames, as of the last sweep
+        self._health = HealthCheck(status="healthy", message="ok")
 
     @property
     def state(self) -> DiskState:
@@ -72,8 +74,7 @@ class Retention:
 
     def health(self) -> HealthCheck:
         """For `bridge/health`."""
-        status: Literal["healthy", "degraded"] = "healthy" if self._state == "ok" else "degraded"
-        return HealthCheck(status=status, message=self._message)
+        return self._health
 
     async def run(self) -> None:
         """Sweep for ever: at each interval, and earlier when much has come in."""
@@ -89,23 +90,34 @@ class Retention:
         """Delete what is over a limit and take the state of the disk.
 
         Raises:
-            StoreError: The store refused.
+            StoreError: The store refused; the state is taken all the same.
             OSError: The disk cannot be read.
         """
+        try:
+            await self._delete()
+        except StoreError:
+            self._take_state(await self._free_bytes())
+            raise
+        self._take_state(await self._free_bytes())
+
+    async def _delete(self) -> None:
         await self._delete_old()
         await self._delete_many()
-        num_bytes = await self._bound_frames()
+        await self._bound_frames()
         free = await self._free_bytes()
         if free is not None and free < self._threshold("low"):
-            free = await self._make_room(free, num_bytes)
-        self._take_state(free, num_bytes)
+            await self._make_room(free)
 
     async def _rest(self, bytes_before: int) -> None:
+        """Wait for the next sweep; it comes early when much has come in or the disk has changed."""
         until = self._clock.monotonic() + self._settings.cleanup_interval
         while self._clock.monotonic() < until:
             await asyncio.sleep(min(_LOOK_S, self._settings.cleanup_interval))
             if self._store.bytes_accepted - bytes_before > _BYTES_BETWEEN_SWEEPS:
                 return
+            with suppress(StoreError, OSError):
+                if self._judge(await self._free_bytes())[0] != self._state:
+                    return
 
     async def _delete_old(self) -> None:
         kept = self._settings.keep_finished
@@ -122,17 +134,16 @@ class Retention:
                 return
             excess -= limit
 
-    async def _bound_frames(self) -> int:
+    async def _bound_frames(self) -> None:
         if await self._store.frame_bytes() > self._settings.max_bytes:
             await self._store.drop_finished_frames(self._settings.max_bytes)
-        return await self._store.frame_bytes()
+        self._num_bytes = await self._store.frame_bytes()
 
-    async def _make_room(self, free: int, num_bytes: int) -> int | None:
+    async def _make_room(self, free: int) -> None:
         """Give the space of finished frames back to the file system."""
         missing = int(self._threshold("ok")) - free
-        await self._store.drop_finished_frames(max(0, num_bytes - missing))
+        await self._store.drop_finished_frames(max(0, self._num_bytes - missing))
         await self._store.shrink(missing)
-        return await self._free_bytes()
 
     async def _free_bytes(self) -> int | None:
         folder = self._store.folder
@@ -150,22 +161,33 @@ class Retention:
         # Below its reserve the store takes no frame at all, so room is made before.
         return shares[state] * max(self._settings.min_free_bytes, self._store.reserve_bytes)
 
-    def _take_state(self, free: int | None, num_bytes: int) -> None:
-        state, message = self._judge(free, num_bytes)
+    def _take_state(self, free: int | None) -> None:
+        state, health = self._judge(free)
         if state != self._state:
             level = logging.INFO if state == "ok" else logging.WARNING
-            logger.log(level, "disk %s: %s", state, message, extra={"action": f"disk_{state}"})
-        self._state, self._message = state, message
+            logger.log(
+                level, "disk %s: %s", state, health.message, extra={"action": f"disk_{state}"}
+            )
+        self._state, self._health = state, health
         self._store.keep_finished_frames = state == "ok"
 
-    def _judge(self, free: int | None, num_bytes: int) -> tuple[DiskState, str]:
-        if num_bytes > self._settings.max_bytes:
-            return "full", f"waiting frames take {_mib(num_bytes)}; low frames are refused"
+    def _judge(self, free: int | None) -> tuple[DiskState, HealthCheck]:
+        if self._num_bytes > self._settings.max_bytes:
+            taken = f"waiting frames take {_mib(self._num_bytes)}"
+            return "full", _degraded(f"{taken}; low frames are refused")
         if free is None or free >= self._threshold("low"):
-            return "ok", "ok"
+            return "ok", HealthCheck(status="healthy", message="ok")
+        left = f"{_mib(free)} free"
         if free >= self._threshold("full"):
-            return "low", f"{_mib(free)} free; no frame is kept after its job's end"
-        return "full", f"{_mib(free)} free; low frames are refused"
+            return "low", _degraded(f"{left}; no frame is kept after its job's end")
+        if free >= self._store.reserve_bytes:
+            return "full", _degraded(f"{left}; low frames are refused")
+        message = f"{left}; frames stay with the broker until there is room"
+        return "full", HealthCheck(status="unhealthy", message=message)
+
+
+def _degraded(message: str) -> HealthCheck:
+    return HealthCheck(status="degraded", message=message)
 
 
 def _mib(num_bytes: int) -> str:

@@ -1,63 +1,60 @@
-"""All settings: one YAML file, overlaid by `MOONDREAM2MQTT__…` variables.
+"""All settings: what there is, its unit, default and bounds.
 
-Every field carries its unit, default and reason; `config.example.yaml` and `docs/settings.md` are
-checked against this file by a test. Unknown keys and bad values are refused with the key's path.
+Every number has a finite range and every text a greatest length, so that whatever is accepted here
+can be computed with, stored and sent; `docs/settings.md` has the reasons. That page and
+`config.example.yaml` are checked against this file by a test; how the file and the environment are
+read is in `service/configuration.py`.
 """
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
 from schemas.camera import CameraSettings
-from schemas.frame import CameraId
-from service.errors import ConfigurationError
+from schemas.frame import MAX_AGE_S
+from service.setting_types import (
+    CameraId,
+    CameraTopic,
+    Devices,
+    File,
+    Name,
+    Secret,
+    Text,
+    TopicFilter,
+    TopicPrefix,
+)
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
 
-
-def _is_a_prefix(text: str) -> str:
-    text = text.rstrip("/")
-    if not text or not text.isprintable() or "+" in text or "#" in text or text.startswith("$"):
-        raise ValueError("must be a topic without +, #, control characters and a leading $")
-    # Half of what `broker.topics` allows a response topic, which begins with it.
-    if text.count("/") >= MAX_TOPIC_LEVELS // 2 or len(text.encode()) > MAX_TOPIC_BYTES // 2:
-        raise ValueError("must have at most 16 levels and 128 bytes")
-    return text
-
-
-def _names_a_camera(text: str) -> str:
-    if "{camera}" not in text.split("/"):
-        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
-    return text
-
-
-TopicPrefix = Annotated[str, AfterValidator(_is_a_prefix)]
+_DAY_S = 86400.0
+_WEEK_S = 7 * _DAY_S
+_GIB = 1 << 30
+_TIB = 1 << 40
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class TlsSettings(_Section):
     """TLS to the broker."""
 
     enabled: bool = Field(default=False, description="encrypt the connection; usual port 8883")
-    ca_file: Path | None = Field(
+    ca_file: File | None = Field(
         default=None, description="certificate authority to trust; none: the system's"
     )
-    cert_file: Path | None = Field(default=None, description="client certificate, if asked for")
-    key_file: Path | None = Field(default=None, description="its private key")
+    cert_file: File | None = Field(default=None, description="client certificate, if asked for")
+    key_file: File | None = Field(default=None, description="its private key")
     insecure: bool = Field(
         default=False, description="accept any host name in the certificate; for tests only"
     )
@@ -66,10 +63,10 @@ class TlsSettings(_Section):
 class MqttSettings(_Section):
     """The broker."""
 
-    host: str = Field(default="127.0.0.1", description="name or address of the broker")
+    host: Name = Field(default="127.0.0.1", description="name or address of the broker")
     port: int = Field(default=1883, ge=1, le=65535, description="1883, or 8883 with TLS")
-    username: str | None = Field(default=None, description="account on the broker")
-    password: SecretStr | None = Field(default=None, description="of the account")
+    username: Text | None = Field(default=None, description="account on the broker")
+    password: Secret | None = Field(default=None, description="of the account")
     base_topic: TopicPrefix = Field(
         default="moondream2mqtt", description="first part of every topic of ours"
     )
@@ -79,16 +76,20 @@ class MqttSettings(_Section):
     transport: Literal["tcp", "websockets"] = Field(
         default="tcp", description="websockets where a proxy lets nothing else through"
     )
-    websocket_path: str = Field(default="/mqtt", description="path of the websocket")
-    client_id: str | None = Field(
+    websocket_path: Text = Field(default="/mqtt", min_length=1, description="path of the websocket")
+    client_id: Name | None = Field(
         default=None,
+        max_length=100,
         description="stable name of the session; none: made once and kept in data_dir",
     )
     keepalive: int = Field(
         default=30, ge=5, le=1200, description="seconds; a dead connection is seen after 1.5 of it"
     )
     session_expiry: int = Field(
-        default=86400, ge=0, description="seconds the broker keeps frames for us while we are away"
+        default=86400,
+        ge=0,
+        le=(1 << 32) - 1,
+        description="seconds the broker keeps frames for us while we are away",
     )
     receive_maximum: int = Field(
         default=16,
@@ -99,9 +100,10 @@ class MqttSettings(_Section):
     max_inflight_bytes: int = Field(
         default=16 << 20,
         ge=1 << 20,
+        le=_GIB,
         description="bytes received and not yet committed; above it nothing more is read",
     )
-    response_topics: tuple[str, ...] = Field(
+    response_topics: tuple[TopicFilter, ...] = Field(
         default=("{base}/response/{camera}/#",),
         description="where a sender's Response Topic may point: patterns with {base}, which is "
         "base_topic, and {camera}, which is the camera of the frame; at most 32 levels",
@@ -112,17 +114,21 @@ class MqttSettings(_Section):
 class StoreSettings(_Section):
     """Where jobs, frames and unsent messages are kept."""
 
-    url: str | None = Field(
+    url: Text | None = Field(
         default=None,
         description="SQLAlchemy URL, e.g. postgresql+asyncpg://user:password@host/name; "
         "none: SQLite in data_dir",
     )
     keep_finished: float = Field(
-        default=7 * 86400.0, gt=0, description="seconds a finished job and its frame are kept"
+        default=_WEEK_S,
+        ge=1,
+        le=3650 * _DAY_S,
+        description="seconds a finished job and its frame are kept",
     )
     max_bytes: int = Field(
         default=2 << 30,
         ge=16 << 20,
+        le=64 * _TIB,
         description="bytes of frames kept in all; the oldest finished go first",
     )
     max_messages: int = Field(
@@ -140,19 +146,26 @@ class StoreSettings(_Section):
         description="the same in bytes; with publish_image a message holds a picture",
     )
     min_free_bytes: int = Field(
-        default=512 << 20, ge=0, description="free disk below which the service degrades"
+        default=512 << 20,
+        ge=0,
+        le=64 * _TIB,
+        description="free disk below which the service degrades",
     )
-    cleanup_interval: float = Field(default=60.0, gt=0, description="seconds between clean-ups")
+    cleanup_interval: float = Field(
+        default=60.0, ge=0.1, le=_DAY_S, description="seconds between clean-ups"
+    )
 
 
 class ModelSettings(_Section):
     """The model and the device it runs on."""
 
-    name: str = Field(
-        default="vikhyatk/moondream2", description="hub id, or folder with config.json"
+    name: Text = Field(
+        default="vikhyatk/moondream2",
+        min_length=1,
+        description="hub id, or folder with config.json",
     )
-    revision: str = Field(default="2025-06-21", description="pinned; a branch is never followed")
-    device: str | tuple[str, ...] = Field(
+    revision: Name = Field(default="2025-06-21", description="pinned; a branch is never followed")
+    device: Devices = Field(
         default="auto", description="auto, cpu, cuda, cuda:N, or a list: one engine each"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -161,13 +174,17 @@ class ModelSettings(_Section):
     max_crops: int | None = Field(
         default=None,
         ge=1,
+        le=100,
         description="most local crops of a frame, quality against time; none: the model's own (12)",
     )
     slots: int | None = Field(
-        default=None, ge=1, description="frames in the batch; none: from the device's free memory"
+        default=None,
+        ge=1,
+        le=1024,
+        description="frames in the batch; none: from the device's free memory",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of the engine; none: one per core"
+        default=None, ge=1, le=1024, description="CPU threads of the engine; none: one per core"
     )
     compile: bool = Field(
         default=False, description="torch.compile: minutes at the start, faster steps after"
@@ -181,16 +198,18 @@ class ModelSettings(_Section):
     temperature: float = Field(
         default=0.0, ge=0, le=2, description="0: the same frame always gives the same words"
     )
-    top_p: float = Field(default=0.3, gt=0, le=1, description="used above temperature 0")
+    top_p: float = Field(default=0.3, ge=0.01, le=1, description="used above temperature 0")
     load_timeout: float = Field(
         default=900.0,
         ge=5,
+        le=_DAY_S,
         description="seconds without progress until loading is given up; a download that moves "
         "is progress",
     )
     step_timeout: float = Field(
         default=120.0,
         ge=5,
+        le=_DAY_S,
         description="seconds without a sign of life until the engine is restarted",
     )
 
@@ -199,25 +218,35 @@ class QueueSettings(_Section):
     """The heap and the life of a job."""
 
     capacity: int = Field(
-        default=100, ge=1, description="waiting jobs; when full the least important is dropped"
+        default=100,
+        ge=1,
+        le=100_000,
+        description="waiting jobs; when full the least important is dropped",
     )
     order: Literal["oldest", "newest", "smallest"] = Field(
         default="oldest", description="inside one priority"
     )
     patience: float = Field(
-        default=60.0, gt=0, description="seconds after which a low frame ranks with normal ones"
+        default=60.0,
+        ge=0.1,
+        le=_WEEK_S,
+        description="seconds after which a low frame ranks with normal ones",
     )
     max_age: float = Field(
         default=300.0,
-        gt=0,
+        ge=0.1,
+        le=MAX_AGE_S,
         description="seconds; an older frame expires instead of being captioned",
     )
     max_attempts: int = Field(default=3, ge=1, le=10, description="tries of one job")
     retry_delay: float = Field(
-        default=2.0, ge=0, description="seconds before the second try; doubles each time"
+        default=2.0, ge=0, le=3600, description="seconds before the second try; doubles each time"
     )
     shutdown_timeout: float = Field(
-        default=10.0, ge=0, description="seconds running jobs may finish in when the service stops"
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="seconds running jobs may finish in when the service stops",
     )
 
 
@@ -225,25 +254,32 @@ class FrameSettings(_Section):
     """What is accepted as an image."""
 
     max_bytes: int = Field(
-        default=4 << 20, ge=1024, description="bytes of one image; larger ones are rejected"
+        default=4 << 20,
+        ge=1024,
+        le=256 << 20,
+        description="bytes of one image; larger ones are rejected",
     )
     max_pixels: int = Field(
         default=25_000_000,
         ge=1024,
+        le=1 << 28,
         description="of a baseline JPEG, which decodes in little memory",
     )
     max_pixels_costly: int = Field(
-        default=8_900_000, ge=1024, description="of PNG, WebP and progressive JPEG"
+        default=8_900_000, ge=1024, le=1 << 28, description="of PNG, WebP and progressive JPEG"
     )
-    max_side: int = Field(default=8192, ge=16, description="longest side in pixels")
-    min_side: int = Field(default=16, ge=1, description="shortest side in pixels")
+    max_side: int = Field(default=8192, ge=16, le=65535, description="longest side in pixels")
+    min_side: int = Field(default=16, ge=1, le=8192, description="shortest side in pixels")
 
 
 class DedupeSettings(_Section):
     """Which frames need no caption of their own."""
 
     window: float = Field(
-        default=300.0, ge=0, description="seconds in which the same picture is not captioned again"
+        default=300.0,
+        ge=0,
+        le=_WEEK_S,
+        description="seconds in which the same picture is not captioned again",
     )
     similarity: float = Field(
         default=0.97,
@@ -257,31 +293,38 @@ class DedupeSettings(_Section):
 class FetchSettings(_Section):
     """Images behind `frame_url`."""
 
-    allow_hosts: tuple[str, ...] = Field(
+    allow_hosts: tuple[Name, ...] = Field(
         default=(),
         description="hosts a frame_url may name: host, host:port, *.domain or *; a host listed by "
         "name may have a private address",
     )
-    timeout: float = Field(default=10.0, gt=0, description="seconds for one image")
+    timeout: float = Field(default=10.0, ge=0.1, le=300, description="seconds for one image")
 
 
 class WebhookSettings(_Section):
     """Results as HTTP POST."""
 
-    url: str | None = Field(default=None, description="receives every result; cameras may override")
-    secret: SecretStr | None = Field(
+    url: Text | None = Field(
+        default=None, description="receives every result; cameras may override"
+    )
+    secret: Secret | None = Field(
         default=None, description="whsec_… (base64); signs every request (Standard Webhooks)"
     )
-    allow_hosts: tuple[str, ...] = Field(
+    allow_hosts: tuple[Name, ...] = Field(
         default=(),
         description="hosts a webhook_url in a frame may name: host, host:port, *.domain or *; a "
         "host listed by name may have a private address",
     )
-    timeout: float = Field(default=15.0, gt=0, description="seconds for one attempt in all")
-    give_up_after: float = Field(
-        default=86400.0, gt=0, description="seconds of retries until the dead letters"
+    timeout: float = Field(
+        default=15.0, ge=0.1, le=300, description="seconds for one attempt in all"
     )
-    concurrency: int = Field(default=4, ge=1, description="requests at once per receiver")
+    give_up_after: float = Field(
+        default=_DAY_S,
+        ge=1,
+        le=30 * _DAY_S,
+        description="seconds of retries until the dead letters",
+    )
+    concurrency: int = Field(default=4, ge=1, le=128, description="requests at once per receiver")
     max_messages: int = Field(
         default=100_000,
         ge=100,
@@ -289,16 +332,14 @@ class WebhookSettings(_Section):
         description="unsent messages kept per receiver (scheme, host and port), a day of one a "
         "second; beyond it the oldest go to the dead letters",
     )
-    max_bytes: int = Field(
-        default=256 << 20, ge=1 << 20, le=1 << 40, description="the same in bytes"
-    )
+    max_bytes: int = Field(default=256 << 20, ge=1 << 20, le=_TIB, description="the same in bytes")
 
 
 class SourceSettings(_Section):
     """A topic of a foreign system that carries images."""
 
-    topic: Annotated[str, AfterValidator(_names_a_camera)] = Field(
-        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image"
+    topic: CameraTopic = Field(
+        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image",
     )
     motion_intensity: float = Field(
         default=0.5, ge=0, le=1, description="of frames that do not say it"
@@ -326,10 +367,11 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
     mqtt: MqttSettings = Field(default_factory=MqttSettings, description="the broker")
-    data_dir: Path = Field(
+    data_dir: File = Field(
         default=Path("./data"), description="database and keys; nothing is written elsewhere"
     )
     store: StoreSettings = Field(default_factory=StoreSettings, description="jobs and frames")
@@ -346,7 +388,7 @@ class Settings(BaseSettings):
         default=(), description="foreign topics that carry images"
     )
     stats_interval: float = Field(
-        default=10.0, gt=0, description="seconds between bridge/stats and bridge/metrics"
+        default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
 
@@ -396,55 +438,3 @@ def _origin(url: str | None) -> str | None:
         return None
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}/{_MASK}"
-
-
-def load_settings(path: Path | None = None) -> Settings:
-    """Read the file, overlay the environment.
-
-    Args:
-        path: The file; None for defaults and environment only.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or a key or value is wrong; the message names
-            the key's path.
-    """
-    content = _read_file(path) if path is not None else {}
-    try:
-        settings = Settings(**content)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error, path)) from error
-    _refuse_unknown_variables()
-    return settings
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigurationError(f"{path}: must be a mapping of settings, e.g. `mqtt:`")
-    return content
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    where = f"{path}: " if path else ""
-    problems = [
-        f"{'.'.join(str(part) for part in problem['loc'])}: "
-        + ("unknown setting" if problem["type"] == "extra_forbidden" else problem["msg"])
-        for problem in error.errors(include_input=False, include_url=False)
-    ]
-    return where + "; ".join(problems)
-
-
-def _refuse_unknown_variables() -> None:
-    """A misspelt first level is not seen by pydantic-settings; one below it is."""
-    known = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in Settings.model_fields}
-    for variable in os.environ:
-        if not variable.upper().startswith(ENVIRONMENT_PREFIX):
-            continue
-        first = "__".join(variable.upper().split("__")[:2])
-        if first not in known:
-            raise ConfigurationError(f"{variable}: unknown setting in the environment")

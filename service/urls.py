@@ -160,6 +160,7 @@ class AllowedHosts:
         self._entries = tuple(self._read(entry) for entry in entries)
 
     def _read(self, text: str) -> _Entry:
+        shown = text.rpartition("@")[2]  # before it may stand a password
         if text == "*":
             return _Entry("", None, is_pattern=True)
         name = text.removeprefix("*.")
@@ -167,11 +168,11 @@ class AllowedHosts:
         try:
             url = parse_url(f"http://[{name}]" if is_bare_ipv6 else f"http://{name}")
         except UrlRefusedError as error:
-            raise ConfigurationError(f"{self._setting}: {text!r}: {error}") from error
+            raise ConfigurationError(f"{self._setting}: {shown!r}: {error}") from error
         host = _host_of(url)
         if url.path != "/" or url.query or url.fragment or url.userinfo or "*" in host:
             raise ConfigurationError(
-                f"{self._setting}: {text!r} must be a host, host:port, *.domain or *"
+                f"{self._setting}: {shown!r} must be a host, host:port, *.domain or *"
             )
         is_pattern = name != text
         # httpx leaves out a scheme's own port; here `host:80` must not mean any port.

@@ -12,11 +12,10 @@ from typing import Any
 
 from broker.codec import PayloadError, read_json, read_properties, readable_job_id, validate
 from broker.message import Message
-from schemas.frame import FrameOptions, MotionFrame
+from schemas.frame import MAX_AGE_S, FrameOptions, MotionFrame
 
 MAX_IMAGE_BYTES = 4 << 20
 _MAX_OTHER_BYTES = 64 * 1024  # of a JSON frame besides its image
-_MAX_AGE_S = 7 * 86400  # the greatest max_age; a message may expire later than that
 
 _DATA_URI = re.compile(rb"data:image/[a-z0-9.+-]{1,32}(;[a-z0-9=.+-]{1,64}){0,4};base64,", re.I)
 _WHITESPACE = b" \t\r\n"  # `base64` breaks its lines
@@ -171,7 +170,8 @@ def _check_camera(options: FrameOptions, camera_id: str) -> None:
 def _with_expiry(frame: IncomingFrame, message_expiry: int | None) -> IncomingFrame:
     if frame.options.max_age is not None or message_expiry is None:
         return frame
-    # A broker may hand out a message in the second it expires; max_age must be above zero.
-    max_age = float(min(max(message_expiry, 1), _MAX_AGE_S))
+    # A broker may hand out a message in the second it expires; max_age must be above zero. A
+    # message may expire later than the greatest max_age.
+    max_age = min(max(float(message_expiry), 1.0), MAX_AGE_S)
     options = frame.options.model_copy(update={"max_age": max_age})
     return IncomingFrame(options, frame.image, frame.frame_url)

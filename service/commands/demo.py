@@ -28,8 +28,9 @@ from service.commands.client import connect
 from service.commands.follow import Document, follow
 from service.commands.options import ConfigOption
 from service.commands.view import REFRESHES_PER_SECOND, View, one_line
+from service.configuration import load_settings
 from service.errors import ServiceError
-from service.settings import MqttSettings, Settings, load_settings
+from service.settings import MqttSettings, Settings
 
 _LIMIT_S = 120.0
 _BANNER = (

@@ -19,8 +19,9 @@ import typer
 from broker.topics import Topics
 from service.commands.client import BrokerError, connect
 from service.commands.options import ConfigOption
+from service.configuration import load_settings
 from service.errors import ConfigurationError, ServiceError
-from service.settings import MqttSettings, Settings, load_settings
+from service.settings import MqttSettings, Settings
 
 _ANSWER_S = 2.0  # a retained message comes at once, or there is none
 _CHILD_S = 300.0  # importing torch from a cold, slow disk
@@ -163,8 +164,11 @@ def _index(device: str) -> int:
 
 def _check_disk(settings: Settings) -> Finding:
     folder = settings.data_dir.absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
+    # os.path: a folder that may not be looked into counts as missing, and its parent decides.
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not existing.is_dir():
+        return Finding("disk", False, f"{existing} is a file, not a folder; set data_dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
         return Finding("disk", False, f"{existing} cannot be written; set data_dir")
     free = shutil.disk_usage(existing).free
     needed = settings.store.min_free_bytes + settings.store.max_bytes

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from service.commands.options import ConfigOption
-from service.settings import load_settings
+from service.configuration import load_settings
 
 
 def run(

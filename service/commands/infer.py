@@ -16,12 +16,13 @@ from rich.console import Console
 
 from schemas.frame import Length, TaskKind
 from service.commands.options import ConfigOption
+from service.configuration import load_settings
 from service.devices import engine_options
 from service.engine.process import EngineProcess, Lost
 from service.engine.protocol import Done, Failed, ModelOptions, Submit, TaskSpec
 from service.errors import EngineLostError, ServiceError
 from service.images import ImageLimits
-from service.settings import Settings, load_settings
+from service.settings import Settings
 
 
 class Dtype(StrEnum):
@@ -101,7 +102,9 @@ def run(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Most images at once; none: what fits in memory."),
+        typer.Option(
+            min=1, max=1024, metavar="N", help="Most images at once; none: what fits in memory."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an image.")

@@ -23,8 +23,8 @@ from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.commands.client import connect
 from service.commands.options import ConfigOption
+from service.configuration import load_settings
 from service.errors import ServiceError
-from service.settings import load_settings
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

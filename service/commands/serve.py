@@ -10,7 +10,8 @@ import typer
 from service import logs
 from service.app import REAL_PARTS, Parts, serve
 from service.commands.options import ConfigOption
-from service.settings import Settings, load_settings
+from service.configuration import load_settings
+from service.settings import Settings
 
 
 def run(config: ConfigOption = None) -> None:

@@ -12,7 +12,8 @@ from service.commands.client import connect
 from service.commands.follow import follow
 from service.commands.options import ConfigOption
 from service.commands.view import REFRESHES_PER_SECOND, View, one_line
-from service.settings import Settings, load_settings
+from service.configuration import load_settings
+from service.settings import Settings
 
 
 def run(

@@ -16,6 +16,9 @@ from service.moondream.staging import to_device
 
 #: Probabilities are floored here, so that one impossible token does not make a mean undefined.
 _FLOOR = 1e-30
+#: Colder than this is greedy: the likeliest token is certain, and dividing by less leaves the range
+#: of float32.
+_COLDEST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick
     assert len(logits) == len(rows), f"{len(logits)} rows of logits for {len(rows)} rows"
     scores = _suppress(logits.float(), rows)
     tokens = scores.argmax(-1)  # (N,)
-    if drawn := [index for index, row in enumerate(rows) if row.temperature > 0]:
+    if drawn := [index for index, row in enumerate(rows) if row.temperature >= _COLDEST]:
         places = to_device(drawn, logits.device)
         tokens[places] = _draw(scores[places], [rows[index] for index in drawn])
     chances = scores.softmax(-1)

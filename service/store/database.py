@@ -19,6 +19,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from service.data_dir import NO_ROOM
 from service.errors import ConfigurationError, StoreError, StoreFullError
 from service.store.migrations import upgrade
 from service.store.postgres import PostgresConnections
@@ -27,7 +28,13 @@ from service.store.sqlite import DiskUsage, SqliteConnections
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_NO_ROOM = "53100"  # PostgreSQL: disk_full
+# The second: no room for the index of the log, which every connection needs, also to read.
+_NO_ROOM_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_ROOM_POSTGRES = "53100"  # disk_full
+_UNREADABLE_FILE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_MALFORMED = (
+    "store.url: must be sqlite:///path/of/file or postgresql://user:password@host:port/name"
+)
 _MOST_VALUES = 128  # in one IN list: such a statement takes 28 KB in SQLite, one of 512 100 KB
 
 Step = Literal["begin", "statement", "commit", "committed"]
@@ -71,7 +78,8 @@ class Database:
     """One database: many readers, one writer.
 
     Args:
-        url: `sqlite:///path`, or `postgresql://user:password@host/name`.
+        where: Path of an SQLite file, or a URL: `sqlite:///path`, or
+            `postgresql://user:password@host/name`.
         faults: For tests.
         disk_usage: Reads the disk of the SQLite file.
 
@@ -81,14 +89,15 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        where: str | Path,
         faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> None:
-        self._url = _parse(url)
+        self._url = _parse(where)
         self._faults = faults
         self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
+        self._refusal: str | None = None
         self._connections: Connections
 
     @property
@@ -99,7 +108,7 @@ class Database:
         return Path(self._url.database or "")
 
     async def __aenter__(self) -> Self:
-        with translated():
+        with translated(self.path):
             self._connections = (
                 PostgresConnections(self._url)
                 if self.path is None
@@ -107,8 +116,11 @@ class Database:
             )
             try:
                 await self._connections.transact(upgrade, writes=True)
-            except BaseException:
+            except BaseException as error:
                 await self._connections.close()
+                if self.path is None and isinstance(error, TypeError | ValueError):
+                    # asyncpg's, for an option of the URL that it does not know or understand.
+                    raise ConfigurationError(f"store.url: {error}") from error
                 raise
         if self._faults is not None:
             self._listen_for(self._faults)
@@ -146,11 +158,21 @@ class Database:
         return await asyncio.shield(transaction)
 
     async def _transact(self, run: Callable[[Connection], _T]) -> _T:
-        with translated():
-            self._check("begin")
-            outcome = await self._connections.transact(run, writes=True)
-            self._check("committed")
-            return outcome
+        try:
+            with translated():
+                self._check("begin")
+                outcome = await self._connections.transact(run, writes=True)
+                self._check("committed")
+        except StoreError as error:
+            self._refusal = str(error)
+            raise
+        self._refusal = None
+        return outcome
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last write failed; None when it did not."""
+        return self._refusal
 
     async def read(
         self,
@@ -170,8 +192,13 @@ class Database:
 
     @property
     def reserve_bytes(self) -> int:
-        """Free bytes on the disk that new frames do not get; 0 on a server."""
-        return self._connections.reserve_bytes
+        """Free bytes on the disk that new frames do not get; 0 on a server.
+
+        Raises:
+            StoreError: The disk cannot be read.
+        """
+        with translated():
+            return self._connections.reserve_bytes
 
     def check_room(self, num_bytes: int) -> None:
         """Look whether the disk takes so much more and still leaves room to end jobs.
@@ -218,15 +245,38 @@ class Database:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into the service's, without the data of the statement."""
+def translated(path: Path | None = None) -> Iterator[None]:
+    """Turn the driver's errors into the service's, without the data of the statement.
+
+    Args:
+        path: Of the SQLite file that is being opened, for the message.
+    """
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    # sqlite3.Error: from a cursor that is not SQLAlchemy's.
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        full = full or getattr(cause, "sqlstate", None) == _NO_ROOM
-        raise (StoreFullError if full else StoreError)(f"{cause}".splitlines()[0]) from error
+        if _is_full(cause):
+            raise StoreFullError(_at(path, "database or disk is full")) from error
+        message = (str(cause).splitlines() or [type(cause).__name__])[0]
+        if getattr(cause, "sqlite_errorcode", None) in _UNREADABLE_FILE and path is not None:
+            message += (
+                "; move it and its -wal and -shm away, or set data_dir (or store.url) to another "
+                "place"
+            )
+        raise StoreError(_at(path, message)) from error
+
+
+def _at(path: Path | None, message: str) -> str:
+    return message if path is None else f"{path}: {message}"
+
+
+def _is_full(cause: BaseException | None) -> bool:
+    return (
+        getattr(cause, "sqlite_errorcode", None) in _NO_ROOM_SQLITE
+        or getattr(cause, "sqlstate", None) == _NO_ROOM_POSTGRES
+        or (isinstance(cause, OSError) and cause.errno in NO_ROOM)
+    )
 
 
 def in_groups(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -242,16 +292,19 @@ def in_groups(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield [*group, *[group[-1]] * (length - len(group))]
 
 
-def _parse(text: str) -> URL:
+def _parse(where: str | Path) -> URL:
+    """The parser's own messages are not passed on: they repeat what may be a password."""
+    if isinstance(where, Path):
+        return URL.create("sqlite+pysqlite", database=str(where))
     try:
-        url = make_url(text)
-        name = url.get_backend_name()
-    except ArgumentError as error:
-        raise ConfigurationError(f"store.url: {error}") from error
+        url = make_url(where)
+    except (ArgumentError, ValueError):  # ValueError: of a port
+        raise ConfigurationError(_MALFORMED) from None
+    name = url.get_backend_name()
+    if name == "sqlite" and url.query:
+        raise ConfigurationError("store.url: SQLite takes no options, remove what is behind the ?")
     if name == "sqlite" and url.database not in {None, "", ":memory:"}:
         return url.set(drivername="sqlite+pysqlite")
     if name in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+asyncpg")
-    raise ConfigurationError(
-        "store.url: must be sqlite:///path/of/file or postgresql://user:password@host/name"
-    )
+    raise ConfigurationError(_MALFORMED)

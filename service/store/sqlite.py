@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.data_dir import usable
 from service.errors import StoreError, StoreFullError
 
 _T = TypeVar("_T")
@@ -61,13 +62,14 @@ class SqliteConnections:
         disk_usage: Reads the disk the file is on.
 
     Raises:
-        StoreError: This SQLite is too old, or another service uses the file.
-        OSError: The file cannot be made.
+        ConfigurationError: The file cannot be made or written.
+        StoreError: This SQLite is too old, another service uses the file, or the disk is full.
     """
 
     def __init__(self, url: URL, path: Path, disk_usage: DiskUsage) -> None:
-        _prepare_file(path)
-        self._lock = _lock(path)
+        with usable(f"store {path}"):
+            _prepare_file(path)
+            self._lock = _lock(path)
         self._folder = path.parent
         self._disk_usage = disk_usage
         # BEGIN IMMEDIATE: a writer holds the lock from the start, so what it reads stays true.
@@ -197,10 +199,14 @@ def _prepare_connections(engine: Engine, begin: str | None = None) -> None:
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # we begin ourselves: Python's sqlite3 begins too late
         cursor = connection.cursor()
+        for pragma in (f"busy_timeout = {_BUSY_MS}", "page_count"):
+            cursor.execute(f"PRAGMA {pragma}")
+        if cursor.fetchone() == (0,):
+            # Only before the first table: each later time would be a write, for which a full disk
+            # has no room.
+            cursor.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in (
-            f"busy_timeout = {_BUSY_MS}",
-            f"page_size = {_PAGE_BYTES}",  # this and the next only before the first table
-            "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             "synchronous = FULL",
             f"wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}",

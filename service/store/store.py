@@ -64,7 +64,7 @@ class Store:
     @asynccontextmanager
     async def open(
         cls,
-        url: str,
+        where: str | Path,
         *,
         instance: str = "",
         clock: Clock | None = None,
@@ -74,7 +74,8 @@ class Store:
         """Open the store, creating or upgrading its tables first.
 
         Args:
-            url: `sqlite:///path/of/file` (its folder is made), or `postgresql://…`.
+            where: Path of an SQLite file (its folder is made), or a URL: `sqlite:///path/of/file`,
+                or `postgresql://…`.
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
             clock: The machine's, unless a test brings its own.
@@ -85,7 +86,7 @@ class Store:
             ConfigurationError: The URL names no database we know.
             StoreError: It cannot be opened, or a newer version has written it.
         """
-        async with Database(url, faults, disk_usage) as database:
+        async with Database(where, faults, disk_usage) as database:
             last = await database.read(load_record)
             store = cls(database, instance, Timekeeper(clock or Clock(), last))
             with suppress(StoreError):  # a full disk is no reason not to start
@@ -106,6 +107,11 @@ class Store:
     def reserve_bytes(self) -> int:
         """Free bytes on the disk that `accept` leaves for ending jobs; 0 on a server."""
         return self._database.reserve_bytes
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last write failed; None when it did not."""
+        return self._database.refusal
 
     # Intake
 

@@ -86,6 +86,7 @@ class Checker:
         num_rejected: Status documents that say so, whether or not they name a job.
         order: Job ids in the order in which they were completed.
         system_status: Of the newest statistics.
+        health: The newest, by part: status and message.
     """
 
     def __init__(self, port: int, base: str) -> None:
@@ -101,6 +102,7 @@ class Checker:
         self.num_rejected = 0
         self.order: list[str] = []
         self.system_status = ""
+        self.health: dict[str, dict[str, str]] = {}
         self._client = Client(
             port,
             "checker",
@@ -226,6 +228,8 @@ class Checker:
                 self.states.append(payload)
             elif name == "stats":
                 self._read_stats(json.loads(payload))
+            elif name == "health":
+                self.health = json.loads(payload)["checks"]
             elif name == "dead_letter":
                 self.dead_letters.append(json.loads(payload))
             elif name in {"status", "caption"}:

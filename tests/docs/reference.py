@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 import yaml
+from annotated_types import Ge, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -48,13 +49,13 @@ _EXAMPLES = {
 
 
 def settings_table() -> str:
-    """Every setting: path, default, meaning."""
+    """Every setting: path, default, range, meaning."""
     lines = []
     for name, section in Settings.model_fields.items():
         lines += ["", f"### `{name}`", "", f"{section.description}.", ""]
-        lines += ["| Setting | Default | Meaning |", "|---|---|---|"]
+        lines += ["| Setting | Default | Range | Meaning |", "|---|---|---|---|"]
         lines += [
-            f"| `{path}` | {_default(field)} | {_cell(_meaning(field))} |"
+            f"| `{path}` | {_default(field)} | {_range(field)} | {_cell(_meaning(field))} |"
             for path, field in leaves(name, section)
         ]
     return "\n".join(lines).strip()
@@ -180,6 +181,13 @@ def _default(field: FieldInfo) -> str:
     if value is None or value in ([], {}):
         return "none"
     return f"`{_scalar(value)}`"
+
+
+def _range(field: FieldInfo) -> str:
+    """The least and the greatest value of a number."""
+    least = next((each.ge for each in field.metadata if isinstance(each, Ge)), None)
+    greatest = next((each.le for each in field.metadata if isinstance(each, Le)), None)
+    return "" if least is None or greatest is None else f"{least:.10g} – {greatest:.10g}"
 
 
 def _scalar(value: Any) -> str:

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from service.cli import COMMANDS, build
-from service.settings import load_settings
+from service.configuration import load_settings
 from tests.docs.reference import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from schemas.frame import MotionFrame
 from schemas.result import Result
 from schemas.status import StatusDocument
-from service.settings import Settings, load_settings
+from service.configuration import load_settings
+from service.settings import Settings
 from tests.docs.reference import PARTS, ROOT, example, part_of
+from tests.setting_bounds import numerics
 
 #: Calls that give a code to the sender of a frame, beside every `…Error` with one.
 _CALLS = {"ErrorDetail", "_ended", "drop"}
@@ -51,6 +53,13 @@ def test_example_configuration_is_what_the_code_says() -> None:
 
 def test_example_configuration_changes_nothing() -> None:
     assert load_settings(ROOT / "config.example.yaml") == Settings()
+
+
+def test_every_range_has_its_reason() -> None:
+    section = (ROOT / "docs/settings.md").read_text().split("\n## Ranges\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    listed = [path for cell in cells for path in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(listed) == sorted(each.path for each in numerics())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from schemas.frame import MotionFrame
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
-from service.settings import load_settings
+from service.configuration import load_settings
 from tests.docs.reference import ROOT
 
 _FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

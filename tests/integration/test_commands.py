@@ -218,12 +218,16 @@ async def test_doctor_says_what_to_do(tmp_path: Path) -> None:
         "MOONDREAM2MQTT__MQTT__PORT": "1",
         "MOONDREAM2MQTT__MODEL__NAME": str(tmp_path / "no-model"),
         "MOONDREAM2MQTT__MODEL__DEVICE": "cuda:99",
-        "MOONDREAM2MQTT__STORE__MIN_FREE_BYTES": str(1 << 60),
+        "MOONDREAM2MQTT__STORE__MIN_FREE_BYTES": str(64 << 40),
     }
     ended = await run_command("doctor", environment=ill)
     marks = [line.split()[0] for line in ended.out.splitlines()]
     assert marks == ["ok", "TODO", "TODO", "TODO", "TODO"]
+    assert "less than store.min_free_bytes" in ended.out
     assert ended.code == 1
+    in_the_way = {**ill, "MOONDREAM2MQTT__DATA_DIR": str(tmp_path / "file" / "data")}
+    ended = await run_command("doctor", environment=in_the_way)
+    assert f"TODO disk: {tmp_path / 'file'} is a file, not a folder" in ended.out
 
 
 async def test_doctor_of_bad_configuration_exits_2(tmp_path: Path) -> None:

@@ -67,14 +67,18 @@ def make_settings(port: int, data_dir: Path, receiver: Receiver) -> Settings:
         "data_dir": data_dir,
         "model": {"name": str(MODEL), "device": "cpu", "slots": 4, "max_tokens": 48},
         "stats_interval": 0.5,
-        "webhooks": {"secret": HOOK_SECRET},
+        "webhooks": {"secret": HOOK_SECRET, "allow_hosts": ["127.0.0.1"]},
         "fetch": {"allow_hosts": ["127.0.0.1"]},
         "sources": [{"topic": "ring/+/camera/{camera}/snapshot", "motion_intensity": 0.7}],
         "cameras": {
             "off": {"enabled": False},
             "still": {"min_intensity": 0.3},
             "cooling": {"cooldown": 60},
-            "hooked": {"webhook_url": receiver.url, "location": "Gate"},
+            "hooked": {
+                "webhook_url": receiver.url,
+                "webhook_headers": {"X-Operator": "token"},
+                "location": "Gate",
+            },
             "owner": {"webhook_url": receiver.url},
             "copycat": {"webhook_url": receiver.url},
             "asked": {"prompt": "Is there a dog?"},
@@ -229,6 +233,25 @@ async def test_result_is_posted_to_the_cameras_webhook_signed(
     assert request.headers["webhook-signature"].startswith("v1,")
     assert request.body == caption.payload
     assert caption.json["location"] == "Gate"
+
+
+async def test_headers_go_only_to_the_url_of_who_gave_them(talk: Conversation, site: Site) -> None:
+    num_before = len(site.receiver.requests)
+    headers = {"X-Sender": "hello"}
+    async with Receiver(answers(200)) as senders:
+        theirs = json_frame(
+            make_image(12), job_id="hook-2", webhook_url=senders.url, webhook_headers=headers
+        )
+        await talk.send("hooked", theirs)
+        await senders.wait_for(1)
+        await talk.send("hooked", json_frame(make_image(13), webhook_headers=headers))
+        await site.receiver.wait_for(num_before + 1)
+        [to_sender] = senders.requests
+    to_operator = site.receiver.requests[-1]
+    assert to_sender.headers.get("x-sender") == "hello"
+    assert "x-operator" not in to_sender.headers
+    assert to_operator.headers.get("x-operator") == "token"
+    assert "x-sender" not in to_operator.headers
 
 
 async def test_image_behind_an_allowed_url_is_fetched(talk: Conversation) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from schemas.frame import Priority
 from schemas.job import Job, JobStatus
+from service.errors import StoreError
 from service.retention import DiskState, Retention
 from service.settings import StoreSettings
 from service.store.store import Store
 from tests.factories import NOON, make_job
 from tests.fakes import FakeClock
+from tests.unit.store.faults import FailEvery
 
 MIB = 1 << 20
 
@@ -178,9 +180,44 @@ async def test_room_is_made_before_the_store_takes_no_frame(store: Store, clock:
 
 
 async def test_real_disk_is_read_by_default(store: Store, clock: FakeClock) -> None:
-    sweeper = Retention(store, make_settings(min_free_bytes=1 << 60), clock)
+    sweeper = Retention(store, make_settings(min_free_bytes=64 << 40), clock)
     await sweeper.sweep()
     assert sweeper.state == "full"
+
+
+async def test_disk_below_the_reserve_is_unhealthy(store: Store, clock: FakeClock) -> None:
+    sweeper = Retention(store, make_settings(), clock, FakeDisk(store.reserve_bytes - 1))
+    await sweeper.sweep()
+    assert (sweeper.state, sweeper.health().status) == ("full", "unhealthy")
+    assert "stay with the broker" in sweeper.health().message
+
+
+async def test_state_is_taken_though_nothing_can_be_deleted(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    faults = FailEvery(1, "begin")
+    async with Store.open(f"sqlite:///{tmp_path / 'refusing.db'}", faults=faults) as store:
+        sweeper = Retention(store, make_settings(), clock, FakeDisk(0))
+        with pytest.raises(StoreError):
+            await sweeper.sweep()
+        assert (sweeper.state, sweeper.health().status) == ("full", "unhealthy")
+        assert not store.keep_finished_frames
+
+
+async def test_run_notices_soon_that_the_disk_has_changed(store: Store, clock: FakeClock) -> None:
+    disk = FakeDisk(1 << 40)
+    sweeper = Retention(store, make_settings(), clock, disk)
+    running = asyncio.create_task(sweeper.run())
+    states = [sweeper.state]
+    async with asyncio.timeout(10):
+        for disk.free, state in ((0, "full"), (1 << 40, "ok")):
+            while sweeper.state != state:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.05)  # the clock stands still, so no sweep is due
+            states.append(sweeper.state)
+    assert states == ["ok", "full", "ok"]
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_run_sweeps_early_when_much_has_come_in(store: Store, clock: FakeClock) -> None:

@@ -121,6 +121,7 @@ def test_read_properties_reads_every_kind() -> None:
         ("timestamp", "2026-01-01T12:00:00"),
         ("camera_id", "a/b"),
         ("webhook_headers", '{"X-A": "a\\r\\nB: c"}'),
+        ("webhook_headers", json.dumps({f"X-{number}": "" for number in range(33)})),
     ],
 )
 def test_read_properties_names_the_field_that_is_wrong(name: str, text: str) -> None:

@@ -41,6 +41,13 @@ def test_pick_leaves_logits_as_they_are() -> None:
     assert torch.equal(logits, LOGITS[None])
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-4])
+def test_temperature_too_cold_to_divide_by_takes_likeliest(temperature: float) -> None:
+    rows = [Picking(temperature, 1.0, generator=generator(seed, 0)) for seed in range(8)]
+    picks = pick_tokens(LOGITS.expand(8, -1) * 30, rows, STOP)
+    assert [pick.token for pick in picks] == [0] * 8
+
+
 def test_probability_of_sample_is_the_models_own() -> None:
     """Temperature and top-p change what is picked, not what is reported."""
     rows = [Picking(0.1, 0.3, generator=generator(0, 0))]

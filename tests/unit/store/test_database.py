@@ -236,7 +236,7 @@ async def test_open_refuses_urls_it_does_not_know(url: str) -> None:
 
 async def test_open_refuses_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"no database at all" * 1000)
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match=r"store\.db: file is not a database; move it .*data_dir"):
         async with Store.open(sqlite_url(tmp_path)):
             pass
 
@@ -252,7 +252,7 @@ async def test_open_refuses_a_file_another_service_uses(tmp_path: Path) -> None:
 
 async def test_open_refuses_a_folder_it_cannot_make(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="file"):
+    with pytest.raises(ConfigurationError, match="a file is in its way"):
         async with Store.open(sqlite_url(tmp_path / "file" / "folder")):
             pass
 

@@ -1,0 +1,48 @@
+"""Files of the service's own: the folder they are in, and what the file system says about them.
+
+Two kinds of trouble are told apart here. No room passes, so it is waited for; everything else (no
+right to write, a file in the way, a disk mounted read-only) is the operator's to mend.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from service.errors import ConfigurationError, StoreFullError
+
+#: No space left, or the quota is used up.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def open_data_dir(path: Path) -> None:
+    """Make the folder for its owner alone, and see that files can be made in it.
+
+    Raises:
+        ConfigurationError: They cannot.
+        StoreFullError: The disk is full.
+    """
+    with usable(f"data_dir {path}"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not os.access: what it says of network shares and of root is not what happens.
+        with TemporaryFile(dir=path):
+            pass
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Turn an error of the file system into one that says what it was about.
+
+    Raises:
+        ConfigurationError: The operator has to do something.
+        StoreFullError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise StoreFullError(f"{what}: {error.strerror}") from error
+        is_in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is in its way" if is_in_the_way else error.strerror or str(error)
+        raise ConfigurationError(f"{what}: {reason}") from error

@@ -1,0 +1,90 @@
+"""What a text, a path or a name in the settings may be, so that nothing behind them breaks on it.
+
+A message says what is wrong and never repeats the value, which may be a secret.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from broker.sources.patterns import CameraPattern
+from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
+from schemas.frame import CameraId as AnyCameraId
+from schemas.frame import is_camera_id
+
+# Half of what `broker.topics` allows a response topic, which begins with the base topic.
+_MOST_TOPIC_BYTES = MAX_TOPIC_BYTES // 2
+_MOST_TOPIC_LEVELS = MAX_TOPIC_LEVELS // 2
+_MOST_PATH_BYTES = 4096  # PATH_MAX
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_MOST_DEVICES = 64
+
+
+def _plain(text: str) -> str:
+    """Control characters end a header, a path or a connection; half a pair cannot be published."""
+    if _CONTROL.search(text):
+        raise ValueError("must not contain control characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+    return text
+
+
+def _plain_path(path: Path) -> Path:
+    if len(_plain(str(path)).encode()) > _MOST_PATH_BYTES:
+        raise ValueError(f"must have at most {_MOST_PATH_BYTES} bytes")
+    return path
+
+
+def _plain_secret(secret: SecretStr) -> SecretStr:
+    _plain(secret.get_secret_value())
+    return secret
+
+
+def _no_wildcards(text: str) -> str:
+    base = _plain(text).rstrip("/")
+    if not base or any(character in base for character in "+#") or base.startswith("$"):
+        raise ValueError("must be a topic without +, # and a leading $")
+    if len(base.encode()) > _MOST_TOPIC_BYTES or base.count("/") >= _MOST_TOPIC_LEVELS:
+        raise ValueError(
+            f"must have at most {_MOST_TOPIC_BYTES} bytes and {_MOST_TOPIC_LEVELS} levels"
+        )
+    return base
+
+
+def _names_a_camera(text: str) -> str:
+    if "{camera}" not in _plain(text).split("/"):
+        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
+    CameraPattern.compile(text)
+    return text
+
+
+def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
+        raise ValueError("must be auto, cpu, cuda, cuda:N, or a list of them")
+    return value
+
+
+def _not_reserved(camera_id: str) -> str:
+    if not is_camera_id(camera_id):
+        raise ValueError("is a name of the service's own")
+    return camera_id
+
+
+#: A host, a client id, a release.
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
+#: An account, a URL, a path on a server.
+Text = Annotated[str, Field(max_length=2048), AfterValidator(_plain)]
+#: Shown to nobody. MQTT and tokens in use stay below.
+Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_secret)]
+File = Annotated[Path, AfterValidator(_plain_path)]
+TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
+TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
+CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
+Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]
+CameraId = Annotated[AnyCameraId, AfterValidator(_not_reserved)]
