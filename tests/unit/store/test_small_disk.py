@@ -30,7 +30,7 @@ def url_on(disk: SmallDisk) -> str:
 
 async def add(store: Store, num_bytes: int = 20_000) -> Job:
     job = make_job()
-    await store.accept([job], {job.job_id: bytes(num_bytes)}, [])
+    await store.accept([job], {job.key: bytes(num_bytes)}, [])
     return job
 
 
@@ -56,14 +56,14 @@ async def test_full_disk_refuses_or_does_it_and_says_so_in_our_words(
     async with Database(url_on(disk)) as database:
         store = Store(database, "")
         running, ended = await add(store), await add(store)
-        await store.start([running.job_id], NOON)
-        assert await store.finish(ended.job_id, JobStatus.CANCELLED, at=NOON)
+        await store.start([running.key], NOON)
+        assert await store.finish(ended.key, JobStatus.CANCELLED, at=NOON)
         disk.fill()
         try:
             await WRITES[name](store, database, running)
         except StoreFullError as error:
             assert "full" in str(error)
-        assert await store.image(running.job_id) is not None  # what is there can be read
+        assert await store.image(running.key) is not None  # what is there can be read
         disk.clear()
         await WRITES[name](store, database, running)
         await add(store)
@@ -93,7 +93,7 @@ async def test_write_that_is_refused_is_remembered_until_one_succeeds(disk: Smal
                 await store.set_camera_override(f"camera-{number}", {"prompt": "x" * 2000})
         assert store.refusal == "database or disk is full"
         disk.clear()
-        assert await store.start([job.job_id], NOON)
+        assert await store.start([job.key], NOON)
         assert store.refusal is None
 
 
@@ -110,7 +110,7 @@ async def test_open_on_a_full_disk_says_so_and_leaves_a_file_that_opens(
     try:
         async with Store.open(url_on(disk)) as store:
             assert not is_new
-            assert [job.job_id for job in await store.recover()] == [job.job_id for job in jobs]
+            assert [job.key for job in await store.recover()] == [job.key for job in jobs]
     except StoreFullError as error:
         assert "store.db: database or disk is full" in str(error)
     disk.clear()
