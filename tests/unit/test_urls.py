@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError, UrlRefusedError
+from service.resolver import SystemResolver
 from service.urls import (
     Address,
     AllowedHosts,
     GuardedHttp,
-    SystemResolver,
     UrlPolicy,
     is_public,
     is_public_or_private,
@@ -332,6 +332,20 @@ async def test_resolver_unknown_name_raises_os_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="not known"):
         await SystemResolver()("nowhere.test", 80)
     assert await get(GuardedHttp().client(is_public, 5.0), "http://nowhere.test/") == "ConnectError"
+
+
+async def test_resolver_lookup_that_breaks_is_heard_of_and_gives_its_thread_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody expected this")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    resolve = SystemResolver()
+    async with asyncio.timeout(5):
+        for number in range(20):  # more than there are threads
+            with pytest.raises(OSError, match="RuntimeError"):
+                await resolve(f"odd-{number}.test", 80)
 
 
 @pytest.mark.parametrize(
