@@ -16,6 +16,7 @@ import httpcore
 import httpx
 
 from service.errors import ConfigurationError, UrlRefusedError
+from service.exchange import BoundedStream
 from service.resolver import SystemResolver
 
 MAX_URL_CHARACTERS = 2048
@@ -97,6 +98,7 @@ def parse_url(text: str) -> httpx.URL:
         raise UrlRefusedError("a URL has no blanks, control characters or backslashes")
     try:
         url = httpx.URL(text)
+        _ = url.host  # read by httpx later, and only then found to be no name: `xn--.example.com`
     except (httpx.InvalidURL, ValueError) as error:
         raise UrlRefusedError("this is not a URL") from error
     if url.scheme not in {"http", "https"}:
@@ -210,7 +212,7 @@ class UrlPolicy:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to checked addresses only.
+    """Connects to checked addresses only, and bounds what an answer may cost.
 
     Args:
         resolve: Looks names up.
@@ -242,11 +244,13 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in await self._checked_addresses(host, port):
             try:
-                return await self._inner.connect_tcp(
+                stream = await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return BoundedStream(stream)
         raise failure or httpcore.ConnectError("the host has no address")
 
     async def _checked_addresses(self, host: str, port: int) -> list[str]:

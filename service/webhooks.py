@@ -19,8 +19,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import httpx
@@ -32,6 +31,7 @@ from schemas.result import ResultDocument
 from schemas.status import DeadLetter, HealthCheck
 from service.clock import Clock
 from service.errors import (
+    UNEXPECTED,
     ConfigurationError,
     DeliveryError,
     ReceiverGoneError,
@@ -39,6 +39,7 @@ from service.errors import (
     StoreError,
     UrlRefusedError,
 )
+from service.exchange import http_errors, seconds_until
 from service.receivers import Receivers
 from service.settings import WebhookSettings
 from service.urls import (
@@ -383,14 +384,20 @@ class WebhookSender:
             ReceiverGoneError: The receiver will never take it.
             DeliveryError: It may take it later.
         """
-        answer = await self._exchange(message)
+        try:
+            answer = await self._exchange(message)
+        except ServiceError:
+            raise
+        except Exception as error:  # this message is at fault: it is tried as often as others
+            logger.exception("%s: an attempt to send it failed", message.job_id)
+            raise DeliveryError(UNEXPECTED) from error
         self._receivers.answered(message.destination)
         if 200 <= answer.status < 300:
             return
         where = f"{origin(message.destination)} answered {answer.status}"
         if 400 <= answer.status < 500 and answer.status not in _RETRIED_4XX:
             raise ReceiverGoneError(where)
-        raise DeliveryError(where, _seconds(answer.retry_after, self._clock.now()))
+        raise DeliveryError(where, seconds_until(answer.retry_after, self._clock.now()))
 
     async def _exchange(self, message: OutboxMessage) -> _Answer:
         """Send the request and read the answer's head; its body only matters to the receiver.
@@ -408,17 +415,19 @@ class WebhookSender:
         request = client.build_request("POST", url, content=message.payload, headers=headers)
         response: httpx.Response | None = None
         try:
-            async with asyncio.timeout(self._settings.timeout), client:
-                response = await client.send(request, stream=True)
-                await _drain(response)
+            with http_errors():
+                async with asyncio.timeout(self._settings.timeout), client:
+                    response = await client.send(request, stream=True)
+                    await _drain(response)
         except TimeoutError as error:
             if response is None:
                 raise ReceiverSilentError(
                     f"{where} did not answer within {self._settings.timeout:g} s"
                 ) from error
         except httpx.HTTPError as error:
-            reason = f"{type(error).__name__} {error}".strip()
-            raise ReceiverSilentError(f"{where}: {reason}") from error
+            if response is None:  # otherwise it has answered, whatever became of the connection
+                reason = f"{type(error).__name__} {error}".strip()
+                raise ReceiverSilentError(f"{where}: {reason}") from error
         return _Answer(response.status_code, response.headers.get("retry-after"))
 
     def _address_rule(self, url: httpx.URL, message: OutboxMessage) -> AddressRule:
@@ -486,11 +495,12 @@ async def _drain(response: httpx.Response) -> None:
     """
     num_bytes = 0
     try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for chunk in response.aiter_raw(4096):
-                num_bytes += len(chunk)
-                if num_bytes >= MAX_BODY_BYTES:
-                    break
+        with http_errors():
+            async with asyncio.timeout(_DRAIN_S):
+                async for chunk in response.aiter_raw(4096):
+                    num_bytes += len(chunk)
+                    if num_bytes >= MAX_BODY_BYTES:
+                        break
     except (TimeoutError, httpx.HTTPError):
         return
 
@@ -508,22 +518,6 @@ def _is_stubborn(message: OutboxMessage, error: DeliveryError) -> bool:
         and error.retry_after is None
         and message.attempts + 1 >= _STUBBORN
     )
-
-
-def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """Read Retry-After: seconds or a date; None when it is absent or neither."""
-    if retry_after is None:
-        return None
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
 
 
 def _dead_letter(message: OutboxMessage, error: ServiceError, now: datetime) -> DeadLetter:
