@@ -13,6 +13,7 @@ from itertools import count
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
+from service.boundary import isolate
 from service.clock import Clock
 from service.deliver import Deliver
 from service.heap import JobHeap, Ticket
@@ -96,8 +97,12 @@ class Line:
         if tickets:
             error = ErrorDetail(code=code, message=message)
             ids = [each.job_id for each in tickets]
-            what = f"{len(ids)} dropped jobs cannot be ended"
-            await until_stored(lambda: self._end(ids, error), what)
+            what = "dropped jobs cannot be ended"
+            await isolate(
+                lambda some: until_stored(lambda: self._end(some, error), f"{len(some)} {what}"),
+                ids,
+                what,
+            )
 
     def remove(self, job_id: str) -> bool:
         """Take a job out of the line; False when it does not wait here."""

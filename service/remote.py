@@ -76,7 +76,11 @@ class RemoteFrames:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 job = await self._wanted.get()
-                tasks.create_task(self._complete(job), name=f"fetch {job.job_id}")
+                tasks.create_task(self._complete_or_fail(job), name=f"fetch {job.job_id}")
+
+    async def _complete_or_fail(self, job: Job) -> None:
+        async with self._deliver.boundary(job):
+            await self._complete(job)
 
     async def _complete(self, job: Job) -> None:
         try:

@@ -16,10 +16,12 @@ class Certificate:
     Attributes:
         server: Shows the certificate.
         client: Trusts it and nothing else.
+        ca_file: What a client has to trust.
     """
 
     server: ssl.SSLContext
     client: ssl.SSLContext
+    ca_file: Path
 
 
 def make_certificate(folder: Path, *names: str) -> Certificate:
@@ -40,4 +42,5 @@ def make_certificate(folder: Path, *names: str) -> Certificate:
     )
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return Certificate(server, ssl.create_default_context(cafile=str(folder / "cert.pem")))
+    ca_file = folder / "cert.pem"
+    return Certificate(server, ssl.create_default_context(cafile=str(ca_file)), ca_file)

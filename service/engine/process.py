@@ -202,7 +202,11 @@ class EngineProcess:
         if job.job_id in self._held:
             raise EngineError("engine_full", f"the engine holds {job.job_id} already")
         self._held.add(job.job_id)
-        await self._child.send(job)
+        try:
+            await self._child.send(job)
+        except Exception:
+            self._held.discard(job.job_id)  # not taken: no event will name it
+            raise
 
     async def cancel(self, job_id: str) -> None:
         """Ask for a job to be forgotten; its event tells whether it was. Not held: nothing."""
@@ -290,6 +294,9 @@ class EngineProcess:
                     await self._lose(why or await child.explain_end())
         except OSError as error:
             await self._lose(f"cannot be started: {error}")
+        except Exception:  # the jobs it held still get their event, and another child its chance
+            logger.exception("an engine's supervision failed")
+            await self._lose("could not be supervised")
         finally:
             self._child = None
             self._forget()
