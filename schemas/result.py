@@ -13,7 +13,7 @@ SHORT_CAPTION_CHARACTERS = 255  # the longest state Home Assistant keeps
 class Box(BaseModel):
     """Corners as shares of the image's width and height, origin top left."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     x_min: float
     y_min: float
@@ -24,7 +24,7 @@ class Box(BaseModel):
 class Point(BaseModel):
     """A place as shares of the image's width and height, origin top left."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Point(BaseModel):
 class Answer(BaseModel):
     """The answer to one question."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     question: str
     answer: str
@@ -76,7 +76,7 @@ class ModelInfo(BaseModel):
 class Result(BaseModel):
     """What the model said about one frame."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     caption: str
     short_caption: str = Field(description="at most 255 characters, cut at a word")

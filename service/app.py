@@ -27,6 +27,7 @@ from broker.topics import Topics
 from schemas.job import Job
 from schemas.outbox import Channel
 from schemas.status import DeadLetter, HealthCheck
+from service.boundary import contained, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
 from service.data_dir import open_data_dir, usable
@@ -133,7 +134,7 @@ class _Service:
         instance = await self._once_there_is_room(self._name_instance)
         queue = settings.queue
         heap = JobHeap(queue.capacity, queue.order, queue.patience)
-        bridge_log = BridgeLog()
+        bridge_log = BridgeLog(clock)
         logging.getLogger().addHandler(bridge_log)
         stack.callback(logging.getLogger().removeHandler, bridge_log)
         gpus = stack.enter_context(GpuReader())
@@ -237,6 +238,7 @@ class _Service:
                 "broker": self._broker_health,
                 "webhooks": self._webhook_sender.check,
                 "disk": self._retention.health,
+                "internal": bridge_log.check,
             },
             read_gpus=gpus.read,
             webhook_success_rate=lambda: self._webhook_sender.success_rate,
@@ -264,24 +266,24 @@ class _Service:
         )
         waiting = await self._once_there_is_room(self._store.recover)
         async with self._output, asyncio.TaskGroup() as tasks:
-            for name, loop in {
-                "mqtt-sender": self._mqtt_sender.run(),
-                "webhook-sender": self._webhook_sender.run(),
-                "dispatch": self._dispatcher.run(),
-                "remote-frames": self._remote.run(),
-                "expiry": self._expiry.run(),
-                "retention": self._retention.run(),
-                "overflow": self._overflow.run(),
-                "monitor": self._monitor.run(),
-                "output-watch": self._output.watch(),
+            for name, run in {
+                "mqtt-sender": self._mqtt_sender.run,
+                "webhook-sender": self._webhook_sender.run,
+                "dispatch": self._dispatcher.run,
+                "remote-frames": self._remote.run,
+                "expiry": self._expiry.run,
+                "retention": self._retention.run,
+                "overflow": self._overflow.run,
+                "monitor": self._monitor.run,
             }.items():
-                tasks.create_task(loop, name=name)
+                tasks.create_task(keep_running(run, name), name=name)
+            tasks.create_task(self._output.watch(), name="output-watch")
             await self._take_back(waiting)
             if on_ready is not None:
                 tasks.create_task(self._report_ready(on_ready), name="ready")
             async with self._input:
                 receiving = [
-                    tasks.create_task(self._intake.run(), name="intake"),
+                    tasks.create_task(keep_running(self._intake.run, "intake"), name="intake"),
                     tasks.create_task(self._input.watch(), name="input-watch"),
                 ]
                 await stop.wait()
@@ -311,11 +313,14 @@ class _Service:
 
     async def _take_back(self, jobs: Sequence[Job]) -> None:
         """Let what the last run left behind wait again."""
+        tickets = []
         for job in jobs:
-            if job.frame_url is not None and not job.num_bytes:
-                await self._remote.want(job)
-        complete = [job for job in jobs if job.frame_url is None or job.num_bytes]
-        await self._line.join(ticket_of(job, self._clock) for job in complete)
+            async with self._deliver.boundary(job):
+                if job.frame_url is not None and not job.num_bytes:
+                    await self._remote.want(job)
+                else:
+                    tickets.append(ticket_of(job, self._clock))
+        await self._line.join(tickets)
         if jobs:
             logger.info("%d jobs of the last run wait again", len(jobs))
 
@@ -336,7 +341,8 @@ class _Service:
     async def _report_ready(self, on_ready: Callable[[], None]) -> None:
         while not any(engine.capacity for engine in self._engines):  # noqa: ASYNC110 - once
             await asyncio.sleep(0.05)
-        on_ready()
+        with contained("nobody hears that the service is ready"):
+            on_ready()
 
     async def _bury(self, *letters: DeadLetter) -> None:
         await self._deliver.bury(*letters)

@@ -4,6 +4,7 @@ Changes are kept in the store, so they survive a restart; the effective settings
 retained whenever they change.
 """
 
+import logging
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,8 @@ from schemas.camera import CameraSettings
 from service.errors import ConfigurationError
 from service.settings import Settings, without_secrets
 from service.store.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class Announcer(Protocol):
@@ -38,11 +41,23 @@ class Cameras:
         self._overrides: dict[str, dict[str, Any]] = {}
 
     async def load(self) -> None:
-        """Read the changes of earlier runs."""
-        self._overrides = await self._store.camera_overrides()
+        """Read the changes of earlier runs; those of a camera that do not hold are left aside."""
         self._effective.clear()
+        self._overrides = await self._store.camera_overrides()
         for camera_id in {*self._settings.cameras, *self._overrides}:
-            self.get(camera_id)
+            try:
+                self.get(camera_id)
+            except ConfigurationError as error:  # written by a version with other settings
+                logger.error("what was set at run time is ignored: %s", error)
+                self._ignore(camera_id)
+            except Exception:
+                logger.exception("what was set at run time is ignored: cameras.%s", camera_id)
+                self._ignore(camera_id)
+
+    def _ignore(self, camera_id: str) -> None:
+        """Go by the file alone, in all: a URL that was set at run time must not pass for its."""
+        self._overrides.pop(camera_id, None)
+        self._effective.pop(camera_id, None)
 
     def get(self, camera_id: str) -> CameraSettings:
         """The effective settings; a camera nobody configured has the defaults."""

@@ -7,9 +7,11 @@ are news, not promises: they are published directly and are said again after a r
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from pydantic import BaseModel
@@ -22,7 +24,9 @@ from schemas.job import ErrorDetail, Job, JobStatus, job_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import Result, ResultDocument
 from schemas.status import DeadLetter, StatusDocument
+from service.boundary import INTERNAL, contained
 from service.clock import Clock
+from service.retry import until_stored
 from service.statistics import Statistics
 from service.store.store import Ending, Store
 from service.urls import origin
@@ -103,23 +107,27 @@ class Deliver:
             StoreError: Nothing was committed, nothing may be acknowledged.
         """
         now = self._clock.now()
-        messages = [m for job in jobs if job.status.is_final for m in self._farewell(job, now)]
+        final = [job for job in jobs if job.status.is_final]
+        messages = [message for job in final for message in self._messages_at_end(job, now)]
         for rejection in rejections:
             messages += self._refusal(rejection, now)
         stored = await asyncio.shield(self._store.accept(jobs, images, messages))
-        self._notify(stored, is_all=len(stored) == len(messages))
-        for job in jobs:
-            if job.status.is_final:
+        with contained("frames that are committed cannot be counted"):
+            self._notify(stored, is_all=len(stored) == len(messages))
+            for job in final:
                 self._count(job)
-        for rejection in rejections:
-            self._statistics.ended(JobStatus.REJECTED, rejection.error.code)
-            logger.warning(
-                "%s %s rejected: %s",
-                rejection.job_id or "-",
-                rejection.camera_id or rejection.topic,
-                rejection.error.message,
-                extra={"action": "frame_rejected"},
-            )
+            for rejection in rejections:
+                self._count_rejection(rejection)
+
+    def _count_rejection(self, rejection: Rejection) -> None:
+        self._statistics.ended(JobStatus.REJECTED, rejection.error.code)
+        logger.warning(
+            "%s %s rejected: %s",
+            rejection.job_id or "-",
+            rejection.camera_id or rejection.topic,
+            rejection.error.message,
+            extra={"action": "frame_rejected"},
+        )
 
     async def complete(self, job: Job, result: Result, image: bytes | None, latency: float) -> bool:
         """End a job with its result.
@@ -165,9 +173,27 @@ class Deliver:
         endings = []
         for job in jobs:
             update = {"status": status, "finished_at": now, "error": error}
-            messages = self._farewell(job.model_copy(update=update), now)
+            messages = self._messages_at_end(job.model_copy(update=update), now)
             endings.append(Ending(job.key, status, now, error=error, messages=messages))
         return await self._finish(endings)
+
+    @asynccontextmanager
+    async def boundary(self, job: Job) -> AsyncIterator[None]:
+        """Do something for one job: an unexpected error ends it, as failed, and nothing else."""
+        try:
+            yield
+        except Exception:
+            logger.exception("%s failed", job.key, extra={"action": "unexpected_error"})
+            await self.abandon([job])
+
+    async def abandon(self, jobs: Iterable[Job]) -> None:
+        """End jobs that an unexpected error has hit; one that resists waits for the next start."""
+        for job in jobs:
+            with contained(f"{job.key} cannot be ended"):
+                await until_stored(
+                    partial(self.end, [job], JobStatus.FAILED, INTERNAL),
+                    f"{job.key} cannot be ended",
+                )
 
     async def bury(self, *letters: DeadLetter) -> None:
         """Publish, at least once, what was given up outside a job's own end, in one transaction.
@@ -193,9 +219,10 @@ class Deliver:
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
         messages = [message for _, each in stored for message in each]
-        self._notify(messages, is_all=len(stored) == len(endings))
-        for job, _ in stored:
-            self._count(job)
+        with contained("ends that are committed cannot be counted"):
+            self._notify(messages, is_all=len(stored) == len(endings))
+            for job, _ in stored:
+                self._count(job)
         return [job for job, _ in stored]
 
     def _count(self, job: Job) -> None:
@@ -225,6 +252,14 @@ class Deliver:
                 sender.notify(chosen)
             if not is_all:
                 sender.notify(())
+
+    def _messages_at_end(self, job: Job, now: datetime) -> list[OutboxMessage]:
+        """What goes out when a job ends without a result: its status, whatever it holds."""
+        try:
+            return self._farewell(job, now)
+        except Exception:
+            logger.exception("%s: only its status is sent", job.key)
+            return self._farewell(_bare(job), now)
 
     def _farewell(
         self,
@@ -344,6 +379,12 @@ class Deliver:
             timestamp=job.finished_at or now,  # every copy of an end says the same
             metadata=job.metadata,
         )
+
+
+def _bare(job: Job) -> Job:
+    """The job without anything that its sender has written."""
+    own = ("location", "response_topic", "webhook_url")
+    return job.model_copy(update={"metadata": {}, **dict.fromkeys(own)})
 
 
 def result_document(job: Job, result: Result | None, now: datetime) -> ResultDocument:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, assert_never
 
@@ -22,6 +22,7 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus, split_key
 from schemas.status import ModelStatus
 from service.answers import build_result, task_specs
+from service.boundary import contained, keep_running
 from service.clock import Clock
 from service.deliver import Deliver
 from service.engine.process import EngineEvent, Lost
@@ -160,9 +161,11 @@ class Dispatcher:
     async def run(self) -> None:
         """Feed and collect for ever."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._feed(), name="dispatch-feed")
+            tasks.create_task(keep_running(self._feed, "dispatch-feed"), name="dispatch-feed")
             for number, engine in enumerate(self._engines):
-                tasks.create_task(self._collect(engine), name=f"dispatch-collect-{number}")
+                name = f"dispatch-collect-{number}"
+                collect = partial(self._collect, engine)
+                tasks.create_task(keep_running(collect, name), name=name)
 
     async def drain(self, timeout_s: float) -> None:
         """Take nothing new, wait for running jobs, return the rest to the store."""
@@ -184,6 +187,7 @@ class Dispatcher:
     # -- feeding ---------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
+        self._line.notify()  # there may be news from before an error
         while True:
             await self._line.wait()
             try:
@@ -198,7 +202,7 @@ class Dispatcher:
         """Start what fits; False when nothing more can be started now."""
         for engine in self._engines:
             if tickets := self._choose(engine):
-                await self._start(engine, tickets)
+                await self._start_or_fail(engine, tickets)
                 return True
         return await self._make_room()
 
@@ -237,6 +241,25 @@ class Dispatcher:
         await victim.engine.cancel(victim.job.key)
         return True
 
+    async def _start_or_fail(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
+        """Start jobs; after an unexpected error each runs alone, and one that fails so ends.
+
+        Raises:
+            StoreError: See `_start`.
+        """
+        try:
+            await self._start(engine, tickets)
+        except StoreError:
+            raise
+        except Exception:
+            logger.exception("%d jobs cannot be started", len(tickets))
+            if len(tickets) > 1:
+                self._line.join_alone(tickets)
+                return
+            with contained("a job that cannot be started cannot be ended"):
+                found = await self._store.existing([each.job_key for each in tickets])
+                await self._deliver.abandon(found.values())
+
     async def _start(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
         """Commit the attempt, then hand over.
 
@@ -252,7 +275,8 @@ class Dispatcher:
             await self._return(list(fresh.values()))
             raise
         for job in jobs:
-            await self._hand_over(engine, job, fresh[job.key])
+            async with self._deliver.boundary(job):
+                await self._hand_over(engine, job, fresh[job.key])
 
     async def _return(self, tickets: Sequence[Ticket]) -> None:
         """Let jobs wait again whose attempt was counted, or may have been, and did not happen."""
@@ -273,14 +297,18 @@ class Dispatcher:
                 f"{job.key} cannot be ended",
             )
             return
-        self._running[job.key] = _Running(job, ticket, engine)
+        order = self._order(job, ticket, image)
         self._deliver.announce(job)
+        self._running[job.key] = _Running(job, ticket, engine)
         try:
-            await engine.submit(self._order(job, ticket, image))
+            await engine.submit(order)
         except EngineError:
             # It was not taken, so no event will name it.
             if self._running.pop(job.key, None) is not None:
                 await self._return([ticket])
+        except Exception:
+            self._running.pop(job.key, None)
+            raise
 
     def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
         model = self._settings.model
@@ -306,9 +334,23 @@ class Dispatcher:
     async def _collect(self, engine: Captioner) -> None:
         while True:
             event = await engine.events.get()
-            await until_stored(partial(self._handle, event), "an outcome cannot be stored")
+            await self._handle_or_fail(event)
             self._handled.set()
             self._line.notify()
+
+    async def _handle_or_fail(self, event: EngineEvent) -> None:
+        """Do what an event asks for; after an unexpected error its jobs end, each for its own."""
+        try:
+            await until_stored(partial(self._handle, event), "an outcome cannot be stored")
+        except Exception:
+            logger.exception("%s cannot be handled", type(event).__name__)
+            if isinstance(event, Lost) and len(event.keys) > 1:
+                for key in event.keys:
+                    await self._handle_or_fail(replace(event, keys=(key,)))
+                return
+            keys = event.keys if isinstance(event, Lost) else (getattr(event, "key", ""),)
+            hit = [self._running.pop(key).job for key in keys if key in self._running]
+            await self._deliver.abandon(hit)
 
     async def _handle(self, event: EngineEvent) -> None:
         """Do what an event asks for; done twice, it is as if it were done once.

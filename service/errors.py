@@ -12,7 +12,12 @@ ServiceError
 ├── UrlRefusedError      an address that may not be reached
 └── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
     └── ReceiverGoneError  never wants it again: not retried
+
+What is raised by mistake is the matter of `service.boundary`.
 """
+
+#: All that is said outside of an error nobody foresaw: its own text may hold a secret.
+UNEXPECTED = "An unexpected error; the log has it"
 
 
 class ServiceError(Exception):

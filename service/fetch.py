@@ -9,6 +9,7 @@ import asyncio
 import httpx
 
 from service.errors import FrameError, FrameTooLargeError
+from service.exchange import http_errors
 from service.settings import FetchSettings
 from service.urls import AllowedHosts, GuardedHttp, origin, parse_url
 
@@ -53,8 +54,9 @@ class ImageFetcher:
         """
         async with self._slots:  # outside the time limit: waiting here is nobody's fault
             try:
-                async with asyncio.timeout(self._settings.timeout):
-                    return await self._get(url)
+                with http_errors():
+                    async with asyncio.timeout(self._settings.timeout):
+                        return await self._get(url)
             except TimeoutError as error:
                 raise FrameError(
                     "fetch_failed",

@@ -1,6 +1,7 @@
 """Readings of NVIDIA devices through NVML; none where there is no driver."""
 
 import logging
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -21,12 +22,11 @@ class GpuReader:
     def __enter__(self) -> "GpuReader":
         try:
             pynvml.nvmlInit()
+            self._is_open = True
+            count = pynvml.nvmlDeviceGetCount()
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
         except pynvml.NVMLError as error:
             logger.info("no NVIDIA readings: %s", error)
-            return self
-        self._is_open = True
-        count = pynvml.nvmlDeviceGetCount()
-        self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
         return self
 
     def __exit__(
@@ -36,11 +36,13 @@ class GpuReader:
         traceback: TracebackType | None,
     ) -> None:
         if self._is_open:
-            pynvml.nvmlShutdown()
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def read(self) -> tuple[Gpu, ...]:
-        """One reading per device; a value the device does not give is None."""
-        return tuple(self._read(number, handle) for number, handle in enumerate(self._handles))
+        """One reading per device that answers; a value the device does not give is None."""
+        readings = (_optional(self._read, *each) for each in enumerate(self._handles))
+        return tuple(reading for reading in readings if reading is not None)
 
     def _read(self, number: int, handle: Any) -> Gpu:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
@@ -64,5 +66,5 @@ class GpuReader:
 def _optional(read: Any, *arguments: Any) -> Any:
     try:
         return read(*arguments)
-    except pynvml.NVMLError:  # not supported by this device
+    except pynvml.NVMLError:  # not supported by this device, or it is lost
         return None

@@ -11,7 +11,8 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -22,10 +23,11 @@ from broker.sources.routes import Route, Routes
 from broker.topics import valid_response_topic
 from schemas.frame import CAPTION, FrameOptions, Priority
 from schemas.job import ErrorDetail, Job, JobStatus, job_key, split_key
+from service.boundary import INTERNAL, contained, isolate, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
 from service.deliver import Deliver, Rejection
-from service.errors import FrameError, UrlRefusedError
+from service.errors import UNEXPECTED, FrameError, UrlRefusedError
 from service.images import ImageLimits, inspect
 from service.line import Line
 from service.logs import Throttle
@@ -192,23 +194,23 @@ class Intake:
             if self._clock.monotonic() >= yield_at:
                 await asyncio.sleep(0)
                 yield_at = self._clock.monotonic() + _SLICE_S
-        group = await self._commit(candidates)
-        self._last_accepted.update(group.accepted_at)
+        groups = await self._commit_or_refuse(candidates)
         for message in messages:
             self._inbox.acknowledge(message)
             self._inbox.release(message)
-        await self._queue(group)
+        for group in groups:
+            await self._queue(group)
 
     # -- validate --------------------------------------------------------------------------------
 
     def _read(self, message: Message) -> _Candidate | Rejection | None:
         """What a message says, or why it is refused; None for a replay that is nobody's motion."""
-        route = self._routes.find(message.topic)
-        if message.retain and not (route is not None and route.accept_retained):
-            return None
-        self._statistics.num_frames += 1
-        job_id = None
+        route = job_id = None
         try:
+            route = self._routes.find(message.topic)
+            if message.retain and not (route is not None and route.accept_retained):
+                return None
+            self._statistics.num_frames += 1
             if route is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
             frame = read_frame(message, route.camera_id, max_image_bytes=self._limits.max_bytes)
@@ -218,10 +220,10 @@ class Intake:
             return self._rejection(message, route, error.job_id, error.code, error)
         except (FrameError, UrlRefusedError) as error:
             return self._rejection(message, route, job_id, error.code, error)
-        except Exception as error:
+        except Exception:
             # Whatever a hostile payload finds must not stop the others.
             logger.exception("a frame on %s broke its reader", message.topic)
-            return self._rejection(message, route, job_id, "internal", error)
+            return self._rejection(message, route, job_id, "internal", UNEXPECTED)
 
     def _check(self, message: Message, route: Route, frame: IncomingFrame) -> _Candidate:
         """Hold the frame against everything that can be known without its pixels.
@@ -245,7 +247,7 @@ class Intake:
         route: Route | None,
         job_id: str | None,
         code: str,
-        error: Exception,
+        error: Exception | str,
     ) -> Rejection:
         return Rejection(
             topic=message.topic,
@@ -258,19 +260,46 @@ class Intake:
 
     # -- decide and commit -----------------------------------------------------------------------
 
+    async def _commit_or_refuse(
+        self, candidates: Sequence[_Candidate | Rejection]
+    ) -> Sequence[_Group]:
+        """Commit all; a frame that fails for a reason nobody foresaw is refused alone.
+
+        If not even that can be written it is not the frame's fault, and nothing is acknowledged.
+        """
+        groups: list[_Group] = []
+        what = "frames cannot be accepted"
+
+        async def commit(some: Sequence[_Candidate | Rejection]) -> None:
+            groups.append(await self._commit(some))
+
+        async def commit_or_refuse(each: _Candidate | Rejection) -> None:
+            if await isolate(commit, [each], what):
+                await commit([self._refused(each)])
+
+        if candidates:
+            for each in await isolate(commit, candidates, what):
+                await keep_running(partial(commit_or_refuse, each), "the refusal of a frame")
+        return groups
+
+    def _refused(self, each: _Candidate | Rejection) -> Rejection:
+        if isinstance(each, Rejection):  # what it says may be what cannot be written
+            return replace(each, topic=ascii(each.topic), error=INTERNAL)
+        job_id = each.frame.options.job_id
+        return self._rejection(each.message, each.route, job_id, INTERNAL.code, INTERNAL.message)
+
     async def _commit(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
         """Decide, then commit what was decided, however often the store must be asked.
 
         Decided once: a commit whose answer was lost has made the jobs, and a second decision would
         take their frames for copies of them.
         """
-        if not candidates:
-            return _Group()
         what = f"{len(candidates)} frames cannot be stored, nothing is acknowledged"
         group = await until_stored(lambda: self._decide(candidates), what)
         await until_stored(
             lambda: self._deliver.accept(group.jobs, group.images, group.rejections), what
         )
+        self._last_accepted.update(group.accepted_at)
         return group
 
     async def _decide(self, candidates: Sequence[_Candidate | Rejection]) -> _Group:
@@ -406,21 +435,30 @@ class Intake:
     async def _queue(self, group: _Group) -> None:
         """Let the new jobs wait for their turn, and say where they stand."""
         new = [job for job in group.jobs if job.status is JobStatus.QUEUED]
-        here = [job for job in new if job.key in group.images]
-        for job in here:
-            if self._cameras.get(job.camera_id).newest_wins:
-                await self._line.replace(job.camera_id, job.priority, job)
-        evicted = self._line.push(ticket_of(job, self._clock) for job in here)
+        here, evicted = [], []
         for job in new:
-            if job.key not in group.images:
-                self._deliver.announce(job)
-                await self._remote.want(job)
-        for job, position, wait in self._line.places(here):
-            self._deliver.announce(job, position, wait)
+            async with self._deliver.boundary(job):
+                if job.key in group.images:
+                    if self._cameras.get(job.camera_id).newest_wins:
+                        await self._line.replace(job.camera_id, job.priority, job)
+                    here.append(job)
+                else:
+                    self._deliver.announce(job)
+                    await self._remote.want(job)
+        for job in here:  # in one go: no engine takes a job before it is said to wait
+            async with self._deliver.boundary(job):
+                evicted += self._line.push([ticket_of(job, self._clock)])
+        with contained("new jobs cannot be announced"):
+            for job, position, wait in self._line.places(here):
+                self._deliver.announce(job, position, wait)
         await self._line.drop_evicted(evicted)
-        if group.repeats:
+        with contained("known frames cannot be answered"):
+            await self._answer_again(group.repeats)
+
+    async def _answer_again(self, job_ids: Sequence[str]) -> None:
+        if job_ids:
             known = await until_stored(
-                lambda: self._store.existing(group.repeats), "known frames cannot be answered"
+                lambda: self._store.existing(job_ids), "known frames cannot be answered"
             )
             for job in known.values():
                 self._deliver.announce(job)

@@ -14,6 +14,7 @@ from itertools import count
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
+from service.boundary import isolate
 from service.clock import Clock
 from service.deliver import Deliver
 from service.expiry import Deadlines
@@ -106,17 +107,13 @@ class Line:
         """End jobs that have left the line without a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code=code, message=message)
-            ids = [each.job_key for each in tickets]
-            what = f"{len(ids)} dropped jobs cannot be ended"
-            await until_stored(lambda: self._end(ids, JobStatus.DROPPED, error), what)
+            await self._end_each(tickets, JobStatus.DROPPED, error)
 
     async def expire(self, tickets: Sequence[Ticket]) -> None:
         """End jobs that have left the line too old for a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code="expired", message="Older than its max_age before its turn")
-            ids = [each.job_key for each in tickets]
-            what = f"{len(ids)} expired jobs cannot be ended"
-            await until_stored(lambda: self._end(ids, JobStatus.EXPIRED, error), what)
+            await self._end_each(tickets, JobStatus.EXPIRED, error)
 
     def pop_expired(self) -> list[Ticket]:
         """Let go of jobs whose time is over; see `service.expiry`."""
@@ -184,6 +181,20 @@ class Line:
         ticket = self._suspects.popleft()
         self._deadlines.discard(ticket.job_key)
         return ticket
+
+    async def _end_each(
+        self, tickets: Sequence[Ticket], status: JobStatus, error: ErrorDetail
+    ) -> None:
+        """End jobs in one transaction, each alone where that fails unexpectedly."""
+        keys = [each.job_key for each in tickets]
+        what = f"jobs cannot end as {status.value}"
+        await isolate(
+            lambda some: until_stored(
+                lambda: self._end(some, status, error), f"{len(some)} {what}"
+            ),
+            keys,
+            what,
+        )
 
     async def _end(self, job_keys: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
         jobs = await self._store.existing(job_keys)

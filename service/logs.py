@@ -11,9 +11,11 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Literal
 
-from schemas.status import LogDocument
+from schemas.status import HealthCheck, LogDocument
+from service.clock import Clock
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# And lone surrogates, which nothing can encode.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUIET = (
     "aiosqlite",
     "alembic",
@@ -27,6 +29,7 @@ _QUIET = (
 _MOST_DOCUMENTS = 200  # more warnings than that in one interval say nothing new
 _THROTTLED_S = 600.0
 _MOST_THROTTLED = 20
+_UNEXPECTED_S = 600.0  # longer than any pause between two tries of what keeps failing
 
 
 def escape(text: str) -> str:
@@ -58,22 +61,43 @@ class _JsonFormatter(logging.Formatter):
 
 
 class BridgeLog(logging.Handler):
-    """Keeps warnings and errors until they are published; the oldest go when nobody does."""
+    """Keeps warnings and errors until they are published; the oldest go when nobody does.
 
-    def __init__(self) -> None:
+    Args:
+        clock: For how long an unexpected error shows in `bridge/health`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
         super().__init__(logging.WARNING)
+        self._clock = clock
         self._documents: deque[LogDocument] = deque(maxlen=_MOST_DOCUMENTS)
+        self._unexpected: deque[tuple[float, str]] = deque(maxlen=_MOST_DOCUMENTS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record as a document, without its traceback."""
-        self._documents.append(
-            LogDocument(
-                level=record.levelname.lower(),
-                code=getattr(record, "action", record.name),
-                message=escape(record.getMessage())[:2000],
-                timestamp=datetime.fromtimestamp(record.created, UTC),
+        """Keep the record as a document, without its traceback; never raises."""
+        try:
+            message = escape(record.getMessage())[:2000]
+            self._documents.append(
+                LogDocument(
+                    level=record.levelname.lower(),
+                    code=escape(str(getattr(record, "action", record.name))),
+                    message=message,
+                    timestamp=datetime.fromtimestamp(record.created, UTC),
+                )
             )
-        )
+            if record.exc_info:
+                self._unexpected.append((self._clock.monotonic(), message))
+        except Exception:  # noqa: BLE001 - who logs must not fail by it
+            self.handleError(record)
+
+    def check(self) -> HealthCheck:
+        """Degraded for a while after an error that nobody foresaw: one with a traceback."""
+        since = self._clock.monotonic() - _UNEXPECTED_S
+        recent = [message for moment, message in list(self._unexpected) if moment > since]
+        if not recent:
+            return HealthCheck(status="healthy", message="ok")
+        message = f"unexpected errors: {len(recent)} in {_UNEXPECTED_S / 60:.0f} min"
+        return HealthCheck(status="degraded", message=f"{message}, the last: {recent[-1][:200]}")
 
     def take(self) -> list[LogDocument]:
         """Hand over what has come since the last call."""

@@ -25,9 +25,10 @@ from schemas.status import (
     ModelStatus,
     Stats,
 )
+from service.boundary import contained, keep_running
 from service.clock import Clock
 from service.engine.process import SILENT_AFTER_S
-from service.errors import StoreError
+from service.errors import UNEXPECTED, StoreError
 from service.heap import JobHeap
 from service.line import Line
 from service.logs import BridgeLog
@@ -146,10 +147,13 @@ class Monitor:
 
     async def run(self) -> None:
         """Publish for ever: info when it changes, the rest at every interval."""
-        psutil.cpu_percent()  # the first call only starts the measurement
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_info(), name="monitor-info")
-            tasks.create_task(self._report(), name="monitor-report")
+            for name, work in {
+                "monitor-info": self._follow_info,
+                "monitor-log": self._pass_log_on,
+                "monitor-report": self._report,
+            }.items():
+                tasks.create_task(keep_running(work, name), name=name)
 
     def info(self) -> BridgeInfo:
         """Who is running here."""
@@ -201,7 +205,7 @@ class Monitor:
 
     def health(self) -> Health:
         """Whether the service can do its job; the worst part decides."""
-        checks = {name: check() for name, check in self._checks.items()}
+        checks = {name: _ask(name, check) for name, check in self._checks.items()}
         checks["engine"] = engine_health(self._engines)
         refusal = self._store_error or self._store.refusal
         checks["store"] = (
@@ -219,15 +223,24 @@ class Monitor:
             info = self.info()
             if info != published and self._announcer.announce(info):
                 published = info
+            await asyncio.sleep(_INFO_CHECK_S)
+
+    async def _pass_log_on(self) -> None:
+        while True:
             for document in self._bridge_log.take():
                 self._announcer.announce(document)
             await asyncio.sleep(_INFO_CHECK_S)
 
     async def _report(self) -> None:
+        with contained("the processor cannot be measured"):
+            psutil.cpu_percent()  # the first call only starts the measurement
         while True:
-            self._announcer.announce(await self.stats())
-            self._announcer.announce(self.metrics())
-            self._announcer.announce(self.health())
+            with contained("bridge/stats cannot be published"):
+                self._announcer.announce(await self.stats())
+            with contained("bridge/metrics cannot be published"):
+                self._announcer.announce(self.metrics())
+            with contained("bridge/health cannot be published"):
+                self._announcer.announce(self.health())
             await asyncio.sleep(self._settings.stats_interval)
 
     async def _counts(self) -> dict[JobStatus, int]:
@@ -276,3 +289,11 @@ def _least_ready(engines: Sequence[MonitoredEngine]) -> ModelStatus:
 def _fingerprint(instance: str) -> str:
     """Tells two services apart, and is not the client id, with which one could be taken over."""
     return hashlib.sha256(instance.encode()).hexdigest()[:8]
+
+
+def _ask(name: str, check: Check) -> HealthCheck:
+    try:
+        return check()
+    except Exception:
+        logger.exception("the health of %s cannot be told", name)
+        return HealthCheck(status="degraded", message=UNEXPECTED)

@@ -89,8 +89,12 @@ class RemoteFrames:
                 job = await self._wanted.get()
                 if job.key in self._pending:
                     self._pending[job.key] = tasks.create_task(
-                        self._complete(job), name=f"fetch {job.key}"
+                        self._complete_or_fail(job), name=f"fetch {job.key}"
                     )
+
+    async def _complete_or_fail(self, job: Job) -> None:
+        async with self._deliver.boundary(job):
+            await self._complete(job)
 
     async def _complete(self, job: Job) -> None:
         try:

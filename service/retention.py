@@ -84,6 +84,8 @@ class Retention:
                 await self.sweep()
             except (StoreError, OSError) as error:
                 logger.warning("clean-up failed: %s", error, extra={"action": "sweep_failed"})
+            except Exception:  # the next sweep may do better
+                logger.exception("clean-up failed", extra={"action": "sweep_failed"})
             await self._rest(bytes_before)
 
     async def sweep(self) -> None:

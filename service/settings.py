@@ -436,5 +436,8 @@ def _origin(url: str | None) -> str | None:
     """Scheme, host and port of a URL; user, path and query may hold a token."""
     if url is None:
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL, e.g. half an IPv6 address
+        return _MASK
     return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}/{_MASK}"

@@ -6,24 +6,21 @@ looks the name up itself, refuses the whole answer when one address of it is for
 to the address it has checked. No second lookup exists that could answer otherwise.
 """
 
-import asyncio
 import re
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from threading import Thread
 
 import httpcore
 import httpx
 
 from service.errors import ConfigurationError, UrlRefusedError
+from service.exchange import BoundedStream
+from service.resolver import SystemResolver
 
 MAX_URL_CHARACTERS = 2048
 _MAX_HOST_CHARACTERS = 253  # of a name in the DNS
-_MOST_LOOKUPS = 16  # threads; a lookup that hangs keeps one for half a minute
 
 # Names, with the underscores of container networks, and addresses; no escapes, no zones.
 _HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]*|[0-9A-Fa-f:][0-9A-Fa-f:.]*")
@@ -102,6 +99,7 @@ def parse_url(text: str) -> httpx.URL:
         raise UrlRefusedError("a URL has no blanks, control characters or backslashes")
     try:
         url = httpx.URL(text)
+        _ = url.host  # read by httpx later, and only then found to be no name: `xn--.example.com`
     except (httpx.InvalidURL, ValueError) as error:
         raise UrlRefusedError("this is not a URL") from error
     if url.scheme not in {"http", "https"}:
@@ -215,76 +213,8 @@ class UrlPolicy:
         self._fetch.rule(parse_url(url))
 
 
-class SystemResolver:
-    """The system's name lookup, in threads of its own.
-
-    asyncio's default executor would let a few hanging lookups hold up everything else that uses it,
-    and its threads are waited for when the process ends; these are not. Lookups of one name that
-    overlap share one thread, so that a dead name server cannot collect them all for one host.
-    """
-
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(_MOST_LOOKUPS)
-        self._running: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        """Look a name up.
-
-        Raises:
-            OSError: The name has no address, or nobody answers.
-        """
-        key = (host, port)
-        lookup = self._running.get(key)
-        if lookup is None:
-            lookup = asyncio.create_task(self._look_up(host, port), name="name lookup")
-            lookup.add_done_callback(partial(self._forget, key))
-            self._running[key] = lookup
-        return await asyncio.shield(lookup)
-
-    def _forget(self, key: tuple[str, int], lookup: asyncio.Task[list[str]]) -> None:
-        del self._running[key]
-        if not lookup.cancelled():
-            lookup.exception()  # seen, also when everyone who waited has left
-
-    async def _look_up(self, host: str, port: int) -> list[str]:
-        async with self._slots:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[list[str]] = loop.create_future()
-            Thread(target=_ask, args=(host, port, loop, answer), daemon=True).start()
-            return await answer
-
-
-def _ask(
-    host: str, port: int, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[list[str]]
-) -> None:
-    addresses: list[str] = []
-    failure: OSError | None = None
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-    except OSError as error:
-        failure = error
-    except ValueError as error:  # a name no name server could hold
-        failure = OSError(str(error))
-    try:
-        loop.call_soon_threadsafe(_settle, answer, addresses, failure)
-    except RuntimeError:  # the loop has ended while this thread waited
-        return
-
-
-def _settle(
-    answer: asyncio.Future[list[str]], addresses: list[str], failure: OSError | None
-) -> None:
-    if answer.done():
-        return
-    if failure is not None:
-        answer.set_exception(failure)
-    else:
-        answer.set_result(addresses)
-
-
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to checked addresses only.
+    """Connects to checked addresses only, and bounds what an answer may cost.
 
     Args:
         resolve: Looks names up.
@@ -316,11 +246,13 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in await self._checked_addresses(host, port):
             try:
-                return await self._inner.connect_tcp(
+                stream = await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return BoundedStream(stream)
         raise failure or httpcore.ConnectError("the host has no address")
 
     async def _checked_addresses(self, host: str, port: int) -> list[str]:

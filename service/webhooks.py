@@ -19,8 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Protocol
 
 import httpx
@@ -31,6 +30,7 @@ from schemas.status import DeadLetter, HealthCheck
 from service.clock import Clock
 from service.dead_letters import dead_letter
 from service.errors import (
+    UNEXPECTED,
     ConfigurationError,
     DeliveryError,
     ReceiverGoneError,
@@ -38,6 +38,7 @@ from service.errors import (
     StoreError,
     UrlRefusedError,
 )
+from service.exchange import http_errors, moment_of, seconds_until
 from service.receivers import Receivers
 from service.settings import WebhookSettings
 from service.store.outbox import Batch, Outbox, Size
@@ -398,17 +399,23 @@ class WebhookSender:
             ReceiverGoneError: The receiver will never take it.
             DeliveryError: It may take it later.
         """
-        answer = await self._exchange(message)
+        try:
+            answer = await self._exchange(message)
+        except ServiceError:
+            raise
+        except Exception as error:  # this message is at fault: it is tried as often as others
+            logger.exception("%s: an attempt to send it failed", message.job_key)
+            raise DeliveryError(UNEXPECTED) from error
         if 200 <= answer.status < 300:
             return
         where = f"{origin(message.destination)} answered {answer.status}"
         ours = self._clock.now()
-        theirs = _moment(answer.date) or ours
+        theirs = moment_of(answer.date) or ours
         if answer.status in _UNSIGNED and abs(theirs - ours) > _CLOCK_TOLERANCE:
             raise DeliveryError(f"{where}; it says that it is {theirs.isoformat()}")
         if 400 <= answer.status < 500 and answer.status not in _RETRIED_4XX:
             raise ReceiverGoneError(where)
-        raise DeliveryError(where, _seconds(answer.retry_after, theirs))
+        raise DeliveryError(where, seconds_until(answer.retry_after, theirs))
 
     async def _exchange(self, message: OutboxMessage) -> _Answer:
         """Send the request and read the answer's head; its body only matters to the receiver.
@@ -426,17 +433,19 @@ class WebhookSender:
         request = client.build_request("POST", url, content=message.payload, headers=headers)
         response: httpx.Response | None = None
         try:
-            async with asyncio.timeout(self._settings.timeout), client:
-                response = await client.send(request, stream=True)
-                await _drain(response)
+            with http_errors():
+                async with asyncio.timeout(self._settings.timeout), client:
+                    response = await client.send(request, stream=True)
+                    await _drain(response)
         except TimeoutError as error:
             if response is None:
                 raise ReceiverSilentError(
                     f"{where} did not answer within {self._settings.timeout:g} s"
                 ) from error
         except httpx.HTTPError as error:
-            reason = f"{type(error).__name__} {error}".strip()
-            raise ReceiverSilentError(f"{where}: {reason}") from error
+            if response is None:  # otherwise it has answered, whatever became of the connection
+                reason = f"{type(error).__name__} {error}".strip()
+                raise ReceiverSilentError(f"{where}: {reason}") from error
         answer = response.headers
         return _Answer(response.status_code, answer.get("retry-after"), answer.get("date"))
 
@@ -533,11 +542,12 @@ async def _drain(response: httpx.Response) -> None:
     """
     num_bytes = 0
     try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for chunk in response.aiter_raw(4096):
-                num_bytes += len(chunk)
-                if num_bytes >= MAX_BODY_BYTES:
-                    break
+        with http_errors():
+            async with asyncio.timeout(_DRAIN_S):
+                async for chunk in response.aiter_raw(4096):
+                    num_bytes += len(chunk)
+                    if num_bytes >= MAX_BODY_BYTES:
+                        break
     except (TimeoutError, httpx.HTTPError):
         return
 
@@ -548,23 +558,3 @@ def _is_stubborn(message: OutboxMessage, error: DeliveryError) -> bool:
         and error.retry_after is None
         and message.attempts + 1 >= _STUBBORN
     )
-
-
-def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """Read Retry-After: seconds or a date; None when it is absent or neither."""
-    if retry_after is None:
-        return None
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    moment = _moment(text)
-    return None if moment is None else max(0.0, (moment - now).total_seconds())
-
-
-def _moment(date: str | None) -> datetime | None:
-    """Read the date of a header; None when it is absent or none."""
-    try:
-        moment = parsedate_to_datetime(date or "")
-    except (ValueError, TypeError, IndexError, OverflowError):  # what it raises for nonsense
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
 from broker.errors import EmbeddedBrokerError
+from tests.certificates import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,12 @@ async def own_mosquitto(
     """A broker of the test's own, to be stopped, killed and started again."""
     async with EmbeddedBroker(tmp_path / "mosquitto", program=mosquitto_program) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def https_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """For localhost and hooks.test."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"), "localhost", "hooks.test")
 
 
 @pytest.fixture

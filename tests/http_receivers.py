@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpcore
 
@@ -76,6 +78,30 @@ async def sends_endless_head(_: Request, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"X-More: " + b"a" * 4000 + b"\r\n")
         await writer.drain()
+
+
+def hints(count: int, behave: Behaviour) -> Behaviour:
+    """Says 103 so many times before it answers."""
+
+    async def hint(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * count)
+        await behave(request, writer)
+
+    return hint
+
+
+def breaks_tls(when: Literal["head", "body"]) -> Behaviour:
+    """Sends a record that nobody can decrypt, in place of the answer or in the middle of it."""
+
+    async def behave(_: Request, writer: asyncio.StreamWriter) -> None:
+        if when == "body":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"a" * 10)
+            await writer.drain()
+        descriptor = writer.get_extra_info("socket").fileno()  # below TLS
+        os.write(descriptor, b"\x17\x03\x03\x00\x40" + b"?" * 0x40)
+        await asyncio.sleep(3600)
+
+    return behave
 
 
 async def says_nothing(_: Request, writer: asyncio.StreamWriter) -> None:
@@ -221,3 +247,29 @@ class _WatchedStream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+@dataclass
+class Lag:
+    """How late the event loop was at most."""
+
+    seconds: float = 0.0
+
+
+@contextlib.asynccontextmanager
+async def worst_lag() -> AsyncIterator[Lag]:
+    """Measure how long the event loop leaves a task waiting that is due every 5 ms."""
+    lag = Lag()
+
+    async def tick() -> None:
+        while True:
+            due = time.perf_counter() + 0.005
+            await asyncio.sleep(0.005)
+            lag.seconds = max(lag.seconds, time.perf_counter() - due)
+
+    ticking = asyncio.create_task(tick(), name="lag")
+    try:
+        yield lag
+        await asyncio.sleep(0.01)
+    finally:
+        ticking.cancel()

@@ -113,7 +113,7 @@ class Child:
             return None
         try:
             return decode(header, body)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a message: {header[:200]!r}") from error
 
     def kill(self) -> None:

@@ -215,7 +215,11 @@ class EngineProcess:
         if job.key in self._held:
             raise EngineError("engine_full", f"the engine holds {job.key} already")
         self._held.add(job.key)
-        await self._child.send(job)
+        try:
+            await self._child.send(job)
+        except Exception:
+            self._held.discard(job.key)  # not taken: no event will name it
+            raise
 
     async def cancel(self, key: str) -> None:
         """Ask for a job to be forgotten; its event tells whether it was. Not held: nothing."""
@@ -303,6 +307,9 @@ class EngineProcess:
                     await self._lose(why or await child.explain_end())
         except OSError as error:
             await self._lose(f"cannot be started: {error}")
+        except Exception:  # the jobs it held still get their event, and another child its chance
+            logger.exception("an engine's supervision failed")
+            await self._lose("could not be supervised")
         finally:
             self._child = None
             self._forget()

@@ -11,7 +11,7 @@ of a `Submit`, empty otherwise.
 import json
 import struct
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, get_origin, get_type_hints
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -193,7 +193,16 @@ _CLASSES: dict[str, type[Any]] = {
     )
 }
 
-T = TypeVar("T")
+
+def _kind(hint: Any) -> type[Any] | tuple[type[Any], ...]:
+    return (float, int) if hint is float else get_origin(hint) or hint
+
+
+#: What the values of each field are, containers without what is in them.
+_KINDS = {
+    cls: {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
+    for cls in _CLASSES.values()
+}
 
 
 def encode(message: Message) -> bytes:
@@ -217,7 +226,11 @@ def lengths(preamble: bytes) -> tuple[int, int]:
 
 
 def decode(header: bytes, body: bytes) -> Message:
-    """The message that `encode` made."""
+    """The message that `encode` made.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: It is none.
+    """
     name, content = json.loads(header)
     cls = _CLASSES[name]
     if name == "Submit":
@@ -228,4 +241,7 @@ def decode(header: bytes, body: bytes) -> Message:
     if any(each.name == "body" for each in fields(cls)):
         content["body"] = body
     message: Message = cls(**content)
+    for each in fields(cls):
+        if not isinstance(getattr(message, each.name), _KINDS[cls][each.name]):
+            raise TypeError(f"{each.name} of {name} is no {each.type}")
     return message

@@ -1,25 +1,36 @@
 """Images behind URLs, from real servers."""
 
 import asyncio
+import logging
+import ssl
 import time
+from typing import Literal
 
+import httpcore
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import FrameError, FrameTooLargeError, UrlRefusedError
 from service.fetch import ImageFetcher
 from service.settings import FetchSettings
 from service.urls import GuardedHttp
+from tests.certificates import Certificate
 from tests.factories import make_image
+from tests.flooding_receiver import FLOODS, flooding
 from tests.http_receivers import (
     Behaviour,
     Receiver,
     WatchedBackend,
     answers,
+    breaks_tls,
     drips_body,
     drips_head,
+    hints,
     says_nothing,
     sends_endless_body,
     sends_endless_head,
+    worst_lag,
 )
 
 
@@ -118,3 +129,122 @@ async def test_fetch_more_than_eight_wait_without_losing_their_time() -> None:
         fetched = await asyncio.gather(*(fetcher.fetch(server.url) for _ in range(20)))
         assert fetched == [b"ok"] * 20
         assert server.most_at_once == 8
+
+
+# What httpx lets through
+
+
+class NoNetwork(httpcore.AsyncNetworkBackend):
+    """Refuses every connection."""
+
+    async def connect_tcp(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        raise httpcore.ConnectError("no network here")
+
+
+class Breaking(httpcore.AsyncNetworkBackend):
+    """Connects, and then breaks in a way nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def connect_tcp(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        raise self._error
+
+
+async def nowhere(host: str, port: int) -> list[str]:
+    return ["93.184.215.14"]
+
+
+ODD_URLS = [
+    "http://xn--.example.com/a.jpg",
+    "http://xn--a.example.com/a.jpg",
+    "https://xn--ls8h.example.com/",
+    "http://xn--" + "a" * 300 + ".example.com/",
+    "http://" + "a" * 64 + ".example.com/",
+    "http://" + "a." * 500 + "example.com/",
+    "http://a..example.com/",
+    "https://a..example.com/",
+    "http://-.example.com/",
+    "http://_.example.com/",
+    "http://example.com./%",
+    "http://example.com/%ff?%=#%",
+    "http://example.com:65535/;;;",
+]
+
+
+@pytest.mark.parametrize("url", ODD_URLS)
+async def test_fetch_odd_url_ends_as_any_other(url: str) -> None:
+    http = GuardedHttp(nowhere, NoNetwork())
+    with pytest.raises((FrameError, UrlRefusedError)):
+        await make_fetcher("*", http=http).fetch(url)
+
+
+_HOSTS = st.text(st.sampled_from("xn-a0.:_@[]%é。٣"), min_size=1, max_size=12)
+
+
+@given(_HOSTS, st.text(max_size=12))
+async def test_fetch_any_url_ends_as_any_other(host: str, path: str) -> None:
+    http = GuardedHttp(nowhere, NoNetwork())
+    for url in (f"http://{host}/{path}", f"https://xn--{host}.example.com/{path}"):
+        with pytest.raises((FrameError, UrlRefusedError)):
+            await make_fetcher("*", http=http).fetch(url)
+
+
+async def test_fetch_redirect_to_an_odd_host_fails() -> None:
+    behave = answers(302, "Location: http://xn--.example.com/\r\n")
+    async with Receiver(behave) as server:
+        with pytest.raises(FrameError) as caught:
+            await make_fetcher().fetch(server.url)
+        assert caught.value.code == "fetch_failed"
+
+
+@pytest.mark.parametrize("when", ["head", "body"])
+async def test_fetch_damaged_tls_record_fails(
+    when: Literal["head", "body"], https_certificate: Certificate
+) -> None:
+    async with Receiver(breaks_tls(when), ssl_context=https_certificate.server) as server:
+        http = GuardedHttp(ssl_context=https_certificate.client)
+        with pytest.raises(FrameError, match="SSL") as caught:
+            url = server.url.replace("http://127.0.0.1", "https://localhost")
+            await make_fetcher("localhost", http=http).fetch(url)
+        assert caught.value.code == "fetch_failed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("s3cret"), ssl.SSLError(1, "torn"), UnicodeError("s3cret"), KeyError("s3cret")],
+)
+async def test_fetch_whatever_is_raised_fails_without_its_text(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    http = GuardedHttp(nowhere, Breaking(error))
+    with caplog.at_level(logging.ERROR), pytest.raises(FrameError) as caught:
+        await make_fetcher("*", http=http).fetch("http://example.com/")
+    assert caught.value.code == "fetch_failed"
+    assert "s3cret" not in str(caught.value)
+    is_foreseen = isinstance(error, OSError | ValueError)
+    assert any(record.exc_info for record in caplog.records) is not is_foreseen
+
+
+# What an answer may cost
+
+
+async def test_fetch_some_hints_before_the_answer_are_fine() -> None:
+    async with Receiver(hints(8, answers(200))) as server:
+        assert await make_fetcher().fetch(server.url) == b"ok"
+        server.behave = hints(9, answers(200))
+        with pytest.raises(FrameError, match="too many informational answers"):
+            await make_fetcher().fetch(server.url)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_fetch_flood_holds_nobody_up(kind: str) -> None:
+    fetchers = [make_fetcher(max_bytes=4 << 20) for _ in range(50)]  # past the limit at once
+    with flooding(kind) as [port]:
+        async with worst_lag() as lag:
+            outcomes = await asyncio.gather(
+                *(each.fetch(f"http://127.0.0.1:{port}/") for each in fetchers),
+                return_exceptions=True,
+            )
+    assert {type(each) for each in outcomes} <= {FrameError, FrameTooLargeError}
+    assert lag.seconds < 0.5, lag

@@ -9,15 +9,13 @@ import hashlib
 import hmac
 import logging
 import random
-import shutil
-import ssl
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import httpcore
 import pytest
@@ -27,20 +25,24 @@ from service.errors import ConfigurationError
 from service.store.database import Step
 from service.urls import GuardedHttp
 from service.webhooks import MAX_BODY_BYTES, Signer
+from tests.certificates import Certificate
 from tests.factories import NOON
 from tests.fakes import FakeClock
+from tests.flooding_receiver import flooding
 from tests.http_receivers import (
     Behaviour,
     Receiver,
     Request,
     WatchedBackend,
     answers,
+    breaks_tls,
     drips_body,
     drips_head,
     in_turn,
     says_nothing,
     sends_endless_body,
     sends_endless_head,
+    worst_lag,
 )
 from tests.integration.webhook_bench import SECRET, document, webhook_bench
 
@@ -586,32 +588,13 @@ async def test_address_malformed_url_is_given_up(tmp_path: Path, url: str) -> No
         assert bench.letters[0].topic in {"(unreadable URL)"}
 
 
-async def test_address_certificate_must_match_the_name(tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make a certificate")
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out cert.pem"
-    subprocess.run(  # noqa: ASYNC221 - before anything else runs
-        [
-            openssl,
-            "req",
-            *options.split(),
-            "-subj",
-            "/CN=hooks.test",
-            "-addext",
-            "subjectAltName=DNS:hooks.test",
-        ],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+async def test_address_certificate_must_match_the_name(
+    tmp_path: Path, https_certificate: Certificate
+) -> None:
     names = Names({"hooks.test": ["127.0.0.1"], "other.test": ["127.0.0.1"]})
-    trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-    http = GuardedHttp(names, ssl_context=trusting)
+    http = GuardedHttp(names, ssl_context=https_certificate.client)
     async with (
-        Receiver(ssl_context=server) as receiver,
+        Receiver(ssl_context=https_certificate.server) as receiver,
         webhook_bench(tmp_path, http=http) as bench,
     ):
         await bench.post(f"https://hooks.test:{receiver.port}/")
@@ -619,6 +602,106 @@ async def test_address_certificate_must_match_the_name(tmp_path: Path) -> None:
         await bench.post(f"https://other.test:{receiver.port}/")
         await bench.until(lambda: bench.sender.success_rate == 0.5)
         assert len(receiver.requests) == 1
+
+
+# What httpx lets through, and what an answer may cost
+
+
+@pytest.mark.parametrize("when", ["head", "body"])
+async def test_damaged_tls_record_is_one_failed_attempt(
+    tmp_path: Path, https_certificate: Certificate, when: Literal["head", "body"]
+) -> None:
+    http = GuardedHttp(ssl_context=https_certificate.client)
+    behave = in_turn(breaks_tls(when), answers(200))
+    async with (
+        Receiver(behave, ssl_context=https_certificate.server) as broken,
+        Receiver() as other,
+        webhook_bench(tmp_path, http=http) as bench,
+    ):
+        await bench.post(f"https://localhost:{broken.port}/")
+        if when == "head":
+            await bench.until_failing()
+            assert await bench.attempts() == [1]
+            bench.turn(1.5)
+        await bench.until_pending(0)  # in the body it has been answered already
+        assert len(broken.requests) == (2 if when == "head" else 1)
+        await bench.post(other.url)
+        await bench.until_pending(0)
+        assert bench.letters == []
+
+
+async def test_unexpected_error_is_one_failed_attempt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = BreakingBackend(RuntimeError("s3cret"))
+    async with (
+        Receiver() as receiver,
+        webhook_bench(tmp_path, http=GuardedHttp(backend=backend)) as bench,
+    ):
+        [job_id] = await bench.post(receiver.url)
+        await bench.until_failing()
+        assert await bench.attempts() == [1]
+        backend.error = None
+        bench.turn(1.5)
+        await bench.until_pending(0)
+        assert ids(receiver) == [job_id]
+    assert any(record.exc_info for record in caplog.records)
+    assert "s3cret" not in "".join(record.getMessage() for record in caplog.records)
+
+
+async def test_row_that_cannot_be_sent_ends_with_the_others_of_its_age(tmp_path: Path) -> None:
+    """What is wrong with it says nothing about its receiver, and holds up nobody for long."""
+    async with Receiver() as receiver, webhook_bench(tmp_path) as bench:
+        [odd] = await bench.post(receiver.url, headers=["no", "object"])  # type: ignore[arg-type]
+        job_ids = await bench.post(receiver.url, 3)
+        await bench.turn_until(30, lambda: len(receiver.requests) == 3)
+        assert ids(receiver) == job_ids
+        await bench.turn_until(HOUR, lambda: bool(bench.letters))
+        await bench.until_pending(0)
+        [letter] = bench.letters
+        assert (letter.job_id, letter.error.code) == (odd, "delivery")
+
+
+async def test_retry_after_no_date_can_be_is_no_wish(tmp_path: Path) -> None:
+    wish = "Retry-After: Wed, 21 Oct 2015 07:28:00 +99999999999999999999\r\n"
+    async with (
+        Receiver(in_turn(answers(503, wish), answers(200))) as receiver,
+        webhook_bench(tmp_path) as bench,
+    ):
+        await bench.post(receiver.url)
+        await bench.until_failing()
+        assert await bench.attempts() == [1]
+        bench.turn(1.5)
+        await bench.until_pending(0)
+
+
+@pytest.mark.parametrize("kind", ["informational", "chunks", "trailers", "headers"])
+async def test_floods_of_fifty_receivers_hold_nobody_up(tmp_path: Path, kind: str) -> None:
+    with flooding(kind, 50) as ports:
+        async with Receiver() as receiver, webhook_bench(tmp_path) as bench:
+            async with worst_lag() as lag:
+                for port in ports:
+                    await bench.post(f"http://127.0.0.1:{port}/")
+                [job_id] = await bench.post(receiver.url)
+                await receiver.wait_for(1)
+                # Each has had an attempt, or has said 200.
+                while 0 in await bench.attempts():  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(0.05)
+            assert ids(receiver) == [job_id]
+    assert lag.seconds < 0.5, lag
+
+
+class BreakingBackend(WatchedBackend):
+    """Breaks in a way nobody foresaw, while there is an error to raise."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__()
+        self.error = error
+
+    async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        if self.error is not None:
+            raise self.error
+        return await super().connect_tcp(*arguments, **options)
 
 
 # The store

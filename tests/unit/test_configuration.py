@@ -202,3 +202,12 @@ def test_load_names_some_problems_of_many(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="and 15 more") as caught:
         load_settings(write(tmp_path, text))
     assert str(caught.value).count("unknown setting") == 5
+
+
+def test_public_shows_a_url_that_is_none_as_nothing(tmp_path: Path) -> None:
+    text = """
+store: {url: "postgresql+asyncpg://me:hunter2@[::1/x"}
+cameras:
+  front: {webhook_url: "http://[hunter2"}
+"""
+    assert "hunter2" not in str(load_settings(write(tmp_path, text)).public())

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from service.logs import BridgeLog, Throttle, configure, escape
+from tests.factories import NOON
+from tests.fakes import FakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def test_http_libraries_do_not_log_urls(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_bridge_log_keeps_warnings_until_taken() -> None:
-    bridge_log = BridgeLog()
+    bridge_log = BridgeLog(FakeClock(NOON))
     log = logging.Logger("service.test")
     log.addHandler(bridge_log)
     log.info("not this")
@@ -71,3 +73,47 @@ def test_throttle_is_bounded_for_whoever_invents_subjects() -> None:
     assert (
         sum(throttle.allows(f"camera-{number}", float(number) / 10) for number in range(500)) == 20
     )
+
+
+@pytest.mark.parametrize("message", ["\udcff", "\ud800 %s", "\0\n"])
+def test_bridge_log_hostile_text_is_published_or_left_out(message: str) -> None:
+    bridge_log = BridgeLog(FakeClock(NOON))
+    log = logging.Logger("service.test")
+    log.addHandler(bridge_log)
+    log.warning(message, message, extra={"action": message})
+    log.warning("the next")
+    for document in bridge_log.take():
+        document.model_dump_json()
+    assert document.message == "the next"
+
+
+def test_bridge_log_a_record_that_cannot_be_read_hurts_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bridge_log = BridgeLog(FakeClock(NOON))
+    log = logging.Logger("service.test")
+    log.addHandler(bridge_log)
+    log.warning("%d", "no number")
+    log.warning("the next")
+    assert [document.message for document in bridge_log.take()] == ["the next"]
+    assert "no number" in capsys.readouterr().err  # as logging tells of mistakes
+
+
+def test_unexpected_error_shows_for_ten_minutes() -> None:
+    clock = FakeClock(NOON)
+    bridge_log = BridgeLog(clock)
+    log = logging.Logger("service.test")
+    log.addHandler(bridge_log)
+    log.error("foreseen")
+    assert bridge_log.check().status == "healthy"
+    try:
+        raise RuntimeError("s3cret")
+    except RuntimeError:
+        log.exception("one frame")
+    check = bridge_log.check()
+    assert (check.status, check.message) == (
+        "degraded",
+        "unexpected errors: 1 in 10 min, the last: one frame",
+    )
+    clock.advance(601)
+    assert bridge_log.check().status == "healthy"

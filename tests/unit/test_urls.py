@@ -8,6 +8,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 
 import httpx
@@ -16,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError, UrlRefusedError
+from service.resolver import SystemResolver
 from service.urls import (
     Address,
     AllowedHosts,
     GuardedHttp,
-    SystemResolver,
     UrlPolicy,
     is_public,
     is_public_or_private,
@@ -334,6 +335,20 @@ async def test_resolver_unknown_name_raises_os_error(monkeypatch: pytest.MonkeyP
     assert await get(GuardedHttp().client(is_public, 5.0), "http://nowhere.test/") == "ConnectError"
 
 
+async def test_resolver_lookup_that_breaks_is_heard_of_and_gives_its_thread_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody expected this")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    resolve = SystemResolver()
+    async with asyncio.timeout(5):
+        for number in range(20):  # more than there are threads
+            with pytest.raises(OSError, match="RuntimeError"):
+                await resolve(f"odd-{number}.test", 80)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -359,6 +374,9 @@ async def test_resolver_unknown_name_raises_os_error(monkeypatch: pytest.MonkeyP
         "http://.example.com/",
         "http://[1.2.3.4]/",
         "http://\ud800/",
+        "http://xn--.example.com/a.jpg",
+        "http://xn--a.example.com/",
+        "http://xn--" + "a" * 300 + "/",
         "http://example.com/" + "a" * 2048,
         "http://" + "a" * 254 + "/",
     ],
@@ -368,7 +386,14 @@ def test_parse_url_refuses(text: str) -> None:
         parse_url(text)
 
 
-@given(st.text() | st.text().map(lambda text: f"http://{text}"))
+_ODD_HOSTS = st.text(st.sampled_from("xn-a0.:_@[]%é。*"), max_size=12)
+
+
+@given(
+    st.text()
+    | st.text().map(lambda text: f"http://{text}")
+    | _ODD_HOSTS.map(lambda host: f"http://xn--{host}.example.com/")
+)
 def test_parse_url_any_text_is_read_or_refused(text: str) -> None:
     try:
         url = parse_url(text)
@@ -378,6 +403,7 @@ def test_parse_url_any_text_is_read_or_refused(text: str) -> None:
         assert url.scheme in {"http", "https"}
         assert origin(text).isascii()
         assert len(origin(text)) <= 300
+        assert url.host  # httpx looks at it later
 
 
 def test_origin_shows_neither_user_nor_path_nor_query() -> None:
@@ -437,11 +463,20 @@ def test_allowed_hosts_a_name_counts_more_than_a_pattern() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "*.", "http://hooks.example", "hooks.example/path", "a b", "ho*st", "u@host", "h?q"],
+    [
+        *("", "*.", "http://hooks.example", "hooks.example/path", "a b", "ho*st", "u@host", "h?q"),
+        *("xn--.example.com", "*.xn--.example.com", "xn--a.example:80"),
+    ],
 )
 def test_allowed_hosts_malformed_entry_names_the_setting(entry: str) -> None:
     with pytest.raises(ConfigurationError, match=r"webhooks\.allow_hosts"):
         AllowedHosts([entry], "webhooks.allow_hosts")
+
+
+@given(st.text() | _ODD_HOSTS | _ODD_HOSTS.map(lambda host: f"*.xn--{host}"))
+def test_allowed_hosts_any_entry_is_read_or_refused(entry: str) -> None:
+    with suppress(ConfigurationError):
+        assert allows([entry], "http://elsewhere.test/") in {"no", "public"}
 
 
 def test_url_policy_keeps_webhooks_and_images_apart() -> None:

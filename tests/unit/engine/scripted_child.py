@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
-    match mode:
+    match mode.partition(":")[0]:
         case "load_fails":
             peer.send(protocol.LoadFailed("model_file", "config.json: no such file"))
             sys.exit(1)
@@ -73,6 +74,10 @@ def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
                 time.sleep(0.1)
         case "garbage":
             peer.send_raw(b"\xff" * 64)
+            time.sleep(60)
+        case "odd":  # the rest of the mode is a header
+            header = mode.partition(":")[2].encode()
+            peer.send_raw(struct.pack("!II", len(header), 0) + header)
             time.sleep(60)
         case "secretive":
             names = [name for name in os.environ if name.startswith("MOONDREAM2MQTT__")]
