@@ -25,6 +25,7 @@ def test_load_without_a_file_gives_defaults() -> None:
         ("mqtt: {port: 99999}", "mqtt.port: "),
         ("cameras: {front: {lngth: short}}", "cameras.front.lngth: unknown setting"),
         ("cameras: {'a/b': {}}", "cameras.a/b"),
+        ("cameras: {front: {tasks: [{kind: query, text: ''}]}}", "cameras.front.tasks.0: "),
         ("queue: {order: random}", "queue.order: "),
         ("sources: [{topic: ring/snapshot}]", "sources.0.topic: "),
         ("mqtt: {base_topic: a/#}", "mqtt.base_topic: "),
@@ -60,6 +61,12 @@ def test_load_lets_the_environment_win(tmp_path: Path, monkeypatch: pytest.Monke
 def test_load_refuses_an_unknown_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
     with pytest.raises(ConfigurationError, match=r"(?i)unknown setting"):
+        load_settings()
+
+
+def test_load_refuses_the_internal_form_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__CAMERAS", '{"front": {"tasks": [{"kind": "detect"}]}}')
+    with pytest.raises(ConfigurationError, match=r"cameras\.front\.tasks\.0: "):
         load_settings()
 
 
