@@ -143,9 +143,15 @@ def _read_headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _is_not_reserved(camera_id: str) -> str:
+    if camera_id in RESERVED_CAMERA_IDS:
+        raise ValueError(f"{camera_id!r} is reserved")
+    return camera_id
+
+
 #: HTTP headers by name.
 Headers = Annotated[dict[str, str], AfterValidator(_read_headers)]
-CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
+CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN), AfterValidator(_is_not_reserved)]
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
 

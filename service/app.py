@@ -8,7 +8,6 @@ committed is sent, `offline` is said.
 import asyncio
 import logging
 import random
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from broker.sources.patterns import CameraPattern
 from broker.sources.routes import Routes, Source
 from broker.state import ConnectionState
 from broker.topics import Topics
-from schemas.job import Job
 from schemas.outbox import Channel
 from schemas.status import DeadLetter, HealthCheck
 from service.cameras import Cameras
@@ -38,17 +36,18 @@ from service.fetch import ImageFetcher
 from service.gpus import GpuReader
 from service.heap import JobHeap
 from service.images import ImageLimits
+from service.instance import instance_name
 from service.intake import Intake
 from service.line import Line
 from service.logs import BridgeLog
 from service.monitor import Monitor
+from service.recovery import Recovery
 from service.remote import RemoteFrames
 from service.retention import Retention
 from service.sender import MqttSender
 from service.settings import MqttSettings, Settings
 from service.statistics import Statistics
 from service.store.store import Store
-from service.tickets import ticket_of
 from service.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
 from service.webhooks import WebhookSender
 
@@ -122,7 +121,8 @@ class _Service:
     async def open(self, stack: AsyncExitStack) -> None:
         """Open what must be closed again, and wire the rest."""
         settings, clock = self._settings, self._clock
-        instance = _instance_name(settings)
+        instance = instance_name(settings.data_dir)
+        client_id = settings.mqtt.client_id or instance
         queue = settings.queue
         heap = JobHeap(queue.capacity, queue.order, queue.patience)
         bridge_log = BridgeLog()
@@ -130,7 +130,9 @@ class _Service:
         stack.callback(logging.getLogger().removeHandler, bridge_log)
         gpus = stack.enter_context(GpuReader())
         self._store = await stack.enter_async_context(
-            self._parts.open_store(_store_url(settings), instance=instance)
+            self._parts.open_store(
+                _store_url(settings), instance=instance, base_topic=settings.mqtt.base_topic
+            )
         )
         self._engines = [
             await stack.enter_async_context(
@@ -144,13 +146,13 @@ class _Service:
             for options in engine_options(settings.model)
         ]
         self._output = self._parts.connection(
-            _connection_options(settings.mqtt, f"{instance}-pub", self._topics),
+            _connection_options(settings.mqtt, f"{client_id}-pub", self._topics),
             on_change=self._on_output_change,
         )
         self._publisher = Publisher(self._output, self._topics)
         routes, subscriptions = _routes(settings, self._topics)
         self._input = self._parts.connection(
-            _connection_options(settings.mqtt, instance), subscriptions
+            _connection_options(settings.mqtt, client_id), subscriptions
         )
         http = GuardedHttp()
         self._mqtt_sender = MqttSender(self._store.outbox, self._output, self._is_published, clock)
@@ -193,6 +195,7 @@ class _Service:
             settings.queue.capacity,
             clock,
         )
+        self._recovery = Recovery(self._store, self._deliver, self._line, self._remote, clock)
         self._intake = Intake(
             self._input,
             routes,
@@ -255,12 +258,13 @@ class _Service:
                 "webhook-sender": self._webhook_sender.run(),
                 "dispatch": self._dispatcher.run(),
                 "remote-frames": self._remote.run(),
+                "recovery": self._recovery.run(),
                 "retention": self._retention.run(),
                 "monitor": self._monitor.run(),
                 "output-watch": self._output.watch(),
             }.items():
                 tasks.create_task(loop, name=name)
-            await self._take_back(waiting)
+            await self._recovery.take_back(waiting)
             if on_ready is not None:
                 tasks.create_task(self._report_ready(on_ready), name="ready")
             async with self._input:
@@ -272,16 +276,6 @@ class _Service:
                 await self._stop_receiving(receiving)
             await self._stop_working()
             raise _Stopped
-
-    async def _take_back(self, jobs: Sequence[Job]) -> None:
-        """Let what the last run left behind wait again."""
-        for job in jobs:
-            if job.frame_url is not None and not job.num_bytes:
-                await self._remote.want(job)
-        complete = [job for job in jobs if job.frame_url is None or job.num_bytes]
-        await self._line.join(ticket_of(job, self._clock) for job in complete)
-        if jobs:
-            logger.info("%d jobs of the last run wait again", len(jobs))
 
     async def _stop_receiving(self, receiving: Sequence[asyncio.Task[None]]) -> None:
         """What is not committed yet stays unacknowledged: the broker keeps it."""
@@ -337,19 +331,6 @@ def _check_webhooks(settings: Settings) -> None:
                 parse_url(url)
         except UrlRefusedError as error:
             raise ConfigurationError(f"{path}: {error}") from error
-
-
-def _instance_name(settings: Settings) -> str:
-    """The stable client id: configured, or made once and kept beside the database."""
-    if settings.mqtt.client_id:
-        return settings.mqtt.client_id
-    path = settings.data_dir / "instance"
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
-        path.write_text(name, encoding="ascii")
-        return name
 
 
 def _store_url(settings: Settings) -> str:

@@ -4,6 +4,7 @@ Changes are kept in the store, so they survive a restart; the effective settings
 retained whenever they change.
 """
 
+import logging
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,8 @@ from schemas.camera import CameraSettings
 from service.errors import ConfigurationError
 from service.settings import Settings, without_secrets
 from service.store.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class Announcer(Protocol):
@@ -38,9 +41,20 @@ class Cameras:
         self._overrides: dict[str, dict[str, Any]] = {}
 
     async def load(self) -> None:
-        """Read the changes of earlier runs."""
-        self._overrides = await self._store.camera_overrides()
+        """Read the changes of earlier runs; what does not hold any more is ignored."""
         self._effective.clear()
+        for camera_id, override in (await self._store.camera_overrides()).items():
+            try:
+                self._merge(camera_id, override)
+            except ConfigurationError as error:
+                logger.error(
+                    "camera %s: what was changed at run time is ignored: %s",
+                    camera_id,
+                    error,
+                    extra={"action": "override_unreadable"},
+                )
+            else:
+                self._overrides[camera_id] = override
         for camera_id in {*self._settings.cameras, *self._overrides}:
             self.get(camera_id)
 

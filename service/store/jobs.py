@@ -1,4 +1,7 @@
-"""What the store does to jobs, as functions of a connection inside a transaction."""
+"""What the store does to jobs, as functions of a connection inside a transaction.
+
+What cannot be read is left out and added to `met`; see `unreadable`.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Row,
     Select,
     Update,
     bindparam,
@@ -25,9 +29,10 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store.database import in_groups
 from service.store.frames import delete_frames, insert_frames
-from service.store.outbox import insert_messages
+from service.store.outbox import insert_messages, meet_unsendable
 from service.store.rows import JOB_COLUMNS, job_row, to_job, to_microseconds, to_moment
 from service.store.tables import jobs
+from service.store.unreadable import UnreadableRow, readable
 
 OrderBy = Literal["priority", "queued_at", "finished_at"]
 
@@ -105,16 +110,20 @@ def insert_jobs(
     return insert_messages(connection, unwritten, instance)
 
 
-def find(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+def find(
+    connection: Connection, met: list[UnreadableRow], job_ids: Sequence[str]
+) -> dict[str, Job]:
     """Those of `job_ids` that are there."""
-    return {job.job_id: job for job in _find(connection, job_ids, select(*JOB_COLUMNS))}
+    return {job.job_id: job for job in _find(connection, met, job_ids, select(*JOB_COLUMNS))}
 
 
-def lock(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
-    """As `find`; nobody changes them before this transaction ends."""
+def lock(
+    connection: Connection, met: list[UnreadableRow], job_ids: Sequence[str], instance: str
+) -> dict[str, Job]:
+    """The instance's own of `job_ids`; nobody changes them before this transaction ends."""
     # On SQLite the transaction has the write lock already; there the clause is left out.
-    query = select(*JOB_COLUMNS).with_for_update()
-    return {job.job_id: job for job in _find(connection, job_ids, query)}
+    query = select(*JOB_COLUMNS).where(jobs.c.instance == instance).with_for_update()
+    return {job.job_id: job for job in _find(connection, met, job_ids, query)}
 
 
 def newest_with_content(
@@ -131,46 +140,61 @@ def newest_with_content(
         rows = [
             row
             for row in connection.execute(query)
-            if row.received_at >= earliest and row.status in _STANDS_FOR_OTHERS
+            if isinstance(row.received_at, int)
+            and row.received_at >= earliest
+            and row.status in _STANDS_FOR_OTHERS
         ]
         for row in sorted(rows, key=lambda row: row.received_at):
             newest[row.camera_id, row.sha256] = row.job_id
     return {key: newest[key] for key in keys if key in newest}
 
 
-def start(connection: Connection, job_ids: Sequence[str], at: datetime) -> list[Job]:
+def start(
+    connection: Connection,
+    met: list[UnreadableRow],
+    job_ids: Sequence[str],
+    at: datetime,
+    instance: str,
+) -> list[Job]:
     """See `Store.start`."""
-    change = _after(JobStatus.PROCESSING).values(
+    change = _after(JobStatus.PROCESSING, instance).values(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
     )
-    return _change(connection, change, job_ids)
+    return _change(connection, met, change, job_ids)
 
 
 def requeue(
     connection: Connection,
+    met: list[UnreadableRow],
     job_ids: Sequence[str],
+    instance: str,
     *,
     count_loss: bool,
     refund: bool,
     error: ErrorDetail | None,
 ) -> list[Job]:
     """See `Store.requeue`."""
-    change = _after(JobStatus.QUEUED).values(
+    change = _after(JobStatus.QUEUED, instance).values(
         status=JobStatus.QUEUED.value,
         attempts=jobs.c.attempts - int(refund),
         engine_losses=jobs.c.engine_losses + int(count_loss),
         error=None if error is None else error.model_dump_json(),
     )
-    return _change(connection, change, job_ids)
+    return _change(connection, met, change, job_ids)
 
 
 def finish(
-    connection: Connection, endings: Sequence[Ending], instance: str, *, keep_frames: bool
+    connection: Connection,
+    met: list[UnreadableRow],
+    endings: Sequence[Ending],
+    instance: str,
+    *,
+    keep_frames: bool,
 ) -> list[Ended]:
     """See `Store.finish_many`."""
-    before = lock(connection, [ending.job_id for ending in endings])
+    before = lock(connection, met, [ending.job_id for ending in endings], instance)
     allowed: dict[str, Ending] = {}
     for ending in endings:
         job = before.get(ending.job_id)
@@ -189,7 +213,7 @@ def finish(
     ]
 
 
-def recover(connection: Connection, instance: str) -> list[Job]:
+def recover(connection: Connection, met: list[UnreadableRow], instance: str) -> list[Job]:
     """See `Store.recover`."""
     mine = jobs.c.instance == instance
     connection.execute(
@@ -197,22 +221,30 @@ def recover(connection: Connection, instance: str) -> list[Job]:
         .where(jobs.c.status == JobStatus.PROCESSING.value, mine)
         .values(status=JobStatus.QUEUED.value)
     )
+    # A status that is none is looked for here: nobody asks for rows that have it.
+    known = {status.value for status in JobStatus if status is not JobStatus.QUEUED}
+    statuses = set(connection.scalars(select(jobs.c.status).distinct())) - known
     query = (
         select(*JOB_COLUMNS)
-        .where(jobs.c.status == JobStatus.QUEUED.value, mine)
+        .where(jobs.c.status.in_(statuses), mine)
         .order_by(jobs.c.received_at, jobs.c.job_id)
     )
-    return [to_job(row) for row in connection.execute(query)]
+    meet_unsendable(connection, met, instance)
+    return list(readable(jobs, connection.execute(query), to_job, met))
 
 
-def result_of(connection: Connection, job_id: str) -> ResultDocument | None:
+def result_of(
+    connection: Connection, met: list[UnreadableRow], job_id: str
+) -> ResultDocument | None:
     """See `Store.result`."""
-    document = connection.scalar(select(jobs.c.result).where(jobs.c.job_id == job_id))
-    return None if document is None else ResultDocument.model_validate_json(document)
+    query = select(*jobs.primary_key, jobs.c.result).where(jobs.c.job_id == job_id)
+    rows = connection.execute(query.where(jobs.c.result.is_not(None)))
+    return next(readable(jobs, rows, _to_result, met), None)
 
 
 def page(
     connection: Connection,
+    met: list[UnreadableRow],
     which: Filter,
     limit: int,
     offset: int,
@@ -225,7 +257,8 @@ def page(
     # The two databases disagree on where NULL goes unless they are told.
     order = [(each.desc() if descending else each.asc()).nulls_last() for each in columns]
     query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_id)
-    return [to_job(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    rows = connection.execute(query.limit(limit).offset(offset))
+    return list(readable(jobs, rows, to_job, met))
 
 
 def count(connection: Connection, which: Filter) -> int:
@@ -237,8 +270,8 @@ def count(connection: Connection, which: Filter) -> int:
 def count_by_status(connection: Connection) -> dict[JobStatus, int]:
     """See `Store.counts`."""
     query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
-    found = {JobStatus(status): number for status, number in connection.execute(query)}
-    return {status: found.get(status, 0) for status in JobStatus}
+    found: dict[str, int] = dict(connection.execute(query).all())
+    return {status: found.get(status.value, 0) for status in JobStatus}
 
 
 def delete_finished(connection: Connection, before: datetime, limit: int) -> int:
@@ -257,27 +290,38 @@ def _known_ids(connection: Connection, job_ids: Sequence[str]) -> set[str]:
 
 
 def _find(
-    connection: Connection, job_ids: Sequence[str], query: Select[*tuple[Any, ...]]
+    connection: Connection,
+    met: list[UnreadableRow],
+    job_ids: Sequence[str],
+    query: Select[*tuple[Any, ...]],
 ) -> Iterator[Job]:
     for group in in_groups(job_ids):
-        for row in connection.execute(query.where(jobs.c.job_id.in_(group))):
-            yield to_job(row)
+        rows = connection.execute(query.where(jobs.c.job_id.in_(group)))
+        yield from readable(jobs, rows, to_job, met)
 
 
-def _after(status: JobStatus) -> Update:
-    """An update of the jobs that may change to `status`."""
-    return update(jobs).where(jobs.c.status.in_(_values(sources_of(status))))
+def _to_result(row: Row[*tuple[Any, ...]]) -> ResultDocument:
+    return ResultDocument.model_validate_json(row.result)
+
+
+def _after(status: JobStatus, instance: str) -> Update:
+    """An update of the instance's own jobs that may change to `status`."""
+    may_change = jobs.c.status.in_(_values(sources_of(status)))
+    return update(jobs).where(may_change, jobs.c.instance == instance)
 
 
 def _values(statuses: Iterable[JobStatus]) -> list[str]:
     return [status.value for status in statuses]
 
 
-def _change(connection: Connection, change: Update, job_ids: Sequence[str]) -> list[Job]:
+def _change(
+    connection: Connection, met: list[UnreadableRow], change: Update, job_ids: Sequence[str]
+) -> list[Job]:
     changed: dict[str, Job] = {}
     for group in in_groups(job_ids):
         query = change.where(jobs.c.job_id.in_(group)).returning(*JOB_COLUMNS)
-        changed |= {row.job_id: to_job(row) for row in connection.execute(query)}
+        rows = readable(jobs, connection.execute(query), to_job, met)
+        changed |= {job.job_id: job for job in rows}
     return [changed[job_id] for job_id in dict.fromkeys(job_ids) if job_id in changed]
 
 

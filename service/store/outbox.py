@@ -1,19 +1,24 @@
 """Messages that must go out: written with the transition that causes them, gone once delivered.
 
 Sent at least once: a crash between the delivery and `sent` sends the message again, under the same
-job id.
+job id. What cannot be read is left out and noted; see `unreadable`.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, or_, select, update
 
 from schemas.outbox import Channel, OutboxMessage
 from service.store.database import Database, in_groups
 from service.store.rows import message_row, to_message, to_microseconds, to_moment
 from service.store.tables import outbox
+from service.store.unreadable import UnreadableRow, UnreadableRows, readable
+
+# The span that Python's calendar knows, in microseconds since 1970.
+_FIRST = to_microseconds(datetime.min.replace(tzinfo=UTC))
+_LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 
 
 class Outbox:
@@ -22,11 +27,13 @@ class Outbox:
     Args:
         database: Open.
         instance: Whose messages; other instances on the same database send their own.
+        unreadable: Takes what cannot be read.
     """
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(self, database: Database, instance: str, unreadable: UnreadableRows) -> None:
         self._database = database
         self._instance = instance
+        self._unreadable = unreadable
 
     async def due(
         self,
@@ -56,7 +63,10 @@ class Outbox:
             query = query.where(outbox.c.destination.not_in(exclude_destinations))
         if exclude_ids:
             query = query.where(outbox.c.message_id.not_in(exclude_ids))
-        return await self._database.read(_messages, query)
+        met: list[UnreadableRow] = []
+        messages = await self._database.read(_messages, met, query)
+        self._unreadable.note(met)
+        return messages
 
     async def sent(self, message_ids: Collection[int]) -> None:
         """Forget messages that have arrived."""
@@ -93,8 +103,22 @@ class Outbox:
         return (outbox.c.channel == channel.value) & (outbox.c.instance == self._instance)
 
 
-def _messages(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[OutboxMessage]:
-    return [to_message(row) for row in connection.execute(query)]
+def _messages(
+    connection: Connection, met: list[UnreadableRow], query: Select[*tuple[Any, ...]]
+) -> list[OutboxMessage]:
+    return list(readable(outbox, connection.execute(query), to_message, met))
+
+
+def meet_unsendable(connection: Connection, met: list[UnreadableRow], instance: str) -> None:
+    """Note the messages that `Outbox.due` never reads: no channel, or no time, is theirs."""
+    suspects = select(outbox.c.message_id).where(
+        or_(
+            outbox.c.channel.not_in([channel.value for channel in Channel]),
+            ~outbox.c.next_attempt_at.between(_FIRST, _LAST),
+        )
+    )
+    query = select(outbox).where(outbox.c.message_id.in_(suspects), outbox.c.instance == instance)
+    _messages(connection, met, query)
 
 
 def _number(connection: Connection, query: Select[int]) -> int | None:

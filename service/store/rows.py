@@ -1,4 +1,8 @@
-"""Between rows and schemas, and between times and numbers."""
+"""Between rows and schemas, and between times and numbers.
+
+A row can hold anything: it outlives the version that wrote it, a disk can damage it, and SQLite
+keeps any type in any column. Who reads rows goes through `unreadable.readable`.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,12 +14,16 @@ from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.store.tables import jobs
 
+#: What `to_job` and `to_message` raise for a row that cannot be read.
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (
     jobs.c.job_id,
+    jobs.c.camera_id,
     jobs.c.status,
     jobs.c.attempts,
     jobs.c.engine_losses,
@@ -36,8 +44,14 @@ def to_moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _moment_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else to_moment(microseconds)
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("is not a whole number")
+    return value
+
+
+def _moment_or_none(microseconds: object) -> datetime | None:
+    return None if microseconds is None else to_moment(_number(microseconds))
 
 
 def job_row(job: Job, instance: str) -> dict[str, Any]:
@@ -65,12 +79,19 @@ def job_row(job: Job, instance: str) -> dict[str, Any]:
 
 
 def to_job(row: Row[*tuple[Any, ...]]) -> Job:
-    """The job as it stands; `row` holds `JOB_COLUMNS`."""
-    return Job.model_validate_json(row.document).model_copy(
+    """The job as it stands; `row` holds `JOB_COLUMNS`.
+
+    Raises:
+        UNREADABLE: It is not one.
+    """
+    job = Job.model_validate_json(row.document)
+    if (job.job_id, job.camera_id) != (row.job_id, row.camera_id):
+        raise ValueError("the document is another job's")
+    return job.model_copy(
         update={
             "status": JobStatus(row.status),
-            "attempts": row.attempts,
-            "engine_losses": row.engine_losses,
+            "attempts": _number(row.attempts),
+            "engine_losses": _number(row.engine_losses),
             "started_at": _moment_or_none(row.started_at),
             "finished_at": _moment_or_none(row.finished_at),
             "error": None if row.error is None else ErrorDetail.model_validate_json(row.error),
@@ -94,7 +115,11 @@ def message_row(message: OutboxMessage, instance: str) -> dict[str, Any]:
 
 
 def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
-    """The message of a whole row of the outbox."""
+    """The message of a whole row of the outbox.
+
+    Raises:
+        UNREADABLE: It is not one.
+    """
     return OutboxMessage(
         message_id=row.message_id,
         job_id=row.job_id,
@@ -103,6 +128,6 @@ def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
         payload=row.payload,
         options=json.loads(row.options),
         attempts=row.attempts,
-        created_at=to_moment(row.created_at),
-        next_attempt_at=to_moment(row.next_attempt_at),
+        created_at=to_moment(_number(row.created_at)),
+        next_attempt_at=to_moment(_number(row.next_attempt_at)),
     )

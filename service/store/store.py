@@ -5,28 +5,32 @@ one: either both have happened or neither. Which change is allowed is said by `s
 change that is not allowed any more (somebody else ended the job first) writes nothing.
 """
 
-import json
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
-from service.store import frames, jobs
+from service.store import frames, jobs, overrides
 from service.store.database import Database, Faults
+from service.store.instances import Instances
 from service.store.jobs import Ended, Ending, Filter, OrderBy
 from service.store.outbox import Outbox
+from service.store.set_aside import LastWords, SetAside, set_aside
 from service.store.sqlite import DiskUsage
-from service.store.tables import cameras
+from service.store.unreadable import UnreadableRow, UnreadableRows
 
 __all__ = ["Ended", "Ending", "Faults", "OrderBy", "Store"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Store:
@@ -37,18 +41,23 @@ class Store:
     Args:
         database: Open.
         instance: Its name among those that share the database.
+        base_topic: Of the cameras it speaks for.
 
     Attributes:
         outbox: The messages still to be sent.
+        unreadable: The rows that somebody met and that are to be set aside.
+        instances: Who else uses the database.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
     """
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(self, database: Database, instance: str, base_topic: str = "") -> None:
         self._database = database
         self._instance = instance
-        self.outbox = Outbox(database, instance)
+        self.unreadable = UnreadableRows()
+        self.outbox = Outbox(database, instance, self.unreadable)
+        self.instances = Instances(database, instance, base_topic, self.unreadable)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -59,6 +68,7 @@ class Store:
         url: str,
         *,
         instance: str = "",
+        base_topic: str = "",
         faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> AsyncIterator[Self]:
@@ -68,6 +78,7 @@ class Store:
             url: `sqlite:///path/of/file` (its folder is made), or `postgresql://…`.
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
+            base_topic: Of the cameras it speaks for; see `service.store.instances`.
             faults: For tests.
             disk_usage: Reads the disk of the SQLite file.
 
@@ -76,7 +87,7 @@ class Store:
             StoreError: It cannot be opened, or a newer version has written it.
         """
         async with Database(url, faults, disk_usage) as database:
-            yield cls(database, instance)
+            yield cls(database, instance, base_topic)
 
     @property
     def folder(self) -> Path | None:
@@ -130,11 +141,11 @@ class Store:
         Returns:
             False, and nothing is written, when the job has ended, has a frame, or is unknown.
         """
-        return await self._database.write(_add_image, job_id, image)
+        return await self._write(_add_image, job_id, image, self._instance)
 
     async def existing(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Those of `job_ids` that are stored."""
-        return await self._database.read(jobs.find, list(job_ids))
+        return await self._read(jobs.find, list(job_ids))
 
     async def same_content(
         self, keys: Collection[tuple[str, str]], since: datetime
@@ -153,7 +164,7 @@ class Store:
         Returns:
             The jobs that were still queued, in the order asked for.
         """
-        return await self._database.write(jobs.start, job_ids, at)
+        return await self._write(jobs.start, job_ids, at, self._instance)
 
     async def requeue(
         self,
@@ -174,8 +185,13 @@ class Store:
         Returns:
             The jobs that were still processing, in the order asked for.
         """
-        return await self._database.write(
-            jobs.requeue, job_ids, count_loss=count_loss, refund=refund, error=error
+        return await self._write(
+            jobs.requeue,
+            job_ids,
+            self._instance,
+            count_loss=count_loss,
+            refund=refund,
+            error=error,
         )
 
     async def finish(
@@ -204,7 +220,7 @@ class Store:
             Those that ended, in the order of `endings`; a job that is unknown, or may not end like
             this any more, is left out and nothing is written for it.
         """
-        return await self._database.write(
+        return await self._write(
             jobs.finish, endings, self._instance, keep_frames=self.keep_finished_frames
         )
 
@@ -212,11 +228,31 @@ class Store:
         """Take back what was running when the service ended, and return all that waits.
 
         The interrupted attempts stay counted; the engine's losses do not grow, it was our own end.
+        What a file holds is ours, whatever we were called before.
 
         Returns:
             The queued jobs of this instance, the longest waiting first.
         """
-        return await self._database.write(jobs.recover, self._instance)
+        await self.instances.enter()
+        return await self._write(jobs.recover, self._instance)
+
+    async def set_aside(
+        self, row: UnreadableRow, at: datetime, last_words: LastWords
+    ) -> tuple[SetAside, list[OutboxMessage]] | None:
+        """End a job, or drop a message, that cannot be read, and write what must go out.
+
+        Args:
+            row: From `unreadable`.
+            at: The time of the end.
+            last_words: Makes the messages from what is still known.
+
+        Returns:
+            What is known and the messages with their ids; None when there is nothing to tell: it
+            had ended before, is gone, can be read after all, or is another instance's.
+        """
+        return await self._database.write(
+            set_aside, row, at, last_words, self._instance, keep_frames=self.keep_finished_frames
+        )
 
     # Questions
 
@@ -230,7 +266,7 @@ class Store:
 
     async def result(self, job_id: str) -> ResultDocument | None:
         """The result document of a job that has ended with one."""
-        return await self._database.read(jobs.result_of, job_id)
+        return await self._read(jobs.result_of, job_id)
 
     async def list_jobs(
         self,
@@ -248,9 +284,7 @@ class Store:
         Equals are ordered by time, then by id; jobs without an end come last.
         """
         which = Filter(status, camera_id, priority)
-        return await self._database.read(
-            jobs.page, which, limit, offset, order_by, descending=descending
-        )
+        return await self._read(jobs.page, which, limit, offset, order_by, descending=descending)
 
     async def count_jobs(
         self,
@@ -269,12 +303,12 @@ class Store:
     # Cameras
 
     async def camera_overrides(self) -> dict[str, dict[str, Any]]:
-        """The settings changed at run time, by camera."""
-        return await self._database.read(_overrides)
+        """The settings changed at run time, by camera; what cannot be read is left out."""
+        return await self._database.read(overrides.all_overrides)
 
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
         """Replace what was changed at run time for one camera; empty forgets it."""
-        await self._database.write(_set_override, camera_id, settings)
+        await self._database.write(overrides.set_override, camera_id, settings)
 
     # Retention
 
@@ -317,22 +351,36 @@ class Store:
         await self._database.empty_log()
         return given
 
+    async def _read(
+        self,
+        work: Callable[Concatenate[Connection, list[UnreadableRow], _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run `work(connection, met, …)` and note what it met that cannot be read."""
+        met: list[UnreadableRow] = []
+        found = await self._database.read(work, met, *args, **kwargs)
+        self.unreadable.note(met)
+        return found
 
-def _add_image(connection: Connection, job_id: str, image: bytes) -> bool:
-    job = jobs.lock(connection, [job_id]).get(job_id)
+    async def _write(
+        self,
+        work: Callable[Concatenate[Connection, list[UnreadableRow], _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """The same in a transaction."""
+        met: list[UnreadableRow] = []
+        found = await self._database.write(work, met, *args, **kwargs)
+        self.unreadable.note(met)
+        return found
+
+
+def _add_image(
+    connection: Connection, met: list[UnreadableRow], job_id: str, image: bytes, instance: str
+) -> bool:
+    job = jobs.lock(connection, met, [job_id], instance).get(job_id)
     if job is None or job.status.is_final or frames.has_frame(connection, job_id):
         return False
     frames.insert_frames(connection, {job_id: image})
     return True
-
-
-def _overrides(connection: Connection) -> dict[str, dict[str, Any]]:
-    rows = connection.execute(select(cameras.c.camera_id, cameras.c.settings))
-    return {camera_id: json.loads(settings) for camera_id, settings in rows}
-
-
-def _set_override(connection: Connection, camera_id: str, settings: Mapping[str, Any]) -> None:
-    connection.execute(delete(cameras).where(cameras.c.camera_id == camera_id))
-    if settings:
-        row = {"camera_id": camera_id, "settings": json.dumps(dict(settings))}
-        connection.execute(insert(cameras), row)

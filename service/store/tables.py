@@ -83,3 +83,13 @@ cameras = Table(
     Column("camera_id", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON: what was changed at run time
 )
+
+#: Who shares a server; empty on SQLite, where a file has one service.
+instances = Table(
+    "instances",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("base_topic", Text),  # NULL: not known
+    Column("run", String(32), nullable=False),  # which process
+    Column("beat", BigInteger, nullable=False),  # counts up while it lives
+)

@@ -214,9 +214,9 @@ class _Store(Store):
 
     lab: _Lab
 
-    def __init__(self, database: Database, instance: str) -> None:
-        super().__init__(database, instance)
-        self.outbox = _Outbox(database, instance)
+    def __init__(self, database: Database, instance: str, base_topic: str = "") -> None:
+        super().__init__(database, instance, base_topic)
+        self.outbox = _Outbox(database, instance, self.unreadable)
         self._unsaved_ids = count(-1, -1)
 
     def prepare(self, lab: _Lab) -> None:

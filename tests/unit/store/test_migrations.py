@@ -44,7 +44,7 @@ async def test_open_again_changes_nothing(store_url: str) -> None:
         job = make_job()
         await store.accept([job], {job.job_id: b"x"}, [])
     async with Database(store_url) as database:
-        assert await database.read(revision) == "0001"
+        assert await database.read(revision) == "0002"
         assert await Store(database, "").get(job.job_id) == job
 
 
