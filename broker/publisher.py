@@ -87,7 +87,7 @@ def to_outbox(message: Publish, *, job_key: str | None, created_at: datetime) ->
     options = {
         "qos": message.qos,
         "retain": message.retain,
-        "user_properties": [list(pair) for pair in message.user_properties],
+        "user_properties": list(message.user_properties),
         "correlation_data": data.hex() if data is not None else None,
         "content_type": message.content_type,
     }
@@ -110,7 +110,7 @@ def from_outbox(row: OutboxMessage) -> Publish:
         row.payload,
         options.get("qos", 1),
         options.get("retain", False),
-        tuple((name, value) for name, value in options.get("user_properties", ())),
+        tuple(options.get("user_properties", ())),
         bytes.fromhex(data) if data is not None else None,
         options.get("content_type"),
         num_lost=row.attempts,

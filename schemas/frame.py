@@ -7,7 +7,7 @@ with the name of the field.
 import json
 import re
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -114,12 +114,19 @@ class Task(BaseModel):
         if isinstance(value, dict) and len(value) == 1:
             [(kind, text)] = value.items()
             if kind in {"query", "detect", "point"} and isinstance(text, str) and text.strip():
-                return {"kind": kind, "text": text.strip()}
-        if isinstance(value, dict) and "kind" in value:
+                return {"kind": TaskKind(kind), "text": text.strip()}
+        # Our own form is told by the enumeration's member, which no JSON, YAML or variable holds.
+        if isinstance(value, dict) and isinstance(value.get("kind"), TaskKind):
             return value
         raise ValueError(
             'must be "caption", {"query": "question"}, {"detect": "label"} or {"point": "label"}'
         )
+
+    @model_validator(mode="after")
+    def _can_be_read_back(self) -> Self:
+        if bool(self.text) is (self.kind is TaskKind.CAPTION) or self.text != self.text.strip():
+            raise ValueError("a caption has no text, any other task has one without blanks around")
+        return self
 
     @model_serializer
     def _to_wire(self) -> str | dict[str, str]:
@@ -143,9 +150,15 @@ def _read_headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _is_not_reserved(camera_id: str) -> str:
+    if camera_id in RESERVED_CAMERA_IDS:
+        raise ValueError(f"{camera_id!r} is reserved")
+    return camera_id
+
+
 #: HTTP headers by name.
 Headers = Annotated[dict[str, str], AfterValidator(_read_headers)]
-CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
+CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN), AfterValidator(_is_not_reserved)]
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
 

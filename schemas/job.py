@@ -5,11 +5,20 @@ steps between them.
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from schemas.frame import CAPTION, Length, Priority, PriorityName, Task
+from schemas.frame import (
+    CAPTION,
+    CameraId,
+    Headers,
+    JobId,
+    Length,
+    Priority,
+    PriorityName,
+    Task,
+)
 
 
 class JobStatus(StrEnum):
@@ -62,13 +71,21 @@ def sources_of(status: JobStatus) -> frozenset[JobStatus]:
     return frozenset(before for before, after in TRANSITIONS.items() if status in after)
 
 
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which neither the store nor the wire takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class ErrorDetail(BaseModel):
-    """Why something went wrong: a code for programs, a sentence for people."""
+    """Why something went wrong: a code for programs, a sentence for people.
+
+    The sentence can quote anything: a foreign server's words, a file name that is no UTF-8.
+    """
 
     model_config = ConfigDict(frozen=True, cache_strings="keys")
 
     code: str
-    message: str
+    message: Annotated[str, AfterValidator(_encodable)]
 
 
 def job_key(camera_id: str, job_id: str) -> str:
@@ -86,16 +103,23 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 class Job(BaseModel):
-    """An accepted frame with everything resolved; the image itself is kept apart."""
+    """An accepted frame with everything resolved; the image itself is kept apart.
+
+    It is stored as JSON and read back by the same rules: what could not be read cannot be made.
+    """
 
     # Pydantic keeps the last 16,384 short strings it has read. Ids are never read again: they would
     # fill it over an hour, with 1.3 MB and more.
     model_config = ConfigDict(
-        frozen=True, ser_json_bytes="base64", val_json_bytes="base64", cache_strings="keys"
+        frozen=True,
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        allow_inf_nan=False,  # JSON has neither
+        cache_strings="keys",
     )
 
-    job_id: str
-    camera_id: str
+    job_id: JobId
+    camera_id: CameraId
     status: JobStatus = JobStatus.QUEUED
     priority: PriorityName = Priority.NORMAL
     motion_intensity: float = 0.5
@@ -108,7 +132,7 @@ class Job(BaseModel):
     webhook_id: str | None = Field(
         default=None, description="in place of the job id, where another camera's job has that too"
     )
-    webhook_headers: dict[str, str] | None = None
+    webhook_headers: Headers | None = None
     webhook_is_trusted: bool = Field(
         default=False, description="the operator named the URL, not the frame"
     )

@@ -1,10 +1,12 @@
 """A message that must go out: written with the transition that causes it, sent at least once."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
+from schemas.frame import Headers
 from schemas.job import split_key
 
 
@@ -15,13 +17,23 @@ class Channel(StrEnum):
     WEBHOOK = "webhook"
 
 
-class OutboxMessage(BaseModel):
-    """One message to one destination.
+class MessageOptions(TypedDict, total=False):
+    """How a message is sent; the first five for MQTT, the others for a webhook."""
 
-    For MQTT the destination is a topic and `options` may hold `qos`, `retain` and MQTT 5 properties
-    (`user_properties`, `correlation_data` as hexadecimal, `content_type`); for a webhook it is a
-    URL and `options` holds the sender's `headers`, and `webhook_id` where that is not the job id.
-    """
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    qos: Literal[0, 1]
+    retain: bool
+    user_properties: list[tuple[str, str]]
+    correlation_data: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+    content_type: str
+    headers: Headers
+    trusted: bool  #: the operator named the URL, not the frame
+    webhook_id: str  #: where it is not the job id
+
+
+class OutboxMessage(BaseModel):
+    """One message to one destination: a topic, or the URL of a webhook."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +42,7 @@ class OutboxMessage(BaseModel):
     channel: Channel
     destination: str
     payload: bytes
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: MessageOptions = Field(default_factory=MessageOptions)
     attempts: int = 0
     created_at: AwareDatetime = Field(description="to be shown; the store measures what it waits")
     receiver: str = Field(

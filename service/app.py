@@ -8,7 +8,6 @@ committed is sent, `offline` is said.
 import asyncio
 import logging
 import random
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from broker.sources.patterns import CameraPattern
 from broker.sources.routes import Routes, Source
 from broker.state import ConnectionState
 from broker.topics import Topics
-from schemas.job import Job
 from schemas.outbox import Channel
 from schemas.status import DeadLetter, HealthCheck
 from service.boundary import contained, keep_running
@@ -41,18 +39,19 @@ from service.fetch import ImageFetcher
 from service.gpus import GpuReader
 from service.heap import JobHeap
 from service.images import ImageLimits
+from service.instance import instance_name
 from service.intake import Intake
 from service.line import Line
 from service.logs import BridgeLog
 from service.monitor import Monitor
 from service.overflow import Overflow
+from service.recovery import Recovery
 from service.remote import RemoteFrames
 from service.retention import Retention
 from service.sender import MqttSender
 from service.settings import MqttSettings, Settings
 from service.statistics import Statistics
 from service.store.store import Store
-from service.tickets import ticket_of
 from service.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
 from service.webhooks import WebhookSender
 
@@ -132,6 +131,7 @@ class _Service:
         """Open what must be closed again, and wire the rest; wait while the disk is full."""
         settings, clock = self._settings, self._clock
         instance = await self._once_there_is_room(self._name_instance)
+        client_id = settings.mqtt.client_id or instance
         queue = settings.queue
         heap = JobHeap(queue.capacity, queue.order, queue.patience)
         bridge_log = BridgeLog(clock)
@@ -140,7 +140,12 @@ class _Service:
         gpus = stack.enter_context(GpuReader())
         self._store = await self._once_there_is_room(
             lambda: stack.enter_async_context(
-                self._parts.open_store(_store(settings), instance=instance, clock=clock)
+                self._parts.open_store(
+                    _store(settings),
+                    instance=instance,
+                    base_topic=settings.mqtt.base_topic,
+                    clock=clock,
+                )
             )
         )
         self._engines = [
@@ -155,13 +160,13 @@ class _Service:
             for options in engine_options(settings.model)
         ]
         self._output = self._parts.connection(
-            _connection_options(settings.mqtt, f"{instance}-pub", self._topics),
+            _connection_options(settings.mqtt, f"{client_id}-pub", self._topics),
             on_change=self._on_output_change,
         )
         self._publisher = Publisher(self._output, self._topics)
         routes, subscriptions = _routes(settings, self._topics)
         self._input = self._parts.connection(
-            _connection_options(settings.mqtt, instance), subscriptions
+            _connection_options(settings.mqtt, client_id), subscriptions
         )
         http = GuardedHttp()
         self._mqtt_sender = MqttSender(
@@ -208,6 +213,7 @@ class _Service:
             clock,
         )
         self._expiry = Expiry((self._line, self._remote), self._line.expire)
+        self._recovery = Recovery(self._store, self._deliver, self._line, self._remote, clock)
         self._intake = Intake(
             self._input,
             routes,
@@ -278,7 +284,8 @@ class _Service:
             }.items():
                 tasks.create_task(keep_running(run, name), name=name)
             tasks.create_task(self._output.watch(), name="output-watch")
-            await self._take_back(waiting)
+            tasks.create_task(self._recovery.run(), name="recovery")
+            await self._recovery.take_back(waiting)
             if on_ready is not None:
                 tasks.create_task(self._report_ready(on_ready), name="ready")
             async with self._input:
@@ -295,7 +302,7 @@ class _Service:
         folder = self._settings.data_dir
         open_data_dir(folder)
         with usable(f"data_dir {folder}"):
-            return _instance_name(self._settings)
+            return instance_name(folder)
 
     async def _once_there_is_room(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Begin with what needs the disk; while that is full there is nothing to do but wait."""
@@ -310,19 +317,6 @@ class _Service:
                 async with asyncio.timeout(_LOOK_FOR_ROOM_S):
                     await self._stop.wait()
                 raise _Stopped
-
-    async def _take_back(self, jobs: Sequence[Job]) -> None:
-        """Let what the last run left behind wait again."""
-        tickets = []
-        for job in jobs:
-            async with self._deliver.boundary(job):
-                if job.frame_url is not None and not job.num_bytes:
-                    await self._remote.want(job)
-                else:
-                    tickets.append(ticket_of(job, self._clock))
-        await self._line.join(tickets)
-        if jobs:
-            logger.info("%d jobs of the last run wait again", len(jobs))
 
     async def _stop_receiving(self, receiving: Sequence[asyncio.Task[None]]) -> None:
         """What is not committed yet stays unacknowledged: the broker keeps it."""
@@ -379,19 +373,6 @@ def _check_webhooks(settings: Settings) -> None:
                 parse_url(url)
         except UrlRefusedError as error:
             raise ConfigurationError(f"{path}: {error}") from error
-
-
-def _instance_name(settings: Settings) -> str:
-    """The stable client id: configured, or made once and kept beside the database."""
-    if settings.mqtt.client_id:
-        return settings.mqtt.client_id
-    path = settings.data_dir / "instance"
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
-        path.write_text(name, encoding="ascii")
-        return name
 
 
 def _store(settings: Settings) -> str | Path:

@@ -28,7 +28,9 @@ from service.boundary import INTERNAL, contained
 from service.clock import Clock
 from service.retry import until_stored
 from service.statistics import Statistics
+from service.store.set_aside import SetAside
 from service.store.store import Ending, Store
+from service.store.unreadable import UnreadableRow
 from service.urls import origin
 
 logger = logging.getLogger(__name__)
@@ -211,6 +213,24 @@ class Deliver:
         stored = await self._store.accept([], {}, rows)
         self._notify(stored, is_all=True)
 
+    async def set_aside(self, row: UnreadableRow) -> None:
+        """End a job, or give up a message, whose row in the store cannot be read.
+
+        Raises:
+            StoreError: It is as it was.
+        """
+        now = self._clock.now()
+        found = await asyncio.shield(
+            self._store.set_aside(row, now, lambda lost: self._last_words(lost, now))
+        )
+        self._notify(found[1] if found else [], is_all=False)  # nor were those read behind it
+        if found is not None and found[0].job is not None:
+            self._count(found[0].job)
+
+    def look_again(self) -> None:
+        """Tell the senders that there may be rows that nobody told them of."""
+        self._notify((), is_all=False)
+
     def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
         """Publish where a job is, without promise."""
         document = self._status(job, self._clock.now(), position, wait)
@@ -325,6 +345,23 @@ class Deliver:
             attempts=job.attempts,
             timestamp=now,
         )
+
+    def _last_words(self, lost: SetAside, now: datetime) -> list[OutboxMessage]:
+        """As a farewell, as far as the row still says whose job it was."""
+        if lost.job is not None:
+            return self._farewell(lost.job, now)
+        topic = origin(lost.topic) if "://" in lost.topic else lost.topic  # a URL may hold a token
+        letter = DeadLetter(
+            job_id=lost.job_id,
+            topic=topic[:_LONGEST_TOPIC],
+            camera_id=None,
+            size=lost.size,
+            sha256=None,
+            error=lost.error,
+            attempts=lost.attempts,
+            timestamp=now,
+        )
+        return [self._row(letter)]
 
     def _refusal(self, rejection: Rejection, now: datetime) -> list[OutboxMessage]:
         """Everything that goes out because a frame was not accepted."""

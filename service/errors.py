@@ -9,6 +9,7 @@ ServiceError
 │   └── EngineLostError  its process died: a new one is started first
 ├── StoreError           the store refused: nothing is acknowledged until it works again
 │   └── StoreFullError   no room on the disk
+├── InstanceInUseError   another service has our name in the same database: ours has to end
 ├── UrlRefusedError      an address that may not be reached
 └── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
     └── ReceiverGoneError  never wants it again: not retried
@@ -86,6 +87,18 @@ class StoreFullError(StoreError):
     """The database has no room left."""
 
     code = "store_full"
+
+
+class InstanceInUseError(ServiceError):
+    """Two services with one name would send and end each other's jobs; the newcomer stays."""
+
+    code = "instance_in_use"
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(
+            f"another service has started as {instance!r} on the same database; "
+            "give each a data_dir of its own"
+        )
 
 
 class UrlRefusedError(ServiceError):

@@ -24,7 +24,8 @@ def insert_frames(connection: Connection, images: Mapping[str, bytes]) -> None:
 
 def image_of(connection: Connection, job_key: str) -> bytes | None:
     """See `Store.image`."""
-    return connection.scalar(select(frames.c.image).where(frames.c.job_key == job_key))
+    image = connection.scalar(select(frames.c.image).where(frames.c.job_key == job_key))
+    return image if isinstance(image, bytes) else None  # SQLite keeps any type in any column
 
 
 def has_frame(connection: Connection, job_key: str) -> bool:
@@ -60,6 +61,6 @@ def drop_some_finished(connection: Connection, target_bytes: int) -> int:
         if excess <= 0:
             break
         dropped.append(job_key)
-        excess -= num_bytes
+        excess -= num_bytes if isinstance(num_bytes, int) else 0
     delete_frames(connection, dropped)
     return len(dropped)

@@ -1,8 +1,12 @@
-"""What the store does to jobs, as functions of a connection inside a transaction."""
+"""What the store does to jobs, as functions of a connection inside a transaction.
+
+What cannot be read is left out and added to `met`; see `unreadable`.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
@@ -30,10 +34,19 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store.database import in_groups
 from service.store.frames import delete_frames, insert_frames
-from service.store.outbox import insert_messages
-from service.store.rows import JOB_COLUMNS, Stamp, job_row, to_job, to_microseconds, to_moment
+from service.store.outbox import insert_messages, meet_unsendable
+from service.store.rows import (
+    JOB_COLUMNS,
+    Stamp,
+    job_row,
+    to_job,
+    to_microseconds,
+    to_moment,
+    to_number,
+)
 from service.store.tables import jobs
 from service.store.timekeeper import Timekeeper
+from service.store.unreadable import UnreadableRow, readable
 
 OrderBy = Literal["priority", "queued_at", "finished_at"]
 
@@ -120,16 +133,20 @@ def insert_jobs(
     return insert_messages(connection, unwritten, stamp)
 
 
-def find(connection: Connection, job_keys: Sequence[str]) -> dict[str, Job]:
+def find(
+    connection: Connection, met: list[UnreadableRow], job_keys: Sequence[str]
+) -> dict[str, Job]:
     """Those of `job_keys` that are there."""
-    return {job.key: job for job in _find(connection, job_keys, select(*JOB_COLUMNS))}
+    return {job.key: job for job in _find(connection, met, job_keys, select(*JOB_COLUMNS))}
 
 
-def lock(connection: Connection, job_keys: Sequence[str]) -> dict[str, Job]:
-    """As `find`; nobody changes them before this transaction ends."""
+def lock(
+    connection: Connection, met: list[UnreadableRow], job_keys: Sequence[str], instance: str
+) -> dict[str, Job]:
+    """The instance's own of `job_keys`; nobody changes them before this transaction ends."""
     # On SQLite the transaction has the write lock already; there the clause is left out.
-    query = select(*JOB_COLUMNS).with_for_update()
-    return {job.key: job for job in _find(connection, job_keys, query)}
+    query = select(*JOB_COLUMNS).where(jobs.c.instance == instance).with_for_update()
+    return {job.key: job for job in _find(connection, met, job_keys, query)}
 
 
 def known(connection: Connection, job_keys: Collection[str]) -> Known:
@@ -168,7 +185,9 @@ def newest_with_content(
         rows = [
             row
             for row in connection.execute(query)
-            if row.arrived >= earliest and row.status in _STANDS_FOR_OTHERS
+            if isinstance(row.arrived, int)
+            and row.arrived >= earliest
+            and row.status in _STANDS_FOR_OTHERS
         ]
         for row in sorted(rows, key=lambda row: row.arrived):
             newest[row.camera_id, row.sha256] = row.job_key
@@ -181,42 +200,58 @@ def newest_completed(connection: Connection, camera_id: str) -> datetime | None:
         jobs.c.camera_id == camera_id, jobs.c.status == JobStatus.COMPLETED.value
     )
     newest = connection.scalar(query)
-    return None if newest is None else to_moment(newest)
+    try:
+        return to_moment(newest) if isinstance(newest, int) else None
+    except OverflowError:  # a row that nobody can read
+        return None
 
 
-def start(connection: Connection, job_keys: Sequence[str], at: datetime) -> list[Job]:
+def start(
+    connection: Connection,
+    met: list[UnreadableRow],
+    job_keys: Sequence[str],
+    at: datetime,
+    instance: str,
+) -> list[Job]:
     """See `Store.start`."""
-    change = _after(JobStatus.PROCESSING).values(
+    change = _after(JobStatus.PROCESSING, instance).values(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
     )
-    return _change(connection, change, job_keys)
+    return _change(connection, met, change, job_keys)
 
 
 def requeue(
     connection: Connection,
+    met: list[UnreadableRow],
     job_keys: Sequence[str],
+    instance: str,
     *,
     count_loss: bool,
     refund: bool,
     error: ErrorDetail | None,
 ) -> list[Job]:
     """See `Store.requeue`."""
-    change = _after(JobStatus.QUEUED).values(
+    change = _after(JobStatus.QUEUED, instance).values(
         status=JobStatus.QUEUED.value,
         attempts=jobs.c.attempts - int(refund),
         engine_losses=jobs.c.engine_losses + int(count_loss),
         error=None if error is None else error.model_dump_json(),
     )
-    return _change(connection, change, job_keys)
+    return _change(connection, met, change, job_keys)
 
 
 def finish(
-    connection: Connection, endings: Sequence[Ending], stamp: Stamp, *, keep_frames: bool
+    connection: Connection,
+    met: list[UnreadableRow],
+    endings: Sequence[Ending],
+    stamp: Stamp,
+    *,
+    keep_frames: bool,
 ) -> list[Ended]:
     """See `Store.finish_many`."""
-    before = lock(connection, [ending.job_key for ending in endings])
+    before = lock(connection, met, [ending.job_key for ending in endings], stamp.instance)
     allowed: dict[str, Ending] = {}
     for ending in endings:
         job = before.get(ending.job_key)
@@ -235,7 +270,9 @@ def finish(
     ]
 
 
-def recover(connection: Connection, instance: str, timekeeper: Timekeeper) -> list[Job]:
+def recover(
+    connection: Connection, met: list[UnreadableRow], instance: str, timekeeper: Timekeeper
+) -> list[Job]:
     """See `Store.recover`."""
     mine = jobs.c.instance == instance
     connection.execute(
@@ -243,28 +280,37 @@ def recover(connection: Connection, instance: str, timekeeper: Timekeeper) -> li
         .where(jobs.c.status == JobStatus.PROCESSING.value, mine)
         .values(status=JobStatus.QUEUED.value)
     )
+    # A status that is none is looked for here: nobody asks for rows that have it.
+    known = {status.value for status in JobStatus if status is not JobStatus.QUEUED}
+    statuses = set(connection.scalars(select(jobs.c.status).distinct())) - known
     query = (
         select(*JOB_COLUMNS, jobs.c.arrived)
-        .where(jobs.c.status == JobStatus.QUEUED.value, mine)
+        .where(jobs.c.status.in_(statuses), mine)
         .order_by(jobs.c.arrived, jobs.c.job_key)
     )
-    return [_waiting(row, timekeeper) for row in connection.execute(query)]
+    meet_unsendable(connection, met, instance)
+    rows = connection.execute(query)
+    return list(readable(jobs, rows, partial(_waiting, timekeeper), met))
 
 
-def _waiting(row: Row[*tuple[Any, ...]], timekeeper: Timekeeper) -> Job:
+def _waiting(timekeeper: Timekeeper, row: Row[*tuple[Any, ...]]) -> Job:
     """A job that waits again, for as long as it has waited already."""
-    arrived = timekeeper.monotonic_at(row.arrived)
+    arrived = timekeeper.monotonic_at(to_number(row.arrived))
     return to_job(row).model_copy(update={"arrived_monotonic": arrived})
 
 
-def result_of(connection: Connection, job_key: str) -> ResultDocument | None:
+def result_of(
+    connection: Connection, met: list[UnreadableRow], job_key: str
+) -> ResultDocument | None:
     """See `Store.result`."""
-    document = connection.scalar(select(jobs.c.result).where(jobs.c.job_key == job_key))
-    return None if document is None else ResultDocument.model_validate_json(document)
+    query = select(*jobs.primary_key, jobs.c.result).where(jobs.c.job_key == job_key)
+    rows = connection.execute(query.where(jobs.c.result.is_not(None)))
+    return next(readable(jobs, rows, _to_result, met), None)
 
 
 def page(
     connection: Connection,
+    met: list[UnreadableRow],
     which: Filter,
     limit: int,
     offset: int,
@@ -277,7 +323,8 @@ def page(
     # The two databases disagree on where NULL goes unless they are told.
     order = [(each.desc() if descending else each.asc()).nulls_last() for each in columns]
     query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_key)
-    return [to_job(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    rows = connection.execute(query.limit(limit).offset(offset))
+    return list(readable(jobs, rows, to_job, met))
 
 
 def count(connection: Connection, which: Filter) -> int:
@@ -289,8 +336,8 @@ def count(connection: Connection, which: Filter) -> int:
 def count_by_status(connection: Connection) -> dict[JobStatus, int]:
     """See `Store.counts`."""
     query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
-    found = {JobStatus(status): number for status, number in connection.execute(query)}
-    return {status: found.get(status, 0) for status in JobStatus}
+    found: dict[str, int] = dict(connection.execute(query).all())
+    return {status: found.get(status.value, 0) for status in JobStatus}
 
 
 def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
@@ -309,27 +356,38 @@ def _known_keys(connection: Connection, job_keys: Sequence[str]) -> set[str]:
 
 
 def _find(
-    connection: Connection, job_keys: Sequence[str], query: Select[*tuple[Any, ...]]
+    connection: Connection,
+    met: list[UnreadableRow],
+    job_keys: Sequence[str],
+    query: Select[*tuple[Any, ...]],
 ) -> Iterator[Job]:
     for group in in_groups(job_keys):
-        for row in connection.execute(query.where(jobs.c.job_key.in_(group))):
-            yield to_job(row)
+        rows = connection.execute(query.where(jobs.c.job_key.in_(group)))
+        yield from readable(jobs, rows, to_job, met)
 
 
-def _after(status: JobStatus) -> Update:
-    """An update of the jobs that may change to `status`."""
-    return update(jobs).where(jobs.c.status.in_(_values(sources_of(status))))
+def _to_result(row: Row[*tuple[Any, ...]]) -> ResultDocument:
+    return ResultDocument.model_validate_json(row.result)
+
+
+def _after(status: JobStatus, instance: str) -> Update:
+    """An update of the instance's own jobs that may change to `status`."""
+    may_change = jobs.c.status.in_(_values(sources_of(status)))
+    return update(jobs).where(may_change, jobs.c.instance == instance)
 
 
 def _values(statuses: Iterable[JobStatus]) -> list[str]:
     return [status.value for status in statuses]
 
 
-def _change(connection: Connection, change: Update, job_keys: Sequence[str]) -> list[Job]:
+def _change(
+    connection: Connection, met: list[UnreadableRow], change: Update, job_keys: Sequence[str]
+) -> list[Job]:
     changed: dict[str, Job] = {}
     for group in in_groups(job_keys):
         query = change.where(jobs.c.job_key.in_(group)).returning(*JOB_COLUMNS)
-        changed |= {row.job_key: to_job(row) for row in connection.execute(query)}
+        rows = readable(jobs, connection.execute(query), to_job, met)
+        changed |= {job.key: job for job in rows}
     return [changed[job_key] for job_key in dict.fromkeys(job_keys) if job_key in changed]
 
 

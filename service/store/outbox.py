@@ -1,7 +1,7 @@
 """Messages that must go out: written with the transition that causes them, gone once delivered.
 
 Sent at least once: a crash between the delivery and `sent` sends the message again, under the same
-job id.
+job id. What cannot be read is left out and noted; see `unreadable`.
 
 Every question is answered from one index by seeking, never by passing over what waits for somebody
 else: a hundred thousand messages for a dead receiver cost the others nothing. Payloads are read
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
 from schemas.outbox import Channel, OutboxMessage
 from service.store.database import Database, in_groups
-from service.store.rows import MICROSECONDS, Stamp, message_row, to_message
+from service.store.rows import LONGEST_DUE, MICROSECONDS, Stamp, message_row, to_message
 from service.store.tables import outbox
 from service.store.timekeeper import Timekeeper
+from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 _BEFORE_ALL_KEYS, _LAST_KEY = -(2**63), 2**63 - 1
 _WINDOW = 64  # entries of the index in one query: a statement costs more than reading them
@@ -56,20 +57,31 @@ class Outbox:
         database: Open.
         instance: Whose messages; other instances on the same database send their own.
         timekeeper: Measures what a message waits.
+        unreadable: Takes what cannot be read.
 
     Attributes:
         written: Messages and bytes since the store was opened.
     """
 
-    def __init__(self, database: Database, instance: str, timekeeper: Timekeeper) -> None:
+    def __init__(
+        self,
+        database: Database,
+        instance: str,
+        timekeeper: Timekeeper,
+        unreadable: UnreadableRows,
+    ) -> None:
         self._database = database
         self._instance = instance
         self._timekeeper = timekeeper
+        self._unreadable = unreadable
         self.written = Size(0, 0)
 
     async def for_broker(self, limit: int) -> list[OutboxMessage]:
         """The oldest messages for the broker, in the order they were written."""
-        return await self._database.read(_for_broker, self._of(Channel.MQTT), limit)
+        met: list[UnreadableRow] = []
+        found = await self._database.read(_for_broker, met, self._of(Channel.MQTT), limit)
+        self._unreadable.note(met)
+        return found
 
     async def receivers(self, after: str, limit: int) -> list[str]:
         """Receivers of webhooks with messages, by name, those after `after`."""
@@ -90,6 +102,7 @@ class Outbox:
         now = self._timekeeper.running()
         chosen = self._of(Channel.WEBHOOK) & (outbox.c.receiver == receiver)
         last = _BEFORE_ALL_KEYS if after is None else after
+        met: list[UnreadableRow] = []
 
         def read(connection: Connection) -> list[Batch]:
             lines = _around(connection, chosen, last, now)
@@ -97,9 +110,11 @@ class Outbox:
                 (line for line in lines if line[0].destination_key not in skip), num_urls
             )
             heads = [_head(connection, chosen, line, limit, now) for line in in_turn]
-            return _load(connection, heads, now)
+            return _load(connection, met, heads, now)
 
-        return await self._database.read(read)
+        found = await self._database.read(read)
+        self._unreadable.note(met)
+        return found
 
     async def oldest(
         self, channel: Channel, receiver: str | None, limit: int
@@ -113,7 +128,10 @@ class Outbox:
     async def get(self, message_ids: Sequence[int]) -> list[OutboxMessage]:
         """Those of them that still wait, in the order they were written."""
         now = self._timekeeper.running()
-        return await self._database.read(_messages, message_ids, now)
+        met: list[UnreadableRow] = []
+        found = await self._database.read(_messages, met, message_ids, now)
+        self._unreadable.note(met)
+        return found
 
     async def sent(self, message_ids: Collection[int]) -> None:
         """Forget messages that have arrived, or are given up."""
@@ -158,6 +176,16 @@ class Outbox:
         return (outbox.c.channel == channel.value) & (outbox.c.instance == self._instance)
 
 
+def meet_unsendable(connection: Connection, met: list[UnreadableRow], instance: str) -> None:
+    """Note the messages that nobody asks for: no channel, or no time, is theirs."""
+    suspects = or_(
+        outbox.c.channel.not_in([channel.value for channel in Channel]),
+        ~outbox.c.due.between(0, LONGEST_DUE),
+    )
+    rows = connection.execute(select(outbox).where(suspects, outbox.c.instance == instance))
+    list(readable(outbox, rows, to_message, met))
+
+
 def insert_messages(
     connection: Connection, messages: Sequence[OutboxMessage], stamp: Stamp
 ) -> list[OutboxMessage]:
@@ -176,7 +204,7 @@ def insert_messages(
 
 
 def _for_broker(
-    connection: Connection, chosen: ColumnElement[bool], limit: int
+    connection: Connection, met: list[UnreadableRow], chosen: ColumnElement[bool], limit: int
 ) -> list[OutboxMessage]:
     # Receiver and key are the same in all of them; named, they let the index give the order.
     query = (
@@ -185,7 +213,7 @@ def _for_broker(
         .order_by(outbox.c.due, outbox.c.message_id)
         .limit(limit)
     )
-    return [to_message(row) for row in connection.execute(query)]
+    return list(readable(outbox, connection.execute(query), to_message, met))
 
 
 def _receivers(
@@ -250,10 +278,15 @@ def _head(
     return head[: max(1, num_fitting)]
 
 
-def _load(connection: Connection, heads: Sequence[Sequence[_Entry]], now: int) -> list[Batch]:
+def _load(
+    connection: Connection,
+    met: list[UnreadableRow],
+    heads: Sequence[Sequence[_Entry]],
+    now: int,
+) -> list[Batch]:
     """Read the payloads, of all at once; who was deleted meanwhile is left out."""
     ids = [entry.message_id for head in heads for entry in head]
-    messages = {message.row_id: message for message in _messages(connection, ids, now)}
+    messages = {message.row_id: message for message in _messages(connection, met, ids, now)}
     found = (
         (
             head[0].destination_key,
@@ -272,13 +305,17 @@ def _oldest(
     return [(row.message_id, row.num_bytes) for row in rows]
 
 
-def _messages(connection: Connection, message_ids: Sequence[int], now: int) -> list[OutboxMessage]:
+def _messages(
+    connection: Connection, met: list[UnreadableRow], message_ids: Sequence[int], now: int
+) -> list[OutboxMessage]:
+    def read(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
+        waited_s = max(0, now - row.written) / MICROSECONDS
+        return to_message(row).model_copy(update={"waited_s": waited_s})
+
     found: list[OutboxMessage] = []
     for group in in_groups(message_ids):
         query = select(outbox).where(outbox.c.message_id.in_(group)).order_by(outbox.c.message_id)
-        for row in connection.execute(query):
-            waited_s = max(0, now - row.written) / MICROSECONDS
-            found.append(to_message(row).model_copy(update={"waited_s": waited_s}))
+        found += readable(outbox, connection.execute(query), read, met)
     return found
 
 

@@ -1,4 +1,8 @@
-"""Between rows and schemas, and between times and numbers."""
+"""Between rows and schemas, and between times and numbers.
+
+A row can hold anything: it outlives the version that wrote it, a disk can damage it, and SQLite
+keeps any type in any column. Who reads rows goes through `unreadable.readable`.
+"""
 
 import hashlib
 import json
@@ -12,9 +16,13 @@ from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.store.tables import jobs
 
+#: What `to_job` and `to_message` raise for a row that cannot be read.
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS = 1_000_000  # of a second
+LONGEST_DUE = 2**62  # microseconds of running time; more than any service runs
 
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (
@@ -55,8 +63,15 @@ def to_moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _moment_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else to_moment(microseconds)
+def to_number(value: object) -> int:
+    """Of a column that should hold one; raises TypeError when it holds something else."""
+    if not isinstance(value, int):
+        raise TypeError("is not a whole number")
+    return value
+
+
+def _moment_or_none(microseconds: object) -> datetime | None:
+    return None if microseconds is None else to_moment(to_number(microseconds))
 
 
 def job_row(job: Job, stamp: Stamp) -> dict[str, Any]:
@@ -87,12 +102,19 @@ def job_row(job: Job, stamp: Stamp) -> dict[str, Any]:
 
 
 def to_job(row: Row[*tuple[Any, ...]]) -> Job:
-    """The job as it stands; `row` holds `JOB_COLUMNS`."""
-    return Job.model_validate_json(row.document).model_copy(
+    """The job as it stands; `row` holds `JOB_COLUMNS`.
+
+    Raises:
+        UNREADABLE: It is not one.
+    """
+    job = Job.model_validate_json(row.document)
+    if job.key != row.job_key:
+        raise ValueError("the document is another job's")
+    return job.model_copy(
         update={
             "status": JobStatus(row.status),
-            "attempts": row.attempts,
-            "engine_losses": row.engine_losses,
+            "attempts": to_number(row.attempts),
+            "engine_losses": to_number(row.engine_losses),
             "started_at": _moment_or_none(row.started_at),
             "finished_at": _moment_or_none(row.finished_at),
             "error": None if row.error is None else ErrorDetail.model_validate_json(row.error),
@@ -132,7 +154,13 @@ def message_row(message: OutboxMessage, stamp: Stamp) -> dict[str, Any]:
 
 
 def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
-    """The message of a whole row of the outbox."""
+    """The message of a whole row of the outbox.
+
+    Raises:
+        UNREADABLE: It is not one.
+    """
+    if not 0 <= to_number(row.due) <= LONGEST_DUE or to_number(row.written) > LONGEST_DUE:
+        raise ValueError("is due at no time")
     return OutboxMessage(
         message_id=row.message_id,
         job_key=row.job_key,
@@ -141,6 +169,6 @@ def to_message(row: Row[*tuple[Any, ...]]) -> OutboxMessage:
         payload=row.payload,
         options=json.loads(row.options),
         attempts=row.attempts,
-        created_at=to_moment(row.created_at),
+        created_at=to_moment(to_number(row.created_at)),
         receiver=row.receiver,
     )

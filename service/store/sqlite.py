@@ -188,6 +188,10 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _read_text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
 def _pool_of(num_connections: int) -> dict[str, Any]:
     return {"pool_size": num_connections, "max_overflow": 0, "hide_parameters": True}
 
@@ -214,6 +218,9 @@ def _prepare_connections(engine: Engine, begin: str | None = None) -> None:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        # Damaged text is left to who reads it: by default one such value would spoil a whole page
+        # of rows. Both drivers' connections have the attribute.
+        getattr(connection, "driver_connection", connection).text_factory = _read_text
 
     if begin is None:
         return

@@ -5,15 +5,14 @@ one: either both have happened or neither. Which change is allowed is said by `s
 change that is not allowed any more (somebody else ended the job first) writes nothing.
 """
 
-import json
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
@@ -21,16 +20,21 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import frames, jobs
+from service.store import frames, jobs, overrides
 from service.store.database import Database, Faults
+from service.store.instances import Instances
 from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
+from service.store.set_aside import LastWords, SetAside, set_aside
 from service.store.sqlite import DiskUsage
-from service.store.tables import cameras
 from service.store.timekeeper import Timekeeper, load_record, save_record
+from service.store.unreadable import UnreadableRow, UnreadableRows
 
 __all__ = ["Ended", "Ending", "Faults", "Known", "OrderBy", "Store"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Store:
@@ -41,22 +45,31 @@ class Store:
     Args:
         database: Open.
         instance: Its name among those that share the database.
+        base_topic: Of the cameras it speaks for.
         timekeeper: Measures what waits and what is kept.
 
     Attributes:
         outbox: The messages still to be sent.
+        unreadable: The rows that somebody met and that are to be set aside.
+        instances: Who else uses the database.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
     """
 
     def __init__(
-        self, database: Database, instance: str, timekeeper: Timekeeper | None = None
+        self,
+        database: Database,
+        instance: str,
+        base_topic: str = "",
+        timekeeper: Timekeeper | None = None,
     ) -> None:
         self._database = database
         self._instance = instance
         self._timekeeper = timekeeper or Timekeeper(Clock())
-        self.outbox = Outbox(database, instance, self._timekeeper)
+        self.unreadable = UnreadableRows()
+        self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
+        self.instances = Instances(database, instance, base_topic, self.unreadable)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -68,6 +81,7 @@ class Store:
         *,
         instance: str = "",
         clock: Clock | None = None,
+        base_topic: str = "",
         faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> AsyncIterator[Self]:
@@ -79,6 +93,7 @@ class Store:
             instance: Stable name where several services share a PostgreSQL database: each
                 recovers its own jobs and sends its own messages.
             clock: The machine's, unless a test brings its own.
+            base_topic: Of the cameras it speaks for; see `service.store.instances`.
             faults: For tests.
             disk_usage: Reads the disk of the SQLite file.
 
@@ -88,7 +103,7 @@ class Store:
         """
         async with Database(where, faults, disk_usage) as database:
             last = await database.read(load_record)
-            store = cls(database, instance, Timekeeper(clock or Clock(), last))
+            store = cls(database, instance, base_topic, Timekeeper(clock or Clock(), last))
             with suppress(StoreError):  # a full disk is no reason not to start
                 await store.keep_time()
             yield store
@@ -154,11 +169,11 @@ class Store:
         Returns:
             False, and nothing is written, when the job has ended, has a frame, or is unknown.
         """
-        return await self._database.write(_add_image, job_key, image)
+        return await self._write(_add_image, job_key, image, self._instance)
 
     async def existing(self, job_keys: Collection[str]) -> dict[str, Job]:
         """Those of `job_keys` that are stored."""
-        return await self._database.read(jobs.find, list(job_keys))
+        return await self._read(jobs.find, list(job_keys))
 
     async def known(self, job_keys: Collection[str]) -> Known:
         """Which of `job_keys` are stored, and which of their job ids are, for another camera."""
@@ -186,7 +201,7 @@ class Store:
         Returns:
             The jobs that were still queued, in the order asked for.
         """
-        return await self._database.write(jobs.start, job_keys, at)
+        return await self._write(jobs.start, job_keys, at, self._instance)
 
     async def requeue(
         self,
@@ -207,8 +222,13 @@ class Store:
         Returns:
             The jobs that were still processing, in the order asked for.
         """
-        return await self._database.write(
-            jobs.requeue, job_keys, count_loss=count_loss, refund=refund, error=error
+        return await self._write(
+            jobs.requeue,
+            job_keys,
+            self._instance,
+            count_loss=count_loss,
+            refund=refund,
+            error=error,
         )
 
     async def finish(
@@ -238,7 +258,7 @@ class Store:
             this any more, is left out and nothing is written for it.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        ended = await self._database.write(
+        ended = await self._write(
             jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
         )
         for _, messages in ended:
@@ -249,11 +269,32 @@ class Store:
         """Take back what was running when the service ended, and return all that waits.
 
         The interrupted attempts stay counted; the engine's losses do not grow, it was our own end.
+        What a file holds is ours, whatever we were called before.
 
         Returns:
             The queued jobs of this instance, the longest waiting first; they know since when.
         """
-        return await self._database.write(jobs.recover, self._instance, self._timekeeper)
+        await self.instances.enter()
+        return await self._write(jobs.recover, self._instance, self._timekeeper)
+
+    async def set_aside(
+        self, row: UnreadableRow, at: datetime, last_words: LastWords
+    ) -> tuple[SetAside, list[OutboxMessage]] | None:
+        """End a job, or drop a message, that cannot be read, and write what must go out.
+
+        Args:
+            row: From `unreadable`.
+            at: The time of the end.
+            last_words: Makes the messages from what is still known.
+
+        Returns:
+            What is known and the messages with their ids; None when there is nothing to tell: it
+            had ended before, is gone, can be read after all, or is another instance's.
+        """
+        stamp = self._timekeeper.stamp(self._instance)
+        return await self._database.write(
+            set_aside, row, at, last_words, stamp, keep_frames=self.keep_finished_frames
+        )
 
     # Questions
 
@@ -267,7 +308,7 @@ class Store:
 
     async def result(self, job_key: str) -> ResultDocument | None:
         """The result document of a job that has ended with one."""
-        return await self._database.read(jobs.result_of, job_key)
+        return await self._read(jobs.result_of, job_key)
 
     async def list_jobs(
         self,
@@ -285,9 +326,7 @@ class Store:
         Equals are ordered by time, then by id; jobs without an end come last.
         """
         which = Filter(status, camera_id, priority)
-        return await self._database.read(
-            jobs.page, which, limit, offset, order_by, descending=descending
-        )
+        return await self._read(jobs.page, which, limit, offset, order_by, descending=descending)
 
     async def count_jobs(
         self,
@@ -306,12 +345,12 @@ class Store:
     # Cameras
 
     async def camera_overrides(self) -> dict[str, dict[str, Any]]:
-        """The settings changed at run time, by camera."""
-        return await self._database.read(_overrides)
+        """The settings changed at run time, by camera; what cannot be read is left out."""
+        return await self._database.read(overrides.all_overrides)
 
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
         """Replace what was changed at run time for one camera; empty forgets it."""
-        await self._database.write(_set_override, camera_id, settings)
+        await self._database.write(overrides.set_override, camera_id, settings)
 
     # Retention
 
@@ -355,22 +394,36 @@ class Store:
         await self._database.empty_log()
         return given
 
+    async def _read(
+        self,
+        work: Callable[Concatenate[Connection, list[UnreadableRow], _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run `work(connection, met, …)` and note what it met that cannot be read."""
+        met: list[UnreadableRow] = []
+        found = await self._database.read(work, met, *args, **kwargs)
+        self.unreadable.note(met)
+        return found
 
-def _add_image(connection: Connection, job_key: str, image: bytes) -> bool:
-    job = jobs.lock(connection, [job_key]).get(job_key)
+    async def _write(
+        self,
+        work: Callable[Concatenate[Connection, list[UnreadableRow], _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """The same in a transaction."""
+        met: list[UnreadableRow] = []
+        found = await self._database.write(work, met, *args, **kwargs)
+        self.unreadable.note(met)
+        return found
+
+
+def _add_image(
+    connection: Connection, met: list[UnreadableRow], job_key: str, image: bytes, instance: str
+) -> bool:
+    job = jobs.lock(connection, met, [job_key], instance).get(job_key)
     if job is None or job.status.is_final or frames.has_frame(connection, job_key):
         return False
     frames.insert_frames(connection, {job_key: image})
     return True
-
-
-def _overrides(connection: Connection) -> dict[str, dict[str, Any]]:
-    rows = connection.execute(select(cameras.c.camera_id, cameras.c.settings))
-    return {camera_id: json.loads(settings) for camera_id, settings in rows}
-
-
-def _set_override(connection: Connection, camera_id: str, settings: Mapping[str, Any]) -> None:
-    connection.execute(delete(cameras).where(cameras.c.camera_id == camera_id))
-    if settings:
-        row = {"camera_id": camera_id, "settings": json.dumps(dict(settings))}
-        connection.execute(insert(cameras), row)

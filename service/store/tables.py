@@ -117,3 +117,13 @@ timekeeping = Table(
     Column("monotonic", BigInteger, nullable=False),
     Column("boot_id", String(64), nullable=False),
 )
+
+#: Who shares a server; empty on SQLite, where a file has one service.
+instances = Table(
+    "instances",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("base_topic", Text),  # NULL: not known
+    Column("run", String(32), nullable=False),  # which process
+    Column("beat", BigInteger, nullable=False),  # counts up while it lives
+)

@@ -216,10 +216,14 @@ class _Store(Store):
     lab: _Lab
 
     def __init__(
-        self, database: Database, instance: str, timekeeper: Timekeeper | None = None
+        self,
+        database: Database,
+        instance: str,
+        base_topic: str = "",
+        timekeeper: Timekeeper | None = None,
     ) -> None:
-        super().__init__(database, instance, timekeeper)
-        self.outbox = _Outbox(database, instance, self._timekeeper)
+        super().__init__(database, instance, base_topic, timekeeper)
+        self.outbox = _Outbox(database, instance, self._timekeeper, self.unreadable)
         self._unsaved_ids = count(-1, -1)
 
     def prepare(self, lab: _Lab) -> None:

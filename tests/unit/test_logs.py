@@ -23,6 +23,10 @@ def test_escape_keeps_a_hostile_name_on_one_line() -> None:
     )
 
 
+def test_escape_leaves_nothing_that_cannot_be_encoded() -> None:
+    assert escape("caf\udce9").encode() == b"caf\\xdce9"
+
+
 def test_text_log_writes_one_line_per_event(capsys: pytest.CaptureFixture[str]) -> None:
     configure("info", "text")
     logging.getLogger("service.test").info("%s completed", "job\n1")

@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 from schemas.camera import CameraSettings
 from schemas.frame import FrameOptions
 from service.configuration import load_settings
+from service.errors import ConfigurationError
 from service.settings import Settings
 from tests.setting_bounds import content_of, every_leaf, kinds_of, numerics, numerics_of
 
@@ -100,6 +101,12 @@ def test_public_shows_no_client_id() -> None:
     shown = Settings(mqtt={"client_id": "vision-7"}).public()
     assert "vision-7" not in str(shown)
     assert Settings().public()["mqtt"]["client_id"] is None
+
+
+def test_load_refuses_the_internal_form_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__CAMERAS", '{"front": {"tasks": [{"kind": "detect"}]}}')
+    with pytest.raises(ConfigurationError, match=r"cameras\.front\.tasks\.0: "):
+        load_settings()
 
 
 def test_public_shows_no_secret(tmp_path: Path) -> None:

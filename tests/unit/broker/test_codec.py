@@ -114,6 +114,7 @@ def test_read_properties_reads_every_kind() -> None:
         ("max_attempts", "2.5"),
         ("tasks", "caption"),
         ("tasks", '["paint"]'),
+        ("tasks", '[{"kind": "query", "text": ""}]'),
         ("metadata", "[1]"),
         ("metadata", "[" * 20 + "]" * 20),
         ("metadata", json.dumps({"a": "x" * 9000})),

@@ -124,6 +124,8 @@ def test_read_frame_prefers_its_own_max_age() -> None:
         (b'{"frame_data": 5}', "bad_field"),
         (b'{"frame_data": "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"}', "bad_base64"),
         (as_json(unknown=1), "bad_field"),
+        (as_json(tasks=[{"kind": "query", "text": ""}]), "bad_field"),
+        (as_json(tasks=[{"kind": "detect"}]), "bad_field"),
         (as_json(metadata={"a": "\ud800"}), "bad_field"),
         (as_json(camera_id="back"), "camera_mismatch"),
     ],

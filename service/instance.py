@@ -1,0 +1,59 @@
+"""The service's own name: made once, kept beside the database, the same at every start.
+
+Rows in a shared database and the session on the broker hang on it, so it is written whole or not
+at all, and is not the client id: that is a setting, and settings change.
+"""
+
+import logging
+import os
+import re
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from service.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+_FILE = "instance"
+_NAME = re.compile(rb"[A-Za-z0-9_-]{1,64}")  # fits a client id, with `-pub` behind it
+
+
+def instance_name(data_dir: Path) -> str:
+    """Read the name, or make one where there is none or what is there is no name.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or not be written.
+    """
+    path = data_dir / _FILE
+    try:
+        with suppress(FileNotFoundError):
+            content = path.read_bytes().strip()
+            if _NAME.fullmatch(content):
+                return content.decode("ascii")
+            logger.warning("%s holds no name; the service gets a new one", path)
+        name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
+        _write_whole(path, name)
+    except OSError as error:
+        raise ConfigurationError(f"data_dir: {path}: {error.strerror}") from error
+    return name
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """After a power cut the file has all of the text, or is not there."""
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
