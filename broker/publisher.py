@@ -110,7 +110,7 @@ def from_outbox(row: OutboxMessage) -> Publish:
         row.payload,
         options.get("qos", 1),
         options.get("retain", False),
-        tuple(options.get("user_properties", ())),
+        tuple((name, value) for name, value in options.get("user_properties", ())),
         bytes.fromhex(data) if data is not None else None,
         options.get("content_type"),
         num_lost=row.attempts,

@@ -148,7 +148,7 @@ class Waiting:
         return [ticket_of(job, self.clock) for job in jobs]
 
     async def statuses(self, jobs: list[Job]) -> set[JobStatus]:
-        found = await self.store.existing([job.job_id for job in jobs])
+        found = await self.store.existing([job.key for job in jobs])
         return {job.status for job in found.values()}
 
 

@@ -98,8 +98,11 @@ class Bench:
         self.letters.append(letter)
 
 
-def row(topic: str, payload: bytes = b"{}", **fields: Any) -> OutboxMessage:
-    return OutboxMessage(
+def row(
+    topic: str, payload: bytes = b"{}", options: dict[str, Any] | None = None, **fields: Any
+) -> OutboxMessage:
+    """Args: options: As a row can hold them that an earlier version has written: not validated."""
+    message = OutboxMessage(
         job_key="front/job-1",
         channel=Channel.MQTT,
         destination=topic,
@@ -107,6 +110,7 @@ def row(topic: str, payload: bytes = b"{}", **fields: Any) -> OutboxMessage:
         created_at=NOON,
         **fields,
     )
+    return message if options is None else message.model_copy(update={"options": options})
 
 
 LOST = ConnectionLostError("the connection was lost")
