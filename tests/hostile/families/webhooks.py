@@ -26,6 +26,7 @@ _HEADERS: dict[str, dict[str, str]] = {
     "empty value": {"X-Empty": ""},
     "every letter of a name": {"!#$%&'*+.^_`|~-azAZ09": "x"},
     "longest": {"x" * 128: "y" * 2048},
+    "as many as may be": {f"X-{number}": "y" for number in range(32)},
     "host": {"Host": "example.com", "hOsT": "example.org"},
     "length": {"Content-Length": "0"},
     "chunks": {"Transfer-Encoding": "chunked"},
@@ -52,6 +53,8 @@ _BAD_HEADERS: dict[str, Any] = {
     "no ASCII in a name": {"X-Ä": "x"},
     "no ASCII in a value": {"X-A": "ä"},
     "surrogate": {"X-A": "\ud800"},
+    "one too many": {f"X-{number}": "y" for number in range(33)},
+    "ten thousand": {f"X-{number}": "y" * 100 for number in range(10_000)},
     "name too long": {"x" * 129: "x"},
     "value too long": {"X-A": "y" * 2049},
 }
