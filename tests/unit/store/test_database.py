@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from service.store.database import Database, in_groups, translated
 from service.store.store import Store
 from service.store.tables import cameras
 from tests.factories import NOON, make_job
+from tests.postgres import Postgres
 from tests.unit.store.faults import FailEvery
 
 
@@ -232,6 +234,39 @@ async def test_open_refuses_urls_it_does_not_know(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"store\.url"):
         async with Store.open(url):
             pass
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host:port/name",
+        "postgresql://me:hunter2@[::1/name",
+        "sqlite:///store.db?hunter2=1",
+        "oracle://me:hunter2@host/name",
+    ],
+)
+async def test_open_refuses_a_malformed_url_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"store\.url") as caught:
+        async with Store.open(url):
+            pass
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("option", ["sslmode=on", "command_timeout=soon"])
+async def test_open_refuses_an_option_the_driver_does_not_know(
+    request: pytest.FixtureRequest, option: str
+) -> None:
+    server: Postgres = request.getfixturevalue("postgres")
+    with pytest.raises(ConfigurationError, match=r"store\.url"):
+        async with Store.open(f"{server.url('postgres')}?{option}"):
+            pass
+
+
+async def test_path_with_characters_of_urls_is_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "what? #1 %2e" / "store.db"
+    async with Store.open(path) as store:
+        assert store.folder == path.parent
+    assert path.is_file()
 
 
 async def test_open_refuses_a_file_that_is_no_database(tmp_path: Path) -> None:
