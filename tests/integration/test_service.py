@@ -491,5 +491,10 @@ async def test_bridge_stats_count_what_happened(talk: Conversation, seeds: Itera
 async def test_bridge_health_is_healthy(talk: Conversation) -> None:
     health = (await talk.wait_for("bridge/health", status="healthy")).json
     assert set(health["checks"]) == {
-        "broker", "engine", "store", "webhooks", "disk", "internal",
+        "broker",
+        "engine",
+        "store",
+        "webhooks",
+        "disk",
+        "internal",
     }
