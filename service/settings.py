@@ -80,7 +80,8 @@ class MqttSettings(_Section):
     client_id: Name | None = Field(
         default=None,
         max_length=100,
-        description="stable name of the session; none: made once and kept in data_dir",
+        description="stable name of the session on the broker; none: the service's own name, which "
+        "is made once and kept in data_dir",
     )
     keepalive: int = Field(
         default=30, ge=5, le=1200, description="seconds; a dead connection is seen after 1.5 of it"

@@ -27,6 +27,7 @@ _INTERNAL = {
     "device_unavailable",
     "engine_full",
     "engine_unavailable",
+    "instance_in_use",
     "internal",
     "model_download",
     "model_file",

@@ -137,6 +137,7 @@ _READERS: dict[str, Callable[[Store, list[str]], Awaitable[Any]]] = {
             if reader != "start"
             for damage in ("status", "time")
         ),
+        *((reader, "no UTF-8") for reader in _READERS),
     ],
 )
 async def test_every_reader_leaves_the_damaged_job_out(

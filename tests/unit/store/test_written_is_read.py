@@ -6,6 +6,7 @@ The class behind a row that passes one validator on its way in and meets another
 import asyncio
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from sqlalchemy import Connection, delete
 
-from broker.message import Message, Properties5
+from broker.message import NO_PROPERTIES, Message, Properties5
 from broker.publisher import from_outbox
 from broker.sources.routes import Routes
 from broker.topics import Topics
@@ -99,6 +100,7 @@ class Bench:
     """Intake on a real store; every job leaves it before the next example."""
 
     url: str
+    max_age: float = 300.0  # of frames that do not say it
     inbox: Inbox = field(default_factory=Inbox)
     num_accepted: int = 0
     num_refused: int = 0
@@ -111,6 +113,8 @@ class Bench:
                 "dedupe": {"window": 0},
             }
         )
+        queue = config.queue.model_copy(update={"max_age": self.max_age})
+        config = config.model_copy(update={"queue": queue})  # past its validator
         clock, statistics, topics = FakeClock(NOON), Statistics(), Topics("home")
         self.store = await stack.enter_async_context(Store.open(self.url))
         self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock)
@@ -137,16 +141,20 @@ class Bench:
         stack.callback(task.cancel)
         self.intake = task
 
-    async def check(self, messages: Sequence[Message], reason: str) -> None:
-        """Take messages in, and hold all that is stored of them against what was decided."""
+    async def take(self, messages: Sequence[Message]) -> None:
+        """Let intake decide about messages."""
         self.deliver.forget()
-        await self.store._database.write(_empty)  # an example that failed leaves its jobs
         for message in messages:
             self.inbox.put(message)
         async with asyncio.timeout(30):
             waiting = asyncio.create_task(self.inbox.is_empty.wait())
             await asyncio.wait({waiting, self.intake}, return_when=asyncio.FIRST_COMPLETED)
         assert not self.intake.done(), self.intake.exception()
+
+    async def check(self, messages: Sequence[Message], reason: str) -> None:
+        """Take messages in, and hold all that is stored of them against what was decided."""
+        await self.store._database.write(_empty)  # an example that failed leaves its jobs
+        await self.take(messages)
         jobs = {job.job_id: job for job in self.deliver.jobs}
         self.num_accepted += len(jobs)
         self.num_refused += len(self.deliver.rejections)
@@ -247,6 +255,23 @@ fields = st.dictionaries(st.sampled_from(sorted(FIELDS)), st.just(None), max_siz
 topics = texts.map(lambda text: f"home/response/{text}") | texts | st.none()
 
 
+def make_message(
+    payload: bytes, camera_id: str = "front", properties: Properties5 = NO_PROPERTIES
+) -> Message:
+    return Message(
+        topic=f"home/{camera_id}/frame",
+        payload=payload,
+        qos=1,
+        retain=False,
+        dup=False,
+        generation=1,
+        mid=1,
+        arrived_at=NOON,
+        arrived_monotonic=1000.0,
+        properties=properties,
+    )
+
+
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
     found = draw(fields)
@@ -262,23 +287,13 @@ def messages(draw: st.DrawFn) -> Message:
         image = {"frame_data": BASE64} if source == "data" else {"frame_url": draw(addresses)}
         text = json.dumps({**found, **image}, ensure_ascii=draw(st.booleans()))
         payload = text.encode("utf-8", "surrogatepass")
-    return Message(
-        topic=f"home/{draw(st.sampled_from(['front', 'a' * 64, '-']))}/frame",
-        payload=payload,
-        qos=1,
-        retain=False,
-        dup=False,
-        generation=1,
-        mid=1,
-        arrived_at=NOON,
-        arrived_monotonic=1000.0,
-        properties=Properties5(
-            user=user,
-            response_topic=draw(topics),
-            correlation_data=draw(st.none() | st.binary(max_size=40)),
-            message_expiry=draw(st.none() | st.integers(0, 2**32 - 1)),
-        ),
+    properties = Properties5(
+        user=user,
+        response_topic=draw(topics),
+        correlation_data=draw(st.none() | st.binary(max_size=40)),
+        message_expiry=draw(st.none() | st.integers(0, 2**32 - 1)),
     )
+    return make_message(payload, draw(st.sampled_from(["front", "a" * 64, "-"])), properties)
 
 
 def test_what_is_accepted_is_read_back_equal(store_url: str) -> None:
@@ -298,3 +313,15 @@ def test_what_is_accepted_is_read_back_equal(store_url: str) -> None:
             assert bench.num_accepted > 50 < bench.num_refused  # or it has proven nothing
         finally:
             runner.run(stack.aclose())
+
+
+async def test_frame_that_no_job_can_be_made_of_is_refused_alone(store_url: str) -> None:
+    bench = Bench(store_url, max_age=math.inf)
+    async with AsyncExitStack() as stack:
+        await bench.open(stack)
+        good = {"frame_data": BASE64, "job_id": "good", "max_age": 60}
+        await bench.take([make_message(IMAGE), make_message(json.dumps(good).encode())])
+        assert [job.job_id for job in bench.deliver.jobs] == ["good"]
+        [refused] = bench.deliver.rejections
+        assert (refused.error.code, refused.size) == ("internal", len(IMAGE))
+        assert [job.job_id for job in await bench.store.recover()] == ["good"]
