@@ -27,6 +27,8 @@ LONGEST_DUE = 2**62  # microseconds of running time; more than any service runs
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (
     jobs.c.job_key,
+    jobs.c.camera_id,
+    jobs.c.job_id,
     jobs.c.status,
     jobs.c.attempts,
     jobs.c.engine_losses,
@@ -108,7 +110,7 @@ def to_job(row: Row[*tuple[Any, ...]]) -> Job:
         UNREADABLE: It is not one.
     """
     job = Job.model_validate_json(row.document)
-    if job.key != row.job_key:
+    if (job.key, job.camera_id, job.job_id) != (row.job_key, row.camera_id, row.job_id):
         raise ValueError("the document is another job's")
     return job.model_copy(
         update={

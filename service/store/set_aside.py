@@ -96,7 +96,7 @@ def _end_job(
     return SetAside(
         error=error,
         job=job,
-        job_id=_text_or_none(row.job_id),
+        job_id=_job_id_of(row.job_key),
         topic="",
         size=size if isinstance(size, int) else 0,
         attempts=_number_or_0(row.attempts),
@@ -138,9 +138,10 @@ def _stand_in(row: _Row, at: datetime, num_bytes: int, error: ErrorDetail) -> Jo
         status = _either(lambda: JobStatus(row.status), status)
         finished_at = _either(lambda: to_moment(row.finished_at), at)
     try:
-        job = Job(
-            job_id=row.job_id,
-            camera_id=row.camera_id,
+        camera_id, job_id = split_key(row.job_key)
+        return Job(
+            job_id=job_id,
+            camera_id=camera_id,
             status=status,
             priority=_either(lambda: Priority(row.priority), Priority.NORMAL),
             sha256=_text_or_none(row.sha256) or "",
@@ -153,7 +154,6 @@ def _stand_in(row: _Row, at: datetime, num_bytes: int, error: ErrorDetail) -> Jo
         )
     except UNREADABLE:
         return None
-    return job if job.key == row.job_key else None
 
 
 def _has_ended(row: _Row) -> bool:
@@ -184,4 +184,4 @@ def _number_or_0(value: object) -> int:
 
 
 def _job_id_of(job_key: object) -> str | None:
-    return split_key(job_key)[1] if isinstance(job_key, str) else None
+    return (split_key(job_key)[1] or None) if isinstance(job_key, str) else None

@@ -33,18 +33,17 @@ def url(server: Postgres, request: pytest.FixtureRequest) -> str:
 
 def make_message(job: Job) -> OutboxMessage:
     return OutboxMessage(
-        job_id=job.job_id,
+        job_key=job.key,
         channel=Channel.MQTT,
         destination="base/front/status",
         payload=b"{}",
         created_at=NOON,
-        next_attempt_at=NOON,
     )
 
 
 async def accept(store: Store, *jobs: Job) -> list[OutboxMessage]:
     return await store.accept(
-        jobs, {job.job_id: b"x" for job in jobs}, [make_message(job) for job in jobs]
+        jobs, {job.key: b"x" for job in jobs}, [make_message(job) for job in jobs]
     )
 
 
@@ -60,18 +59,16 @@ async def test_jobs_and_messages_of_a_silent_instance_are_taken_over(url: str) -
     async with Store.open(url, instance="old", base_topic="home") as old:
         await old.recover()
         messages = await accept(old, waiting, running, ended)
-        await old.start([running.job_id], NOON)
-        await old.finish(ended.job_id, JobStatus.CANCELLED, at=NOON)
+        await old.start([running.key], NOON)
+        await old.finish(ended.key, JobStatus.CANCELLED, at=NOON)
     async with Store.open(url, instance="new", base_topic="home") as new:
         assert await new.recover() == []
         [gone] = await fall_silent(new)
         taken = await new.instances.take_over(gone)
-        assert {job.job_id: job.attempts for job in taken} == {waiting.job_id: 0, running.job_id: 1}
+        assert {job.key: job.attempts for job in taken} == {waiting.key: 0, running.key: 1}
         assert {job.status for job in taken} == {JobStatus.QUEUED}
-        assert await new.outbox.due(Channel.MQTT, NOON, 10) == messages
-        assert sorted(job.job_id for job in await new.recover()) == sorted(
-            job.job_id for job in taken
-        )
+        assert await new.outbox.for_broker(10) == messages
+        assert sorted(job.key for job in await new.recover()) == sorted(job.key for job in taken)
         # Its entry goes with the next look, and nobody looks at it again.
         [gone] = await new.instances.silent(SILENT_S + 5)
         assert await new.instances.take_over(gone) == []
@@ -88,7 +85,7 @@ async def test_take_over_done_again_returns_the_jobs_again(url: str) -> None:
         [gone] = await fall_silent(new)
         first = await new.instances.take_over(gone)
         assert first == await new.instances.take_over(gone)
-        assert [each.job_id for each in first] == [job.job_id]
+        assert [each.key for each in first] == [job.key]
 
 
 async def test_live_instances_never_take_from_each_other(url: str) -> None:
@@ -134,10 +131,10 @@ async def test_instance_that_comes_back_in_time_keeps_its_rows(url: str) -> None
         await new.recover()
         [gone] = await fall_silent(new)
         async with Store.open(url, instance="old") as old:
-            assert [each.job_id for each in await old.recover()] == [job.job_id]
+            assert [each.key for each in await old.recover()] == [job.key]
             assert await new.instances.take_over(gone) == []
             assert await new.instances.silent(2 * SILENT_S) == []
-            assert [each.job_id for each in await old.start([job.job_id], NOON)] == [job.job_id]
+            assert [each.key for each in await old.start([job.key], NOON)] == [job.key]
 
 
 async def test_instance_that_was_only_slow_ends_nothing_it_has_lost(url: str) -> None:
@@ -149,24 +146,24 @@ async def test_instance_that_was_only_slow_ends_nothing_it_has_lost(url: str) ->
         for store in (slow, new):
             await store.recover()
         await accept(slow, waiting, running)
-        await slow.start([running.job_id], NOON)
+        await slow.start([running.key], NOON)
         [gone] = await fall_silent(new)
         assert len(await new.instances.take_over(gone)) == 2
 
-        ids = [waiting.job_id, running.job_id]
+        ids = [waiting.key, running.key]
         assert await slow.start(ids, NOON) == []
         assert await slow.requeue(ids) == []
         assert (
             await slow.finish_many([Ending(each, JobStatus.CANCELLED, NOON) for each in ids]) == []
         )
-        assert await slow.outbox.due(Channel.MQTT, NOON, 10) == []
+        assert await slow.outbox.for_broker(10) == []
         assert len(await new.start(ids, NOON)) == 2
 
         # It goes on with what comes from now on, and is looked at as before.
         later = make_job()
         await accept(slow, later)
         assert await slow.instances.silent(0.0) == []
-        assert [each.job_id for each in await slow.start([later.job_id], NOON)] == [later.job_id]
+        assert [each.key for each in await slow.start([later.key], NOON)] == [later.key]
         assert await new.instances.silent(2 * SILENT_S) == []
         await slow.instances.silent(5.0)
         assert await new.instances.silent(3 * SILENT_S) == []

@@ -81,9 +81,9 @@ async def spoil(store_url: str, job: Job, change: str) -> None:
 async def make_jobs(store_url: str, *, are_running: bool = False) -> list[Job]:
     jobs = [make_job(received_at=NOON + timedelta(seconds=second)) for second in range(3)]
     async with Store.open(store_url) as store:
-        await store.accept(jobs, {job.job_id: b"four" for job in jobs})
+        await store.accept(jobs, {job.key: b"four" for job in jobs})
         if are_running:
-            await store.start([job.job_id for job in jobs], NOON)
+            await store.start([job.key for job in jobs], NOON)
     return jobs
 
 
@@ -99,20 +99,20 @@ async def test_recover_returns_the_rest_and_the_damaged_job_ends(
     await spoil(store_url, bad, damaged(store_url, damage))
     words = Words()
     async with Store.open(store_url) as store:
-        assert await store.recover() == [first, last]
+        assert [job.key for job in await store.recover()] == [first.key, last.key]
         found = await store.set_aside(await noted(store), LATER, words)
         assert found is not None
         [lost], (_, messages) = words.told, found
-        ended = await store.get(bad.job_id)
+        ended = await store.get(bad.key)
         assert ended is not None
         assert (ended.status, ended.finished_at) == (JobStatus.FAILED, LATER)
         assert ended.error == lost.error
         assert lost.error.code == "unreadable"
         assert (lost.job, lost.size) == (ended, 4)
-        assert await store.outbox.due(Channel.MQTT, LATER, 10) == messages
-        assert await store.image(bad.job_id) == b"four"  # as that of any job that failed
+        assert await store.outbox.for_broker(10) == messages
+        assert await store.image(bad.key) == b"four"  # as that of any job that failed
         assert (await store.counts())[JobStatus.FAILED] == 1
-        assert await store.recover() == [first, last]
+        assert [job.key for job in await store.recover()] == [first.key, last.key]
         assert len(await store.list_jobs()) == 3
 
 
@@ -145,13 +145,13 @@ async def test_every_reader_leaves_the_damaged_job_out(
 ) -> None:
     jobs = await make_jobs(store_url)
     await spoil(store_url, jobs[1], damaged(store_url, damage))
-    ids = [job.job_id for job in jobs]
+    ids = [job.key for job in jobs]
     async with Store.open(store_url) as store:
         found = await _READERS[reader](store, ids)
         names = {str(each) for each in found} if isinstance(found, dict) else set(map(str, found))
         assert len(names) == 2
-        assert not any(jobs[1].job_id in name for name in names)
-        assert (await noted(store)).key[-1] == jobs[1].job_id
+        assert not any(jobs[1].key in name for name in names)
+        assert (await noted(store)).key[-1] == jobs[1].key
         await _READERS[reader](store, ids)  # met again, noted once
         assert store.unreadable.is_empty
 
@@ -160,9 +160,9 @@ async def test_requeue_leaves_the_damaged_job_out(store_url: str) -> None:
     jobs = await make_jobs(store_url, are_running=True)
     await spoil(store_url, jobs[1], DAMAGE["task"])
     async with Store.open(store_url) as store:
-        back = await store.requeue([job.job_id for job in jobs], refund=True)
-        assert [job.job_id for job in back] == [jobs[0].job_id, jobs[2].job_id]
-        assert (await noted(store)).key[-1] == jobs[1].job_id
+        back = await store.requeue([job.key for job in jobs], refund=True)
+        assert [job.key for job in back] == [jobs[0].key, jobs[2].key]
+        assert (await noted(store)).key[-1] == jobs[1].key
 
 
 async def test_image_of_a_damaged_job_is_not_added(store_url: str) -> None:
@@ -171,8 +171,8 @@ async def test_image_of_a_damaged_job_is_not_added(store_url: str) -> None:
         await store.accept([job], {})
     await spoil(store_url, job, DAMAGE["no JSON"])
     async with Store.open(store_url) as store:
-        assert not await store.add_image(job.job_id, b"late")
-        assert (await noted(store)).key[-1] == job.job_id
+        assert not await store.add_image(job.key, b"late")
+        assert (await noted(store)).key[-1] == job.key
 
 
 async def test_frame_of_a_damaged_job_goes_where_finished_frames_are_not_kept(
@@ -184,7 +184,7 @@ async def test_frame_of_a_damaged_job_goes_where_finished_frames_are_not_kept(
         store.keep_finished_frames = False
         await store.recover()
         await store.set_aside(await noted(store), LATER, Words())
-        assert await store.image(bad.job_id) is None
+        assert await store.image(bad.key) is None
 
 
 async def test_set_aside_again_says_nothing_again(store_url: str) -> None:
@@ -203,9 +203,9 @@ async def test_damaged_job_that_had_ended_keeps_its_end(store_url: str, change: 
     job = make_job()
     words = Words()
     async with Store.open(store_url) as store:
-        await store.accept([job], {job.job_id: b"x"})
+        await store.accept([job], {job.key: b"x"})
         error = ErrorDetail(code="cancelled", message="by request")
-        await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON, error=error)
+        await store.finish(job.key, JobStatus.CANCELLED, at=NOON, error=error)
     await spoil(store_url, job, change)
     async with Store.open(store_url) as store:
         assert await store.list_jobs() == []
@@ -220,35 +220,36 @@ async def test_damaged_job_that_had_ended_keeps_its_end(store_url: str, change: 
 async def test_damaged_result_is_forgotten_and_its_job_stays(store_url: str) -> None:
     job = make_job()
     async with Store.open(store_url) as store:
-        await store.accept([job], {job.job_id: b"x"})
-        await store.start([job.job_id], NOON)
-        await store.finish(job.job_id, JobStatus.COMPLETED, at=NOON, result=make_result(job))
-        before = await store.get(job.job_id)
+        await store.accept([job], {job.key: b"x"})
+        await store.start([job.key], NOON)
+        await store.finish(job.key, JobStatus.COMPLETED, at=NOON, result=make_result(job))
+        before = await store.get(job.key)
     await spoil(store_url, job, "result = '{\"job_id\": 5}'")
     async with Store.open(store_url) as store:
-        assert await store.result(job.job_id) is None
+        assert await store.result(job.key) is None
         assert await store.set_aside(await noted(store), LATER, Words()) is None
-        assert await store.get(job.job_id) == before
-        assert await store.result(job.job_id) is None
+        assert await store.get(job.key) == before
+        assert await store.result(job.key) is None
         assert store.unreadable.is_empty
 
 
-async def test_job_without_a_usable_camera_is_deleted_with_last_words(store_url: str) -> None:
-    _, bad, _ = await make_jobs(store_url)
-    await spoil(store_url, bad, "camera_id = 'a/b'")
+async def test_job_without_a_usable_key_is_deleted_with_last_words(store_url: str) -> None:
+    bad, good = make_job(), make_job()
+    async with Store.open(store_url) as store:
+        await store.accept([bad, good], {good.key: b"four"})
+    await spoil(store_url, bad, "job_key = 'nokey'")
     words = Words()
     async with Store.open(store_url) as store:
-        await store.recover()
+        assert [job.key for job in await store.recover()] == [good.key]
         assert await store.set_aside(await noted(store), LATER, words) is not None
-        assert (words.told[0].job, words.told[0].job_id) == (None, bad.job_id)
-        assert await store.count_jobs() == 2
-        assert await store.image(bad.job_id) is None
+        assert (words.told[0].job, words.told[0].job_id) == (None, None)
+        assert await store.count_jobs() == 1
 
 
 async def test_rows_of_another_instance_are_left_to_it(store_url: str) -> None:
     job = make_job()
     async with Store.open(store_url, instance="other") as store:
-        await store.accept([job], {job.job_id: b"x"})
+        await store.accept([job], {job.key: b"x"})
     await spoil(store_url, job, DAMAGE["task"])
     async with Store.open(store_url, instance="mine") as store:
         assert await store.list_jobs() == []
@@ -268,8 +269,8 @@ MESSAGE_DAMAGE = {
     "header": 'options = \'{"headers": {"X-A": "a\\r\\nB: c"}}\'',
     "channel": "channel = 'pigeon'",
     "written": "created_at = 9223372036854775807",
-    "due late": "next_attempt_at = 9223372036854775807",
-    "due early": "next_attempt_at = -9223372036854775808",
+    "due late": "due = 9223372036854775807",
+    "due early": "due = -9223372036854775808",
 }
 
 
@@ -278,13 +279,13 @@ async def test_damaged_message_is_dropped_with_last_words_and_the_rest_goes_on(
     store_url: str, damage: str
 ) -> None:
     async with Store.open(store_url) as store:
-        messages = [make_message(f"job-{number}", f"to/{number}") for number in range(3)]
+        messages = [make_message(f"front/job-{number}", f"to/{number}") for number in range(3)]
         first, bad, last = await store.accept([], {}, messages)
     await update(store_url, "outbox", MESSAGE_DAMAGE[damage], "message_id", bad.message_id)
     words = Words()
     async with Store.open(store_url) as store:
         await store.recover()
-        assert await store.outbox.due(Channel.MQTT, LATER, 10) == [first, last]
+        assert await store.outbox.for_broker(10) == [first, last]
         row = await noted(store)
         assert store.unreadable.is_empty
         found = await store.set_aside(row, LATER, words)
@@ -293,7 +294,7 @@ async def test_damaged_message_is_dropped_with_last_words_and_the_rest_goes_on(
         [lost] = words.told
         assert (lost.job_id, lost.topic, lost.size) == ("job-1", "to/1", 2)
         assert lost.error.code == "unreadable"
-        assert await store.outbox.due(Channel.MQTT, LATER, 10) == [first, last, *found[1]]
+        assert await store.outbox.for_broker(10) == [first, last, *found[1]]
         assert await store.outbox.pending_count(Channel.MQTT) == 3
 
 
@@ -329,10 +330,10 @@ async def test_damaged_camera_override_is_left_out(store_url: str, settings: str
 async def test_frame_that_is_no_bytes_is_not_there(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     first, second, _ = await make_jobs(url)
-    await update(url, "frames", "image = 5, num_bytes = 'x'", "job_id", first.job_id)
+    await update(url, "frames", "image = 5, num_bytes = 'x'", "job_key", first.key)
     async with Store.open(url) as store:
-        assert await store.image(first.job_id) is None
-        assert await store.image(second.job_id) == b"four"
+        assert await store.image(first.key) is None
+        assert await store.image(second.key) == b"four"
         for job in (first, second):
-            await store.finish(job.job_id, JobStatus.CANCELLED, at=NOON)
+            await store.finish(job.key, JobStatus.CANCELLED, at=NOON)
         assert await store.drop_finished_frames(0) == 2

@@ -116,7 +116,7 @@ class Bench:
         queue = config.queue.model_copy(update={"max_age": self.max_age})
         config = config.model_copy(update={"queue": queue})  # past its validator
         clock, statistics, topics = FakeClock(NOON), Statistics(), Topics("home")
-        self.store = await stack.enter_async_context(Store.open(self.url))
+        self.store = await stack.enter_async_context(Store.open(self.url, clock=clock))
         self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock)
         self.deliver.forget()
         line = Line(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, statistics, clock)
@@ -127,7 +127,7 @@ class Bench:
             self.store,
             self.deliver,
             line,
-            Waiting(),  # type: ignore[arg-type]
+            Waiting(),
             Cameras(config, self.store, Nobody()),
             UrlPolicy(hosts, hosts),
             Open(),
@@ -155,22 +155,28 @@ class Bench:
         """Take messages in, and hold all that is stored of them against what was decided."""
         await self.store._database.write(_empty)  # an example that failed leaves its jobs
         await self.take(messages)
-        jobs = {job.job_id: job for job in self.deliver.jobs}
+        # How long it has waited is the clock's, and not in what is stored of it.
+        jobs = {
+            job.key: job.model_copy(update={"arrived_monotonic": None}) for job in self.deliver.jobs
+        }
         self.num_accepted += len(jobs)
         self.num_refused += len(self.deliver.rejections)
         assert "internal" not in {each.error.code for each in self.deliver.rejections}
         assert await self.store.existing(list(jobs)) == jobs
         recovered = await self.store.recover()
-        assert {job.job_id: job for job in recovered} == jobs
+        # What is recovered has its age on this process's clock besides.
+        plain = [job.model_copy(update={"arrived_monotonic": None}) for job in recovered]
+        assert {job.key: job for job in plain} == jobs
         error = ErrorDetail(code="engine", message=reason)
         ended = await self.deliver.end(recovered, JobStatus.FAILED, error)
-        assert {job.job_id: job for job in ended} == await self.store.existing(list(jobs))
+        assert {job.key: job for job in ended} == await self.store.existing(list(jobs))
         await self._check_outbox()
         assert self.store.unreadable.is_empty
 
     async def _check_outbox(self) -> None:
         for channel in Channel:
-            rows = await self.store.outbox.due(channel, NOON, 10_000)
+            waiting = await self.store.outbox.oldest(channel, None, 10_000)
+            rows = await self.store.outbox.get([message_id for message_id, _ in waiting])
             assert len(rows) == await self.store.outbox.pending_count(channel)
             for row in rows:
                 assert OutboxMessage.model_validate_json(row.model_dump_json()) == row
