@@ -79,7 +79,7 @@ def moment_of(date: str | None) -> datetime | None:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
+        return moment  # as it is: in UTC the last hours of the calendar would have no year
     except (ValueError, OverflowError, TypeError, IndexError):  # what a date that is none raises
         return None
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from broker.message import Message
 from broker.sources.routes import Routes
 from broker.topics import Topics
 from schemas.frame import Priority
-from schemas.job import Job, JobStatus
+from schemas.job import Job, JobStatus, job_key, split_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import StatusDocument
 from service.cameras import Cameras
@@ -74,15 +74,23 @@ class Breaking:
         return call
 
 
+def key_of(value: Any) -> str:
+    """Of a job, or of what is about one: a ticket, an ending, an order."""
+    for name in ("key", "job_key"):
+        if isinstance(key := getattr(value, name, None), str):
+            return key
+    return ""
+
+
 def names(*texts: str) -> Callable[..., bool]:
-    """Whether an argument is one of the texts, a job with it as its id, or holds such a thing."""
+    """Whether an argument is one of the texts, is of a job with it as its id, or holds such."""
 
     def is_named(value: Any) -> bool:
         if isinstance(value, str):
-            return value in texts
+            return value in texts or split_key(value)[1] in texts
         if isinstance(value, list | tuple | set | frozenset | dict):
             return any(map(is_named, value))
-        return getattr(value, "job_id", None) in texts
+        return is_named(key_of(value))
 
     return lambda *arguments, **_: any(map(is_named, arguments))
 
@@ -160,6 +168,7 @@ class Bench:
     settings: Settings
     statistics: Statistics
     clock: Clock
+    cameras_of: dict[str, str] = field(default_factory=dict)  # who sent it, by job id
 
     def send(self, job_id: str, *, camera_id: str = "front", **fields: Any) -> None:
         """A frame arrives."""
@@ -167,6 +176,7 @@ class Bench:
         frame = json_frame(make_image(number), job_id=job_id, **fields)
         if "frame_url" in fields:
             del frame["frame_data"]
+        self.cameras_of[job_id] = camera_id
         self.send_raw(json.dumps(frame).encode(), camera_id)
 
     def send_raw(self, payload: bytes, camera_id: str = "front") -> None:
@@ -187,8 +197,12 @@ class Bench:
 
     async def job(self, job_id: str) -> Job | None:
         """As the store has it."""
-        found: Job | None = await self.store.part.get(job_id)
+        found: Job | None = await self.store.part.get(self.key(job_id))
         return found
+
+    def key(self, job_id: str) -> str:
+        """Of a job that was sent."""
+        return job_key(self.cameras_of[job_id], job_id)
 
     async def until(self, is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
@@ -227,8 +241,8 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
             Deliver(
                 store,  # type: ignore[arg-type]
                 TOPICS,
-                outside,  # type: ignore[arg-type]
-                {Channel.MQTT: outside, Channel.WEBHOOK: Outside()},  # type: ignore[dict-item]
+                outside,
+                {Channel.MQTT: outside, Channel.WEBHOOK: Outside()},
                 statistics,
                 clock,
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas.job import Job, JobStatus
+from schemas.job import Job, JobStatus, job_key
 from schemas.status import ModelStatus
 from service.dispatch import Dispatcher
 from service.engine.process import EngineEvent, Lost
@@ -25,6 +25,7 @@ from tests.boundaries.bench import (
 )
 
 ODD, EVEN = "odd-1", ("even-1", "even-2")
+ODD_KEY, EVEN_KEYS = job_key("front", ODD), tuple(job_key("front", each) for each in EVEN)
 ANSWER = {"text": "A cat", "token_ids": [1], "confidence": 0.5}
 
 
@@ -38,22 +39,22 @@ class Engine:
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[EngineEvent] = asyncio.Queue()
-        self.answers: dict[str, EngineEvent] = {}  # by job id, in place of a caption
+        self.answers: dict[str, EngineEvent] = {}  # by key, in place of a caption
         self.is_holding = False
         self.taken: list[str] = []
 
     async def submit(self, job: Submit) -> None:
-        self.taken.append(job.job_id)
+        self.taken.append(job.key)
         if self.is_holding:
             return
-        self.events.put_nowait(Started(job.job_id))
-        self.events.put_nowait(self.answers.pop(job.job_id, None) or self.done(job.job_id))
+        self.events.put_nowait(Started(job.key))
+        self.events.put_nowait(self.answers.pop(job.key, self.done(job.key)))
 
-    async def cancel(self, job_id: str) -> None:
-        self.events.put_nowait(Cancelled(job_id))
+    async def cancel(self, key: str) -> None:
+        self.events.put_nowait(Cancelled(key))
 
-    def done(self, job_id: str) -> Done:
-        return Done(job_id, (ANSWER,), 0.1)
+    def done(self, key: str) -> Done:
+        return Done(key, (ANSWER,), 0.1)
 
 
 @dataclass
@@ -93,7 +94,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             bench.line,
             bench.store,
             bench.deliver,
-            [broken],  # type: ignore[list-item]
+            [broken],
             bench.settings,
             bench.statistics,
             bench.clock,
@@ -111,8 +112,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 class OddTasks(Breaking):
     """Hands out the odd job with tasks that nobody can read."""
 
-    async def start(self, job_ids: Sequence[str], at: datetime) -> list[Job]:
-        jobs = await self.part.start(job_ids, at)
+    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Job]:
+        jobs = await self.part.start(job_keys, at)
         odd = {"tasks": (None,)}
         return [job.model_copy(update=odd) if job.job_id == ODD else job for job in jobs]
 
@@ -137,7 +138,7 @@ async def test_job_whose_tasks_make_no_order_fails_alone(
         await stage.queue(EVEN[0], ODD, EVEN[1])
         dispatcher.resume()
         await stage.odd_fails_alone(caplog)
-        assert ODD not in engine.taken
+        assert sorted(engine.taken) == sorted([*EVEN_KEYS, job_key("front", "next")])
         running.cancel()
         await asyncio.wait([running])
 
@@ -161,9 +162,9 @@ async def test_job_that_cannot_be_started_fails_alone(
     await stage.odd_fails_alone(caplog)
 
 
-def completes(job_id: str) -> Callable[[Sequence[Ending]], bool]:
+def completes(key: str) -> Callable[[Sequence[Ending]], bool]:
     return lambda endings: any(
-        (each.job_id, each.status) == (job_id, JobStatus.COMPLETED) for each in endings
+        (each.job_key, each.status) == (key, JobStatus.COMPLETED) for each in endings
     )
 
 
@@ -171,7 +172,7 @@ async def test_outcome_that_cannot_be_stored_fails_alone(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stage.queue(EVEN[0], ODD, EVEN[1])
-    stage.bench.store.break_at("finish_many", completes(ODD))
+    stage.bench.store.break_at("finish_many", completes(ODD_KEY))
     stage.dispatcher.resume()
     await stage.odd_fails_alone(caplog)
 
@@ -179,30 +180,32 @@ async def test_outcome_that_cannot_be_stored_fails_alone(
 @pytest.mark.parametrize(
     "answer",
     [
-        Done(ODD, (), 0.1),
-        Done(ODD, ({"text": "A cat"},), 0.1),
-        Done(ODD, ({"text": None, "confidence": 0.5},), 0.1),
-        Done(ODD, ({"text": "A cat", "confidence": float("nan")},), 0.1),
-        Done(ODD, (ANSWER,), float("inf")),
+        Done(ODD_KEY, (), 0.1),
+        Done(ODD_KEY, ({"text": "A cat"},), 0.1),
+        Done(ODD_KEY, ({"text": None, "confidence": 0.5},), 0.1),
+        Done(ODD_KEY, ({"text": "A cat", "confidence": float("nan")},), 0.1),
+        Done(ODD_KEY, (ANSWER,), float("inf")),
     ],
 )
 async def test_answer_that_is_none_fails_alone(
     stage: Stage, answer: Done, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stage.queue(EVEN[0], ODD, EVEN[1])
-    stage.engine.answers[ODD] = answer
+    stage.engine.answers[ODD_KEY] = answer
     stage.dispatcher.resume()
     await stage.odd_fails_alone(caplog)
 
 
 @pytest.mark.parametrize(
-    "answer", [Failed(ODD, "engine", "no", can_retry=True), Cancelled(ODD)], ids=["retry", "free"]
+    "answer",
+    [Failed(ODD_KEY, "engine", "no", can_retry=True), Cancelled(ODD_KEY)],
+    ids=["retry", "free"],
 )
 async def test_job_that_cannot_be_returned_fails_alone(
     stage: Stage, answer: EngineEvent, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stage.queue(EVEN[0], ODD, EVEN[1])
-    stage.engine.answers[ODD] = answer
+    stage.engine.answers[ODD_KEY] = answer
     stage.bench.store.break_at("requeue", names(ODD))
     stage.dispatcher.resume()
     await stage.odd_fails_alone(caplog)
@@ -217,7 +220,7 @@ async def test_job_that_cannot_be_returned_after_a_loss_fails_alone(
     stage.dispatcher.resume()
     await stage.bench.until(lambda: len(stage.engine.taken) == 3)
     stage.engine.is_holding = False
-    stage.engine.events.put_nowait(Lost((EVEN[0], ODD, EVEN[1]), "it died"))
+    stage.engine.events.put_nowait(Lost((EVEN_KEYS[0], ODD_KEY, EVEN_KEYS[1]), "it died"))
     await stage.odd_fails_alone(caplog)
 
 
@@ -226,7 +229,7 @@ async def test_job_that_cannot_even_be_ended_frees_its_slot(
 ) -> None:
     await stage.queue(EVEN[0], ODD, EVEN[1])
     stage.bench.store.break_at(
-        "finish_many", lambda endings: any(each.job_id == ODD for each in endings)
+        "finish_many", lambda endings: any(each.job_key == ODD_KEY for each in endings)
     )
     stage.dispatcher.resume()
     stage.bench.send("next")
@@ -260,7 +263,7 @@ async def test_evicted_job_that_cannot_be_dropped_keeps_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with boundary_bench(tmp_path, queue={"capacity": 1}) as bench:
-        bench.store.break_at("finish_many", lambda endings: any(e.job_id == ODD for e in endings))
+        bench.store.break_at("finish_many", names(ODD))
         for job_id in (ODD, *EVEN):
             bench.send(job_id, priority="low")
         bench.send("next", priority="critical")

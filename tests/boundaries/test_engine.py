@@ -29,8 +29,8 @@ ODD_HEADERS = [
     '"load_seconds":0,"vram_mb":0,"ram_mb":0}]',
     '["Capacity",{"capacity":null,"message":"none"}]',
     '["Loading",{"message":7}]',
-    '["Done",{"job_id":"a","answers":{"b":1},"engine_seconds":"soon"}]',
-    '["Failed",{"job_id":["a"],"code":"c","message":"m","can_retry":1}]',
+    '["Done",{"key":"a","answers":{"b":1},"engine_seconds":"soon"}]',
+    '["Failed",{"key":["a"],"code":"c","message":"m","can_retry":1}]',
     "[" * 50_000,
 ]
 
@@ -53,8 +53,8 @@ async def next_event(engine: EngineProcess, *kinds: type[Any]) -> Any:
                 return event
 
 
-def make_submit(job_id: str, tasks: tuple[TaskSpec, ...] = ()) -> Submit:
-    return Submit(job_id, "front", (0.0,), tasks, body=b"abc")
+def make_submit(key: str, tasks: tuple[TaskSpec, ...] = ()) -> Submit:
+    return Submit(key, "front", (0.0,), tasks, body=b"abc")
 
 
 @pytest.mark.parametrize("header", ODD_HEADERS, ids=lambda header: header[:20])
@@ -102,4 +102,4 @@ async def test_order_that_cannot_be_written_takes_no_slot() -> None:
                 )
         assert not engine.held
         await engine.submit(make_submit("even-1"))
-        assert (await next_event(engine, Done)).job_id == "even-1"
+        assert (await next_event(engine, Done)).key == "even-1"

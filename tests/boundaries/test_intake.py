@@ -44,7 +44,7 @@ async def send_group(bench: Bench, **odd: Any) -> None:
     [
         ("urls", "check_webhook", {"webhook_url": "http://hooks.example/"}),
         ("urls", "check_fetch", {"frame_url": "http://nvr.example/"}),
-        ("store", "existing", {}),
+        ("store", "known", {}),
         ("store", "accept", {}),
         ("cameras", "get", {"camera_id": "odd"}),
         ("cameras", "similarity", {"camera_id": "odd"}),

@@ -46,7 +46,7 @@ async def monitoring(
     mqtt_version: Callable[[], str] = lambda: "5",
     check: Callable[[], HealthCheck] = lambda: HealthCheck(status="healthy", message="ok"),
 ) -> AsyncIterator[tuple[Bench, Monitor, BridgeLog]]:
-    async with boundary_bench(folder, stats_interval=0.05) as bench:
+    async with boundary_bench(folder, stats_interval=0.1) as bench:
         bridge_log = BridgeLog(bench.clock)
         monitor = Monitor(
             announcer=bench.outside,
@@ -163,7 +163,7 @@ async def test_announcer_that_breaks_is_no_hot_loop(
 async def test_sweep_that_breaks_is_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with boundary_bench(tmp_path, store={"cleanup_interval": 0.05}) as bench:
+    async with boundary_bench(tmp_path, store={"cleanup_interval": 0.1}) as bench:
         bench.store.break_at("delete_finished")
         retention = Retention(bench.store, bench.settings.store, bench.clock)
         running = asyncio.create_task(retention.run())

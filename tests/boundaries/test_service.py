@@ -150,7 +150,7 @@ async def test_sender_that_breaks_is_started_again(
     def break_outbox(store: Store) -> Breaking:
         broken = Breaking(store)
         broken.outbox = Breaking(store.outbox)
-        broken.outbox.break_at("due", lambda *_, **__: broken.outbox.num_broken < 2)
+        broken.outbox.break_at("for_broker", lambda *_, **__: broken.outbox.num_broken < 2)
         return broken
 
     async with site.running(break_outbox) as talk:
@@ -191,7 +191,7 @@ async def test_job_of_the_last_run_that_cannot_be_taken_back_fails_alone(
             make_job(job_id=job_id, max_age=1e9, received_at=NOON, num_bytes=3)
             for job_id in ("odd", "even")
         ]
-        await store.accept(jobs, {job.job_id: make_image(3) for job in jobs}, [])
+        await store.accept(jobs, {job.key: make_image(3) for job in jobs}, [])
     async with site.running(OddTimes) as talk:
         status = await talk.wait_for("front/status", job_id="odd", status="failed")
         assert status.json["error"]["code"] == "internal"
