@@ -28,7 +28,6 @@ _INTERNAL = {
     "engine_full",
     "engine_unavailable",
     "instance_in_use",
-    "internal",
     "model_download",
     "model_file",
     "model_quantize",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import httpcore
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import FrameError, FrameTooLargeError, UrlRefusedError
@@ -37,8 +37,8 @@ from tests.http_receivers import (
 def make_fetcher(
     *hosts: str, max_bytes: int = 100_000, http: GuardedHttp | None = None
 ) -> ImageFetcher:
-    settings = FetchSettings(allow_hosts=hosts or ("127.0.0.1",), timeout=1.0)
-    return ImageFetcher(settings, max_bytes, http=http or GuardedHttp(), version="1.2.3")
+    limits = FetchSettings(allow_hosts=hosts or ("127.0.0.1",), timeout=1.0)
+    return ImageFetcher(limits, max_bytes, http=http or GuardedHttp(), version="1.2.3")
 
 
 async def test_fetch_returns_the_bytes() -> None:
@@ -182,6 +182,7 @@ async def test_fetch_odd_url_ends_as_any_other(url: str) -> None:
 _HOSTS = st.text(st.sampled_from("xn-a0.:_@[]%é。٣"), min_size=1, max_size=12)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a loaded machine
 @given(_HOSTS, st.text(max_size=12))
 async def test_fetch_any_url_ends_as_any_other(host: str, path: str) -> None:
     http = GuardedHttp(nowhere, NoNetwork())
