@@ -22,7 +22,7 @@ UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS = 1_000_000  # of a second
-LONGEST_DUE = 2**62  # microseconds of running time; more than any service runs
+LONGEST_DUE = 2**53  # microseconds of running time: 285 years
 
 #: What `to_job` needs; the result and the image stay where they are.
 JOB_COLUMNS = (

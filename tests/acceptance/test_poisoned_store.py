@@ -71,7 +71,7 @@ async def test_poisoned_messages_go_to_the_dead_letters_and_the_rest_goes_out(
     with closing(sqlite3.connect(_database(scene))) as database, database:
         database.executemany(
             "INSERT INTO outbox (instance, channel, destination, payload, options, attempts,"
-            " created_at, next_attempt_at) VALUES ('gone', ?, ?, ?, ?, 0, ?, ?)",
+            " created_at, due) VALUES ('gone', ?, ?, ?, ?, 0, ?, ?)",
             [
                 ("mqtt", "a/b", b"x", "{", 0, 0),
                 ("mqtt", "a/b", b"x", '{"user_properties": [1]}', 0, 0),
@@ -114,7 +114,7 @@ async def test_poisoned_camera_override_is_named_and_ignored(
     with closing(sqlite3.connect(_database(scene))) as database, database:
         database.execute("INSERT INTO cameras VALUES (?, ?)", (camera_id, settings))
     await service.start()
-    assert f"camera {camera_id}: " in service.log
+    assert f"camera {camera_id}: " in service.log or f"cameras.{camera_id}." in service.log
     await scene.cameras.send_many(3)
     await scene.cameras.all_accepted()
     assert (await scene.checker.all_ended()).finals == {"completed": 3}
