@@ -66,8 +66,8 @@ class Outbox:
         """The oldest messages for the broker, in the order they were written."""
         return await self._database.read(_for_broker, self._of(Channel.MQTT), limit)
 
-    async def receivers(self, after: str, limit: int) -> list[str]:
-        """Receivers of webhooks with messages, by name, those after `after`."""
+    async def receivers(self, after: str | None, limit: int) -> list[str]:
+        """Receivers of webhooks with messages, by name: the first, or those behind `after`."""
         return await self._database.read(_receivers, self._of(Channel.WEBHOOK), after, limit)
 
     async def batches(
@@ -178,14 +178,15 @@ def _for_broker(
 
 
 def _receivers(
-    connection: Connection, chosen: ColumnElement[bool], after: str, limit: int
+    connection: Connection, chosen: ColumnElement[bool], after: str | None, limit: int
 ) -> list[str]:
     """The next names, one seek each."""
     names: list[str] = []
     column = outbox.c.receiver
+    query = select(column).where(chosen).order_by(column).limit(1)
     while len(names) < limit:
-        query = select(column).where(chosen, column > after).order_by(column).limit(1)
-        if (name := connection.scalar(query)) is None:
+        behind = query if after is None else query.where(column > after)
+        if (name := connection.scalar(behind)) is None:
             break
         names.append(after := name)
     return names
@@ -234,7 +235,7 @@ def _head(
         aside = list(connection.execute(query.order_by(outbox.c.due).limit(1)))
     head = [*aside, *in_turn][: limit.num_messages]
     num_fitting = sum(
-        total <= limit.num_bytes for total in accumulate(entry.num_bytes for entry in head)
+        total <= limit.num_bytes for total in accumulate(_bytes_of(entry) for entry in head)
     )
     return head[: max(1, num_fitting)]
 
@@ -258,17 +259,24 @@ def _oldest(
 ) -> list[tuple[int, int]]:
     query = select(outbox.c.message_id, outbox.c.num_bytes).where(chosen)
     rows = connection.execute(query.order_by(outbox.c.message_id).limit(limit))
-    return [(row.message_id, row.num_bytes) for row in rows]
+    return [(row.message_id, _bytes_of(row)) for row in rows]
+
+
+def _bytes_of(row: _Entry) -> int:
+    return row.num_bytes if isinstance(row.num_bytes, int) else 0  # SQLite keeps any type
 
 
 def _messages(connection: Connection, message_ids: Sequence[int], now: int) -> list[OutboxMessage]:
     found: list[OutboxMessage] = []
     for group in in_groups(message_ids):
         query = select(outbox).where(outbox.c.message_id.in_(group)).order_by(outbox.c.message_id)
-        for row in connection.execute(query):
-            waited_s = max(0, now - row.written) / MICROSECONDS
-            found.append(to_message(row).model_copy(update={"waited_s": waited_s}))
+        found += [_waiting(row, now) for row in connection.execute(query)]
     return found
+
+
+def _waiting(row: _Entry, now: int) -> OutboxMessage:
+    waited_s = max(0, now - row.written) / MICROSECONDS
+    return to_message(row).model_copy(update={"waited_s": waited_s})
 
 
 def _size(connection: Connection, chosen: ColumnElement[bool]) -> Size:
