@@ -192,7 +192,7 @@ class WebhookSender:
         self._signer = Signer(secret) if secret is not None else None
         self._allowed = AllowedHosts(settings.allow_hosts, "webhooks.allow_hosts")
         self._receivers = Receivers(settings.concurrency, _MOST_AT_ONCE)
-        self._read_up_to = ""  # name of a receiver: in this round all before it are known
+        self._read_up_to: str | None = None  # a receiver: in this round all up to it are known
         self._read_at = 0.0  # when to look for receivers nobody has told of
         self._outcomes: deque[bool] = deque(maxlen=_MOST_OUTCOMES)
         self._arrived: set[int] = set()  # but their rows could not be deleted yet
@@ -252,7 +252,7 @@ class WebhookSender:
     async def _find_receivers(self, now: float) -> None:
         """Look for those nobody has told of: left by the last run, or too many to remember."""
         while now >= self._read_at:
-            if not self._read_up_to:
+            if self._read_up_to is None:
                 self._receivers.is_complete = True
             names = await self._outbox.receivers(self._read_up_to, _RECEIVERS_READ)
             for name in names:
@@ -261,10 +261,10 @@ class WebhookSender:
                 self._read_up_to = name
             else:
                 if len(names) < _RECEIVERS_READ:
-                    self._read_up_to = ""
+                    self._read_up_to = None
             if not self._receivers.is_complete:
                 self._read_at = now + _CROWDED_S
-            elif not self._read_up_to:
+            elif self._read_up_to is None:
                 self._read_at = now + _LONGEST_SLEEP_S
 
     async def _start_due(self, tasks: asyncio.TaskGroup) -> None:

@@ -83,8 +83,8 @@ class Outbox:
         self._unreadable.note(met)
         return found
 
-    async def receivers(self, after: str, limit: int) -> list[str]:
-        """Receivers of webhooks with messages, by name, those after `after`."""
+    async def receivers(self, after: str | None, limit: int) -> list[str]:
+        """Receivers of webhooks with messages, by name: the first, or those behind `after`."""
         return await self._database.read(_receivers, self._of(Channel.WEBHOOK), after, limit)
 
     async def batches(
@@ -217,14 +217,15 @@ def _for_broker(
 
 
 def _receivers(
-    connection: Connection, chosen: ColumnElement[bool], after: str, limit: int
+    connection: Connection, chosen: ColumnElement[bool], after: str | None, limit: int
 ) -> list[str]:
     """The next names, one seek each."""
     names: list[str] = []
     column = outbox.c.receiver
+    query = select(column).where(chosen).order_by(column).limit(1)
     while len(names) < limit:
-        query = select(column).where(chosen, column > after).order_by(column).limit(1)
-        if (name := connection.scalar(query)) is None:
+        behind = query if after is None else query.where(column > after)
+        if (name := connection.scalar(behind)) is None:
             break
         names.append(after := name)
     return names
@@ -273,7 +274,7 @@ def _head(
         aside = list(connection.execute(query.order_by(outbox.c.due).limit(1)))
     head = [*aside, *in_turn][: limit.num_messages]
     num_fitting = sum(
-        total <= limit.num_bytes for total in accumulate(entry.num_bytes for entry in head)
+        total <= limit.num_bytes for total in accumulate(_bytes_of(entry) for entry in head)
     )
     return head[: max(1, num_fitting)]
 
@@ -302,7 +303,11 @@ def _oldest(
 ) -> list[tuple[int, int]]:
     query = select(outbox.c.message_id, outbox.c.num_bytes).where(chosen)
     rows = connection.execute(query.order_by(outbox.c.message_id).limit(limit))
-    return [(row.message_id, row.num_bytes) for row in rows]
+    return [(row.message_id, _bytes_of(row)) for row in rows]
+
+
+def _bytes_of(row: _Entry) -> int:
+    return row.num_bytes if isinstance(row.num_bytes, int) else 0  # SQLite keeps any type
 
 
 def _messages(

@@ -211,7 +211,7 @@ async def test_rows_of_the_first_schema_are_taken_over(store_url: str) -> None:
         [message] = await store.outbox.for_broker(10)
         assert (message.payload, message.attempts) == (b"payload", 2)
         hooks = "https://hooks.example:8443"
-        assert await store.outbox.receivers("", 10) == ["(unreadable URL)", hooks]
+        assert await store.outbox.receivers(None, 10) == ["(unreadable URL)", hooks]
         batches = await store.outbox.batches(hooks, None, (), 10, Size(10, 1000))
         assert sorted(len(batch.messages) for batch in batches) == [1, 2]
         written = message.model_copy(

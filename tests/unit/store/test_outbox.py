@@ -136,7 +136,7 @@ async def test_messages_know_how_long_the_service_has_run_with_them(
 
 async def test_receivers_are_named_once(store: Store) -> None:
     await write(store, "http://b/1", "http://a/1", "http://a/2", None, "http://c/1")
-    assert await store.outbox.receivers("", 10) == ["http://a", "http://b", "http://c"]
+    assert await store.outbox.receivers(None, 10) == ["http://a", "http://b", "http://c"]
     assert await store.outbox.receivers("http://a", 1) == ["http://b"]
 
 
