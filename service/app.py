@@ -28,7 +28,7 @@ from schemas.status import DeadLetter, HealthCheck
 from service.boundary import contained, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
-from service.data_dir import open_data_dir, usable
+from service.data_dir import open_data_dir
 from service.deliver import Deliver
 from service.devices import engine_options
 from service.dispatch import Dispatcher
@@ -301,8 +301,7 @@ class _Service:
     async def _name_instance(self) -> str:
         folder = self._settings.data_dir
         open_data_dir(folder)
-        with usable(f"data_dir {folder}"):
-            return instance_name(folder)
+        return instance_name(folder)
 
     async def _once_there_is_room(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Begin with what needs the disk; while that is full there is nothing to do but wait."""

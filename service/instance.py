@@ -12,7 +12,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from service.errors import ConfigurationError
+from service.data_dir import usable
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,10 @@ def instance_name(data_dir: Path) -> str:
 
     Raises:
         ConfigurationError: The file cannot be read, or not be written.
+        StoreFullError: The disk is full.
     """
     path = data_dir / _FILE
-    try:
+    with usable(f"data_dir: {path}"):
         with suppress(FileNotFoundError):
             content = path.read_bytes().strip()
             if _NAME.fullmatch(content):
@@ -35,8 +36,6 @@ def instance_name(data_dir: Path) -> str:
             logger.warning("%s holds no name; the service gets a new one", path)
         name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
         _write_whole(path, name)
-    except OSError as error:
-        raise ConfigurationError(f"data_dir: {path}: {error.strerror}") from error
     return name
 
 
