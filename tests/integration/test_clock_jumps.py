@@ -48,7 +48,7 @@ async def open_store(folder: Path, clock: FakeClock) -> AsyncIterator[Store]:
 
 async def accept(store: Store, clock: FakeClock, **fields: Any) -> Job:
     job = make_job(received_at=clock.now(), arrived_monotonic=clock.monotonic(), **fields)
-    await store.accept([job], {job.job_id: b"frame"})
+    await store.accept([job], {job.key: b"frame"})
     return job
 
 
@@ -272,19 +272,19 @@ async def test_finished_jobs_are_kept_for_their_time(tmp_path: Path, wrong: date
     settings = StoreSettings(keep_finished=DAY, min_free_bytes=0)
     async with open_store(tmp_path, clock) as store:
         job = await accept(store, clock)
-        await store.finish(job.job_id, JobStatus.CANCELLED, at=clock.now())
+        await store.finish(job.key, JobStatus.CANCELLED, at=clock.now())
         clock.set_now(wrong)
         await Retention(store, settings, clock).sweep()
-        assert await store.get(job.job_id) is not None
+        assert await store.get(job.key) is not None
     clock.advance(DAY - HOUR)
     clock.set_now(NOON)
     async with open_store(tmp_path, clock) as store:
         await Retention(store, settings, clock).sweep()
-        assert await store.get(job.job_id) is not None
+        assert await store.get(job.key) is not None
         clock.advance(HOUR)
         clock.set_now(wrong)
         await Retention(store, settings, clock).sweep()
-        assert await store.get(job.job_id) is None
+        assert await store.get(job.key) is None
 
 
 @jumps
@@ -294,7 +294,7 @@ async def test_finished_jobs_are_bounded_in_number(tmp_path: Path, wrong: dateti
     async with open_store(tmp_path, clock) as store:
         for _ in range(20):
             job = await accept(store, clock)
-            await store.finish(job.job_id, JobStatus.CANCELLED, at=clock.now())
+            await store.finish(job.key, JobStatus.CANCELLED, at=clock.now())
         clock.set_now(wrong)
         await Retention(store, settings, clock, most_finished=5).sweep()
         assert (await store.counts())[JobStatus.CANCELLED] == 5
