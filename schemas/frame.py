@@ -152,7 +152,7 @@ def _read_headers(value: dict[str, str]) -> dict[str, str]:
 
 def _is_not_reserved(camera_id: str) -> str:
     if camera_id in RESERVED_CAMERA_IDS:
-        raise ValueError(f"{camera_id!r} is reserved")
+        raise ValueError("is a name of the service's own")
     return camera_id
 
 

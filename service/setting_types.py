@@ -11,8 +11,6 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from broker.sources.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
-from schemas.frame import CameraId as AnyCameraId
-from schemas.frame import is_camera_id
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.
 _MOST_TOPIC_BYTES = MAX_TOPIC_BYTES // 2
@@ -70,12 +68,6 @@ def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return value
 
 
-def _not_reserved(camera_id: str) -> str:
-    if not is_camera_id(camera_id):
-        raise ValueError("is a name of the service's own")
-    return camera_id
-
-
 #: A host, a client id, a release.
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
 #: An account, a URL, a path on a server.
@@ -87,4 +79,3 @@ TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
 CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]
-CameraId = Annotated[AnyCameraId, AfterValidator(_not_reserved)]

@@ -18,9 +18,8 @@ from pydantic_settings import (
 )
 
 from schemas.camera import CameraSettings
-from schemas.frame import MAX_AGE_S
+from schemas.frame import MAX_AGE_S, CameraId
 from service.setting_types import (
-    CameraId,
     CameraTopic,
     Devices,
     File,

@@ -2,7 +2,7 @@
 
 A job's row is replaced by one that can be read, made of its own columns, so that it is found,
 counted and deleted like every other; only where id or camera are no such things is it deleted. A
-job that had its end keeps it. Nothing is done to the rows of another instance.
+job that had its end keeps it. What another instance still has to end or to send is left to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,10 +73,10 @@ def set_aside(
 def _end_job(
     connection: Connection, noted: UnreadableRow, at: datetime, stamp: Stamp, *, keep_frames: bool
 ) -> SetAside | None:
-    this = _is(jobs, noted.key) & (jobs.c.instance == stamp.instance)
+    this = _is(jobs, noted.key)
     row = connection.execute(select(jobs).where(this).with_for_update()).one_or_none()
-    if row is None:
-        return None  # gone, or another instance's
+    if row is None or not (_has_ended(row) or row.instance == stamp.instance):
+        return None
     if row.result is not None and not _can(ResultDocument.model_validate_json, row.result):
         connection.execute(update(jobs).where(this).values(result=None))
     if _can(to_job, row):
@@ -88,7 +88,8 @@ def _end_job(
     if job is None:
         connection.execute(delete(jobs).where(this))
     else:
-        connection.execute(update(jobs).where(this).values(**job_row(job, stamp)))
+        mended = {**job_row(job, stamp), "instance": row.instance}
+        connection.execute(update(jobs).where(this).values(**mended))
     if has_ended:
         return None
     if not keep_frames:

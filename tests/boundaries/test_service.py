@@ -177,7 +177,7 @@ class OddTimes(Breaking):
 
     async def recover(self) -> list[Job]:
         jobs = await self.part.recover()
-        odd = {"received_at": None}
+        odd = {"arrived_monotonic": "never"}
         return [job.model_copy(update=odd) if job.job_id == "odd" else job for job in jobs]
 
 

@@ -172,7 +172,8 @@ async def test_flood_is_held_near_the_limit(store: Store, clock: FakeClock) -> N
     with suppress(asyncio.CancelledError):
         await running
     print(f"at most {most} waited")  # noqa: T201 - the figure
-    assert most < 6000  # the flood does not pause; a busy machine looks late
+    # The flood does not pause, and a busy machine looks late; without a bound it were 20,000.
+    assert most < 10_000
     assert [*(letter.job_id for letter in letters.all), *kept] == [
         f"a{number}" for number in range(20_000)
     ]

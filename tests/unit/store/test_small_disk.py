@@ -18,7 +18,7 @@ _MIB = 1 << 20
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     try:
-        with a_small_disk(tmp_path / "disk", 8 * _MIB) as made:
+        with a_small_disk(tmp_path / "disk", 9 * _MIB) as made:
             yield made
     except DiskUnavailableError as error:
         pytest.skip(str(error))

@@ -207,7 +207,7 @@ async def test_damaged_job_that_had_ended_keeps_its_end(store_url: str, change: 
         error = ErrorDetail(code="cancelled", message="by request")
         await store.finish(job.key, JobStatus.CANCELLED, at=NOON, error=error)
     await spoil(store_url, job, change)
-    async with Store.open(store_url) as store:
+    async with Store.open(store_url, instance="new name") as store:
         assert await store.list_jobs() == []
         assert await store.set_aside(await noted(store), LATER, words) is None
         [ended] = await store.list_jobs()
