@@ -284,7 +284,8 @@ async def test_broker_that_restarts_again_and_again_loses_no_row_and_makes_no_de
         await post.all_gone()
         await listener.until(lambda: len(set(listener.on(f"{topic_base}/out"))) == num_rows)
         assert listener.letters == []
-        assert post.connection.counters.reconnects >= num_restarts
+        # The first restart can come before the first connection.
+        assert post.connection.counters.reconnects >= num_restarts - 1
 
 
 async def add_slowly(post: Post, topic: str, num_rows: int) -> None:
@@ -310,6 +311,9 @@ async def stored(settings: Settings) -> AsyncIterator[Store]:
     url = f"sqlite:///{settings.data_dir / 'jobs.sqlite3'}"
     assert settings.mqtt.client_id is not None
     async with Store.open(url, instance=settings.mqtt.client_id) as store:
+        await (
+            store.recover()
+        )  # whatever name the service has, all in a file is whose it is opened by
         yield store
 
 
