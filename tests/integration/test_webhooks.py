@@ -131,7 +131,7 @@ async def test_delivery_senders_headers_do_not_replace_ours(tmp_path: Path) -> N
         "User-Agent": "curl",
         "WEBHOOK-ID": "other",
         "webhook-signature": "v1,forged",
-        "X-Mine": "kept, auch mit Ümlaut",
+        "X-Mine": "kept",
     }
     async with Receiver() as receiver, webhook_bench(tmp_path) as bench:
         [job_id] = await bench.post(receiver.url, headers=forged)
@@ -140,7 +140,7 @@ async def test_delivery_senders_headers_do_not_replace_ours(tmp_path: Path) -> N
         assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
         assert request.headers["user-agent"].startswith("moondream2mqtt/")
         assert request.headers["webhook-id"] == job_id
-        assert request.headers["x-mine"].startswith("kept")
+        assert request.headers["x-mine"] == "kept"
         assert "transfer-encoding" not in request.headers
         assert is_signed(request)
 
@@ -649,17 +649,17 @@ async def test_unexpected_error_is_one_failed_attempt(
     assert "s3cret" not in "".join(record.getMessage() for record in caplog.records)
 
 
-async def test_row_that_cannot_be_sent_ends_with_the_others_of_its_age(tmp_path: Path) -> None:
-    """What is wrong with it says nothing about its receiver, and holds up nobody for long."""
+async def test_row_that_cannot_be_read_holds_up_nobody(tmp_path: Path) -> None:
+    """It says nothing about its receiver; the store sets it aside, see `test_recovery`."""
     async with Receiver() as receiver, webhook_bench(tmp_path) as bench:
-        [odd] = await bench.post(receiver.url, headers=["no", "object"])  # type: ignore[arg-type]
+        await bench.post(receiver.url, headers=["no", "object"])  # type: ignore[arg-type]
         job_ids = await bench.post(receiver.url, 3)
         await bench.turn_until(30, lambda: len(receiver.requests) == 3)
         assert ids(receiver) == job_ids
-        await bench.turn_until(HOUR, lambda: bool(bench.letters))
-        await bench.until_pending(0)
-        [letter] = bench.letters
-        assert (letter.job_id, letter.error.code) == (odd, "delivery")
+        async with asyncio.timeout(10):
+            odd = await bench.store.unreadable.next()
+        assert (odd.table, odd.reason) == ("outbox", "options.headers")
+        assert not bench.letters
 
 
 async def test_retry_after_no_date_can_be_is_no_wish(tmp_path: Path) -> None:

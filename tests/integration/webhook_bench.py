@@ -47,16 +47,17 @@ class Bench:
     ) -> list[str]:
         """Commit messages for one URL and return their job ids, in order."""
         now = self.clock.now()
+        # As a row can hold them that an earlier version has written: not validated.
+        written = {"headers": headers or {}, "trusted": trusted, **options}
         messages = [
             OutboxMessage(
                 job_key=job_key("front", job_id := f"job-{next(_NUMBERS)}"),
                 channel=Channel.WEBHOOK,
                 destination=url,
                 payload=document(job_id).model_dump_json().encode(),
-                options={"headers": headers or {}, "trusted": trusted, **options},
                 created_at=now,
                 receiver=origin(url),
-            )
+            ).model_copy(update={"options": written})
             for _ in range(count)
         ]
         stored = await self.store.accept([], {}, messages)

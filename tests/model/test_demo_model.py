@@ -12,6 +12,9 @@ from demo.evaluate import GOALS, MODEL, Examiner, Tally, evaluate
 FIRST, NUMBER = 100_000, 100
 
 
+pytestmark = pytest.mark.timeout(300)  # the evaluation is the first test's, and a busy machine slow
+
+
 @pytest.fixture(scope="module")
 def examiner() -> Examiner:
     return Examiner(MODEL)
