@@ -74,8 +74,12 @@ def cases() -> Cases:
             yield case(
                 f"{field}: {shown(value)}", as_json(**{field: value}), COMPLETED, image=PLAIN
             )
-    for camera_id in ("nobody", "bridge", CAMERA.lower()):
+    for camera_id, code in (
+        ("nobody", "camera_mismatch"),
+        ("bridge", "bad_field"),  # is no camera's name at all
+        (CAMERA.lower(), "camera_mismatch"),
+    ):
         payload = as_json(camera_id=camera_id)
-        yield case(f"camera_id: {shown(camera_id)}", payload, rejected("camera_mismatch"))
+        yield case(f"camera_id: {shown(camera_id)}", payload, rejected(code))
     everything_wrong = {field: values[0] for field, values in _REFUSED.items()}
     yield case("every field wrong", as_json(**everything_wrong), rejected("bad_field"))
