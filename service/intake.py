@@ -455,10 +455,10 @@ class Intake:
         with contained("known frames cannot be answered"):
             await self._answer_again(group.repeats)
 
-    async def _answer_again(self, job_ids: Sequence[str]) -> None:
-        if job_ids:
+    async def _answer_again(self, job_keys: Sequence[str]) -> None:
+        if job_keys:
             known = await until_stored(
-                lambda: self._store.existing(job_ids), "known frames cannot be answered"
+                lambda: self._store.existing(job_keys), "known frames cannot be answered"
             )
             for job in known.values():
                 self._deliver.announce(job)
