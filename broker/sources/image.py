@@ -15,7 +15,7 @@ from broker.message import Message
 from schemas.frame import FrameOptions, MotionFrame
 
 MAX_IMAGE_BYTES = 4 << 20
-_MAX_OTHER_BYTES = 64 * 1024  # of a JSON frame besides its image
+MAX_OTHER_BYTES = 64 * 1024  # of a JSON frame besides its image
 _MAX_AGE_S = 7 * 86400  # the greatest max_age; a message may expire later than that
 
 _DATA_URI = re.compile(rb"data:image/[a-z0-9.+-]{1,32}(;[a-z0-9=.+-]{1,64}){0,4};base64,", re.I)
@@ -74,7 +74,7 @@ def _read_form(message: Message, max_image_bytes: int) -> IncomingFrame:
 
 
 def _read_json_frame(payload: bytes, max_image_bytes: int) -> IncomingFrame:
-    content = read_json(payload, max_bytes=_base64_size(max_image_bytes) + _MAX_OTHER_BYTES)
+    content = read_json(payload, max_bytes=_base64_size(max_image_bytes) + MAX_OTHER_BYTES)
     job_id = readable_job_id(content.get("job_id"))
     try:
         frame = validate(MotionFrame, content)

@@ -7,11 +7,11 @@ import pytest
 from pydantic import BaseModel
 
 from broker.codec import MAX_DEPTH
+from broker.sources import image
 from schemas import frame
 from service import images, retention, urls, webhooks
 from service.settings import Settings
 from tests.docs.reference import ROOT
-from tests.hostile.families import sizes
 
 _TEXT = (ROOT / "SECURITY.md").read_text()
 _ROW = re.compile(r"^\| ([^|]+) \| ([\d,]+(?: [MGK]iB)?) \| (–|`[a-z_.]+`) \|$", re.MULTILINE)
@@ -20,7 +20,7 @@ _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 #: Limits without a setting.
 _FIXED = {
     "scans of a JPEG": images.MAX_SCANS,
-    "bytes of JSON besides the image": sizes.OTHER_LIMIT,  # held against the service by the corpus
+    "bytes of JSON besides the image": image.MAX_OTHER_BYTES,
     "levels of JSON": MAX_DEPTH,
     "bytes of `metadata` as JSON": frame.MAX_METADATA_BYTES,
     "tasks of a frame": frame.MAX_TASKS,

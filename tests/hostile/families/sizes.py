@@ -16,7 +16,6 @@ from tests.hostile.case import (
 )
 
 LIMIT = 4 << 20  #: of an image, by default
-OTHER_LIMIT = 64 << 10  #: of a JSON frame besides its image
 PACKET_LIMIT = 6 << 20  #: of the broker, as it is shipped and in the tests
 _TOO_LARGE = rejected("payload_too_large")
 
@@ -52,7 +51,7 @@ def cases() -> Cases:
 
 def _beside_the_image() -> Cases:
     """64 KiB of a JSON frame may be something else than the image, 4 MiB of it as base64."""
-    most = (LIMIT + 2) // 3 * 4 + OTHER_LIMIT
+    most = (LIMIT + 2) // 3 * 4 + 64 * 1024
     for extra in (-1, 0, 1):
         empty = as_json(camera_id=CAMERA)
         document = empty[:-1].ljust(most + extra - 1) + b"}"
