@@ -8,7 +8,6 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -59,7 +58,6 @@ class Cameras:
         self._num_cameras = num_cameras
         self._numbers = count()
         self._under_way: dict[int, Frame] = {}
-        self._raw: set[int] = set()
         self._early: set[int] = set()  # acknowledged before `publish` had told us the id
         self.num_sent = 0
         self.client = Client(port, "cameras", on_puback=self._on_puback)
@@ -121,27 +119,13 @@ class Cameras:
 
     async def all_accepted(self) -> None:
         """Wait until the broker has acknowledged all that was sent."""
-        await until(lambda: not self._under_way and not self._raw)
-
-    def publish_raw(
-        self, topic: str, payload: bytes, options: list[tuple[str, str]] | None = None
-    ) -> None:
-        """Publish anything at QoS 1; the checker does not expect it."""
-        held = properties(PacketTypes.PUBLISH, UserProperty=options) if options else None
-        info = self.client.paho.publish(topic, payload, qos=1, properties=held)
-        assert info.rc == MQTT_ERR_SUCCESS
-        self._raw.add(info.mid)
-        if info.mid in self._early:
-            self._early.discard(info.mid)
-            self._raw.discard(info.mid)
+        await until(lambda: not self._under_way)
 
     def _on_puback(self, mid: int, reason: ReasonCode) -> None:
         if reason.is_failure:
             return
         if mid in self._under_way:
             self._take(mid)
-        elif mid in self._raw:
-            self._raw.discard(mid)
         else:
             self._early.add(mid)
 

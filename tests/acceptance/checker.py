@@ -83,7 +83,6 @@ class Checker:
     Attributes:
         dead_letters: Every document of that topic.
         states: Every payload of `bridge/state`.
-        num_rejected: Status documents that say so, whether or not they name a job.
         order: Job ids in the order in which they were completed.
         system_status: Of the newest statistics.
         health: The newest, by part: status and message.
@@ -99,7 +98,6 @@ class Checker:
         self._num_idle = 0
         self.dead_letters: list[dict[str, Any]] = []
         self.states: list[bytes] = []
-        self.num_rejected = 0
         self.order: list[str] = []
         self.system_status = ""
         self.health: dict[str, dict[str, str]] = {}
@@ -150,15 +148,6 @@ class Checker:
         """Of all jobs, whoever sent them."""
         with self._turn:
             return sum(story.status is not None for story in self._stories.values())
-
-    @property
-    def num_strangers(self) -> int:
-        """Of jobs that have ended and that no camera has named."""
-        with self._turn:
-            return sum(
-                story.status is not None and job_id not in self._expected
-                for job_id, story in self._stories.items()
-            )
 
     def status_of(self, job_id: str) -> dict[str, Any] | None:
         """The final status document of a job."""
@@ -243,7 +232,6 @@ class Checker:
 
     def _read(self, name: str, payload: bytes, document: dict[str, Any]) -> None:
         job_id = document["job_id"]
-        self.num_rejected += document["status"] == "rejected"
         if job_id is None:
             return
         story = self._stories.setdefault(job_id, _Story())

@@ -41,7 +41,6 @@ class Client:
         self._port = port
         self._filters = filters
         self.num_subscribed = 0
-        self.max_packet_size: int | None = None
         self.num_drops = 0
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -87,7 +86,6 @@ class Client:
         reason: ReasonCode,
         announced: Properties | None,
     ) -> None:
-        self.max_packet_size = getattr(announced, "MaximumPacketSize", None)
         if self._filters:
             client.subscribe([(each, SubscribeOptions(qos=1)) for each in self._filters])
 

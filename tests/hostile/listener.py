@@ -38,15 +38,17 @@ class Trace:
     canary: str  #: job id of the good frame behind it
     canary_digest: str  #: SHA-256 of its image
     ends: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  #: camera, job id
-    captions: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by job id
+    captions: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  #: as `ends`
     letters: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by hash
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by topic
     problems: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def has_canary(self) -> bool:
-        return self.canary in self.captions
+    def canary_caption(self) -> dict[str, Any] | None:
+        """The result document of the good frame, once it is there."""
+        found = (each[self.canary] for each in self.captions.values() if self.canary in each)
+        return next(found, None)
 
 
 class Listener:
@@ -134,7 +136,7 @@ class Listener:
         if trace is None:
             return
         if kind == "caption":
-            trace.captions[job_id] = document
+            trace.captions.setdefault(camera, {})[job_id] = document
         elif document["status"] in _FINAL:
             known = trace.ends.setdefault(camera, {}).setdefault(job_id, document)
             if known != document:

@@ -94,7 +94,7 @@ class Runner:
         """Send a good frame and wait for its caption; its job id."""
         trace, frame = self._good_frame(camera)
         await self._senders["5"].publish(frame)
-        await self._hear(trace, lambda: trace.has_canary)
+        await self._hear(trace, lambda: trace.canary_caption is not None)
         self._lab.listener.close(trace)
         return trace.canary
 
@@ -147,7 +147,8 @@ class Runner:
             return Finding(trial, (), 0.0, (f"the sender of the good frame: {error}",))
         await self._hear(trace, lambda: is_over(shots, refused, trace))
         self._lab.listener.close(trace)
-        self._trials.update(dict.fromkeys(trace.captions, trial))
+        for job_ids in trace.captions.values():
+            self._trials.update(dict.fromkeys(job_ids, trial))
         outcomes, problems = judge(shots, refused, trace)
         return Finding(trial, tuple(outcomes), time.monotonic() - began, tuple(problems))
 

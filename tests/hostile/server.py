@@ -67,6 +67,8 @@ def shaped_by_senders(receiver: Receiver) -> list[str]:
             "upgrade": "upgrade" not in request.headers,
             "expect": "expect" not in request.headers,
             "proxy-authorization": "proxy-authorization" not in request.headers,
+            # The operator's, for the operator's URL alone; see `lab.py`.
+            "x-token": ("x-token" in request.headers) == ("key=" in request.target),
         }.items()
         if not is_right
     ]

@@ -99,6 +99,14 @@ async def test_another_pictures_caption_is_a_problem(forger: Forger) -> None:
     assert await forger.problems() == ["captioned as another picture"]
 
 
+async def test_captions_of_one_id_are_told_apart_by_camera(forger: Forger) -> None:
+    await forger.end("completed")
+    await forger.caption(_CAPTION)
+    await forger.caption("32x24 another", camera="canary-0")
+    await forger.canary()
+    assert await forger.problems() == []
+
+
 async def test_another_size_is_a_problem(forger: Forger) -> None:
     sent = replace(_SENT, shot=replace(_SENT.shot, size=(1, 2)))
     await forger.end("completed")

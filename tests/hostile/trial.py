@@ -132,7 +132,7 @@ def is_over(shots: Sequence[Sent], refused: set[int], trace: Trace) -> bool:
     Silence is believed once the good frame behind has its caption: what is answered at once is
     answered in the order of arrival.
     """
-    if not trace.has_canary:
+    if trace.canary_caption is None:
         return False
     for number, sent in enumerate(shots):
         said = outcome(sent, trace, is_refused=number in refused)
@@ -146,9 +146,9 @@ def is_over(shots: Sequence[Sent], refused: set[int], trace: Trace) -> bool:
 def judge(shots: Sequence[Sent], refused: set[int], trace: Trace) -> tuple[list[str], list[str]]:
     """The outcomes, and what is wrong with them."""
     outcomes, problems = [], list(trace.problems)
-    if not trace.has_canary:
+    if trace.canary_caption is None:
         problems.append("the good frame behind it has no caption")
-    elif _digest(trace.captions[trace.canary]) != trace.canary_digest:
+    elif _digest(trace.canary_caption) != trace.canary_digest:
         problems.append("the good frame behind it has the caption of another")
     for number, sent in enumerate(shots):
         said = outcome(sent, trace, is_refused=number in refused)
@@ -169,7 +169,7 @@ def _is_captioned(sent: Sent, trace: Trace) -> bool:
     assert sent.camera is not None
     [job_id, *_] = trace.ends[sent.camera]
     is_answered = sent.answer_on is None or sent.answer_on in trace.answers
-    return job_id in trace.captions and is_answered
+    return job_id in trace.captions.get(sent.camera, {}) and is_answered
 
 
 def _wrong_captions(sent: Sent, trace: Trace) -> list[str]:
@@ -177,7 +177,7 @@ def _wrong_captions(sent: Sent, trace: Trace) -> list[str]:
         return ["completed without a caption, or without the answer it may have"]
     assert sent.camera is not None
     [job_id, *_] = trace.ends[sent.camera]
-    document = trace.captions[job_id]
+    document = trace.captions[sent.camera][job_id]
     problems = []
     if sent.digest is not None and _digest(document) != sent.digest:
         problems.append("captioned as another picture")

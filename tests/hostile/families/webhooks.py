@@ -71,6 +71,8 @@ def cases() -> Cases:
     yield case("headers without a URL", without_url, COMPLETED, image=PLAIN)
     topic = f"{BASE}/{CONFIGURED}/frame"
     yield case("the operator's own", picture(), COMPLETED, topic=topic)
+    payload = as_json(webhook_url=URL)
+    yield case("a sender's on the operator's camera", payload, COMPLETED, topic=topic)
     for url in REFUSED:
         payload = as_json(webhook_url=url)
         yield case(shown(url), payload, rejected("url_refused"))
