@@ -46,7 +46,7 @@ class Plan:
     """
 
     seconds: float
-    warm_up_s: float = 300.0
+    warm_up_s: float = 600.0
     rate: float = 20.0
     seed: int = 1
     csv_path: Path | None = None

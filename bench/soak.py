@@ -226,7 +226,7 @@ def main() -> None:
         metavar="SECONDS",
         help="only measure how fast memory grows, for so long after the warm-up",
     )
-    parser.add_argument("--warm-up", type=float, default=300.0, metavar="SECONDS")
+    parser.add_argument("--warm-up", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="for the samples of --memory")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="a sample")
     arguments = parser.parse_args()
