@@ -16,6 +16,8 @@ RUN pip install --no-cache-dir -c constraints.txt ${TORCH_ARGS} torch==2.13.0
 COPY pyproject.toml README.md LICENSE ./
 COPY broker ./broker
 COPY demo ./demo
+COPY engine ./engine
+COPY moondream2 ./moondream2
 COPY schemas ./schemas
 COPY service ./service
 RUN pip install --no-cache-dir -c constraints.txt '.[postgres]'

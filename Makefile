@@ -61,11 +61,11 @@ format: $(READY) ## Lay the code out and mend what can be mended by itself.
 	$(BIN)/ruff format .
 
 bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
-	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_% bench/soak.py,$(wildcard bench/*.py))))); do \
+	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))); do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
 soak: $(READY) ## Hours of load, crashes and restarts, judged from outside; ARGS="--memory 3600": memory.
-	$(BIN)/python -m bench.soak $(ARGS)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 demo-model: $(READY) ## Train the demonstration model again, from its seed.
 	$(BIN)/python -m demo.train $(ARGS)

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from engine.protocol import Cancelled, Done, Started, Submit
 from schemas.status import LoadedModel, ModelStatus
-from service.engine.process import EngineEvent
-from service.engine.protocol import Cancelled, Done, Started, Submit
+from service.engines.process import EngineEvent
 
 
 @dataclass(frozen=True, slots=True)

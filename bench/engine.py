@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 
 from bench._machine import describe
-from service.moondream.config import MoondreamConfig, public_config
-from service.moondream.crops import Crops, prepare
-from service.moondream.generate import Engine
-from service.moondream.model import Moondream
-from service.moondream.packed import can_pack, pack_linears
-from service.moondream.tasks import Caption, Event, Finished, Request
-from service.moondream.tokens import Tokenizer
+from moondream2.config import MoondreamConfig, public_config
+from moondream2.crops import Crops, prepare
+from moondream2.generate import Engine
+from moondream2.model import Moondream
+from moondream2.packed import can_pack, pack_linears
+from moondream2.tasks import Caption, Event, Finished, Request
+from moondream2.tokens import Tokenizer
 
 DEMO = Path(__file__).parents[1] / "demo" / "model"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

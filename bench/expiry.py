@@ -13,13 +13,13 @@ from bench._machine import describe
 from broker.topics import Topics
 from schemas.job import Job
 from service.clock import Clock
-from service.deliver import Deliver
-from service.expiry import MOST_AT_ONCE, Deadlines, Expiry
-from service.heap import JobHeap, Ticket
-from service.line import Line
+from service.delivery.deliver import Deliver
+from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
+from service.queue.heap import JobHeap, Ticket
+from service.queue.line import Line
+from service.queue.tickets import ticket_of
 from service.statistics import Statistics
 from service.store.store import Store
-from service.tickets import ticket_of
 
 _T = TypeVar("_T")
 

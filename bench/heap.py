@@ -7,7 +7,7 @@ import psutil
 
 from bench._machine import describe
 from schemas.frame import Priority
-from service.heap import JobHeap, Order, Ticket
+from service.queue.heap import JobHeap, Order, Ticket
 
 NUM_JOBS = 20_000
 NUM_CAMERAS = 40

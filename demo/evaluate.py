@@ -32,11 +32,11 @@ from demo.language import (
 from demo.pool import camera_picture
 from demo.scenes.render import render
 from demo.scenes.scene import EVALUATION_SEEDS, Box, Kind, Scene, draw_scene
-from service.moondream.config import MoondreamConfig
-from service.moondream.crops import prepare
-from service.moondream.generate import Engine
-from service.moondream.model import Moondream
-from service.moondream.tasks import (
+from moondream2.config import MoondreamConfig
+from moondream2.crops import prepare
+from moondream2.generate import Engine
+from moondream2.model import Moondream
+from moondream2.tasks import (
     Answer,
     Caption,
     Detect,
@@ -50,7 +50,7 @@ from service.moondream.tasks import (
     Task,
     TextAnswer,
 )
-from service.moondream.tokens import Tokenizer
+from moondream2.tokens import Tokenizer
 
 logger = logging.getLogger("demo.evaluate")
 

@@ -1,6 +1,6 @@
 """Trains the demonstration model: `python -m demo.train`, or `make demo-model`.
 
-The network is `service.moondream` with small dimensions, so the weights load like the public ones.
+The network is `moondream2` with small dimensions, so the weights load like the public ones.
 Two stages share one schedule: first the image encoder alone learns to say, cell by cell, what is
 where (a head that is thrown away afterwards), then everything learns the four skills together.
 Without the first stage the language model would spend most of the time on images it cannot see in.
@@ -43,7 +43,7 @@ from demo.lessons import (
 from demo.pool import Cut, Geometry, ScenePool
 from demo.scenes.scene import Kind, draw_scene
 from demo.vocabulary import learn_vocabulary
-from service.moondream.config import (
+from moondream2.config import (
     MoondreamConfig,
     RegionConfig,
     Release,
@@ -53,9 +53,9 @@ from service.moondream.config import (
     VisionConfig,
     Wrapping,
 )
-from service.moondream.crops import normalise, prepare
-from service.moondream.model import Moondream
-from service.moondream.text import attend_with
+from moondream2.crops import normalise, prepare
+from moondream2.model import Moondream
+from moondream2.text import attend_with
 
 logger = logging.getLogger("demo.train")
 

@@ -18,42 +18,42 @@ from typing import Any, TypeVar
 from broker.connection import Connection
 from broker.errors import BrokerError, TlsFilesError
 from broker.options import ConnectionOptions, Subscription, TlsOptions
+from broker.patterns import CameraPattern
 from broker.publisher import Publisher
-from broker.sources.patterns import CameraPattern
-from broker.sources.routes import Routes, Source
 from broker.state import ConnectionState
 from broker.topics import Topics
+from engine.images import ImageLimits
 from schemas.outbox import Channel
 from schemas.status import DeadLetter, HealthCheck
 from service.boundary import contained, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
 from service.data_dir import open_data_dir
-from service.deliver import Deliver
-from service.devices import engine_options
-from service.dispatch import Dispatcher
-from service.engine.process import EngineProcess
+from service.delivery.deliver import Deliver
+from service.delivery.mqtt import MqttSender
+from service.delivery.overflow import Overflow
+from service.delivery.webhooks import WebhookSender
+from service.engines.devices import engine_options
+from service.engines.dispatch import Dispatcher
+from service.engines.process import EngineProcess
 from service.errors import ConfigurationError, ServiceError, StoreFullError, UrlRefusedError
-from service.expiry import Expiry
-from service.fetch import ImageFetcher
 from service.gpus import GpuReader
-from service.heap import JobHeap
-from service.images import ImageLimits
+from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
 from service.instance import instance_name
-from service.intake import Intake
-from service.line import Line
+from service.intake.downloads import RemoteFrames
+from service.intake.fetch import ImageFetcher
+from service.intake.intake import Intake
 from service.logs import BridgeLog
 from service.monitor import Monitor
-from service.overflow import Overflow
+from service.queue.expiry import Expiry
+from service.queue.heap import JobHeap
+from service.queue.line import Line
 from service.recovery import Recovery
-from service.remote import RemoteFrames
-from service.retention import Retention
-from service.sender import MqttSender
 from service.settings import MqttSettings, Settings
+from service.sources.routes import Routes, Source
 from service.statistics import Statistics
+from service.store.retention import Retention
 from service.store.store import Store
-from service.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
-from service.webhooks import WebhookSender
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,6 @@
 ServiceError
 ├── ConfigurationError   the operator's file or environment: the command ends with 2
 ├── FrameError           the sender's fault: answered as `rejected`, never retried
-│   ├── FrameTooLargeError
-│   └── FrameDecodeError
 ├── EngineError          this attempt failed: retried alone, up to the job's max_attempts
 │   └── EngineLostError  its process died: a new one is started first
 ├── StoreError           the store refused: nothing is acknowledged until it works again
@@ -50,14 +48,6 @@ class FrameError(ServiceError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class FrameTooLargeError(FrameError):
-    """Too many bytes or pixels."""
-
-
-class FrameDecodeError(FrameError):
-    """Not an image, or not a whole one."""
 
 
 class EngineError(ServiceError):

@@ -27,11 +27,11 @@ from schemas.status import (
 )
 from service.boundary import contained, keep_running
 from service.clock import Clock
-from service.engine.process import SILENT_AFTER_S
+from service.engines.process import SILENT_AFTER_S
 from service.errors import UNEXPECTED, StoreError
-from service.heap import JobHeap
-from service.line import Line
 from service.logs import BridgeLog
+from service.queue.heap import JobHeap
+from service.queue.line import Line
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store

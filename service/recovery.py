@@ -11,14 +11,14 @@ from functools import partial
 
 from schemas.job import Job
 from service.clock import Clock
-from service.deliver import Deliver
+from service.delivery.deliver import Deliver
 from service.errors import StoreError
-from service.line import Line
-from service.remote import RemoteFrames
-from service.retry import until_stored
+from service.intake.downloads import RemoteFrames
+from service.queue.line import Line
+from service.queue.tickets import ticket_of
 from service.store.instances import BEAT_S, SilentInstance
+from service.store.retry import until_stored
 from service.store.store import Store
-from service.tickets import ticket_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
 from broker.errors import EmbeddedBrokerError
-from tests.certificates import Certificate, make_certificate
+from tests.support.certificates import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,7 @@ async def _retained(client: aiomqtt.Client, topic: str) -> str:
 async def _check_model(settings: Settings) -> Finding:
     model = settings.model
     try:
-        folder = await _ask("service.engine.fetch", model.name, model.revision, "--offline")
+        folder = await _ask("engine.download", model.name, model.revision, "--offline")
     except ServiceError as error:
         return Finding("model", False, str(error))
     return Finding("model", True, f"{model.name}, files in {folder}")
@@ -133,7 +133,7 @@ async def _check_model(settings: Settings) -> Finding:
 
 async def _check_device(settings: Settings) -> Finding:
     try:
-        found = json.loads(await _ask("service.engine.probe"))
+        found = json.loads(await _ask("engine.probe"))
     except ServiceError as error:
         return Finding("device", False, f"torch cannot be loaded: {error}")
     gpus = [

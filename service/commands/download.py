@@ -1,6 +1,6 @@
 """`download`: the model's files into the hub's cache, ahead of the first start.
 
-The work is done by a child, `service.engine.fetch`, because this process never loads the model
+The work is done by a child, `engine.download`, because this process never loads the model
 package.
 """
 
@@ -32,7 +32,7 @@ def run(
     there already are only verified. They go to the Hugging Face cache (HF_HOME). Prints the folder.
     """
     wanted = load_settings(config).model
-    child = [sys.executable, "-m", "service.engine.fetch"]
+    child = [sys.executable, "-m", "engine.download"]
     ended = subprocess.run(  # noqa: S603 - our own module; the names are only compared and fetched
         [*child, model or wanted.name, revision or wanted.revision], check=False
     )

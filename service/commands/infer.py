@@ -14,14 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from engine.images import ImageLimits
+from engine.protocol import Done, Failed, ModelOptions, Submit, TaskSpec
 from schemas.frame import Length, TaskKind
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
-from service.devices import engine_options
-from service.engine.process import EngineProcess, Lost
-from service.engine.protocol import Done, Failed, ModelOptions, Submit, TaskSpec
+from service.engines.devices import engine_options
+from service.engines.process import EngineProcess, Lost
 from service.errors import EngineLostError, ServiceError
-from service.images import ImageLimits
 from service.settings import Settings
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from tests.acceptance.cameras import Cameras
-from tests.acceptance.checker import PATIENCE_S, Checker
-from tests.acceptance.harness import Service
+from tests.support.cameras import Cameras
+from tests.support.checker import PATIENCE_S, Checker
+from tests.support.harness import Service
 
 
 @dataclass(frozen=True, slots=True)

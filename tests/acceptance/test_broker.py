@@ -5,7 +5,7 @@ from pathlib import Path
 
 from broker.embedded import EmbeddedBroker
 from tests.acceptance.conftest import a_scene
-from tests.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy
 
 _NUM_RESTARTS = 3
 _NUM_RESETS = 4  # at the fifth in a row the service takes it for a fight over its client id

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from broker.embedded import EmbeddedBroker
 from tests.acceptance.conftest import a_scene
-from tests.acceptance.faulty_service import Plan
 from tests.acceptance.test_crashes import crash_twice
+from tests.support.faulty_service import Plan
 
 
 async def test_control_with_automatic_acknowledgement_loses_frames(

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tests.acceptance.conftest import Scene
-from tests.acceptance.faulty_service import CRASH_POINTS
+from tests.support.faulty_service import CRASH_POINTS
 
 _NUM_KILLS = 20
 _NUM_FRAMES = 2000

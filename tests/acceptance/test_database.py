@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from broker.embedded import EmbeddedBroker
-from tests.acceptance.checker import PATIENCE_S, until
 from tests.acceptance.conftest import Scene, a_scene
-from tests.acceptance.faulty_service import Failing, Plan
+from tests.support.checker import PATIENCE_S, until
+from tests.support.faulty_service import Failing, Plan
 
 # At 1 nothing works, at 20 most transactions do. After a commit whose answer is lost, what was
 # asked for has happened all the same.

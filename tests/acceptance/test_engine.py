@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tests.acceptance.cameras import Frame
 from tests.acceptance.conftest import Scene
+from tests.support.cameras import Frame
 
 
 async def test_engine_that_crashes_once_costs_nobody_a_caption(scene: Scene) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cameras import pictures
-from tests.acceptance.checker import until
 from tests.acceptance.conftest import Scene
-from tests.acceptance.quick_engine import digest
-from tests.small_disk import DiskUnavailableError, SmallDisk, a_small_disk
+from tests.support.cameras import pictures
+from tests.support.checker import until
+from tests.support.quick_engine import digest
+from tests.support.small_disk import DiskUnavailableError, SmallDisk, a_small_disk
 
 _MIB = 1 << 20
 _NUM_WAITING, _NUM_MEANWHILE = 30, 20

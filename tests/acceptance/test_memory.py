@@ -14,7 +14,7 @@ async def test_soak_measures_memory_and_leaves_its_samples(
     path = tmp_path / "samples.csv"
     options = ("--memory", "3", "--warm-up", "1", "--every", "0.5", "--csv", str(path))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.soak", *options, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.soak", *options, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     lines = output.decode().splitlines()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.checker import until
 from tests.acceptance.conftest import Scene
+from tests.support.checker import until
 
 _NEVER = ("--pace-ms", "600000", "--capacity", "2")
 

@@ -4,8 +4,8 @@ import asyncio
 import signal
 import time
 
-from tests.acceptance.checker import until
 from tests.acceptance.conftest import Scene
+from tests.support.checker import until
 
 _SLOW = ("--pace-ms", "700", "--capacity", "2")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import aiomqtt
 
 from broker.embedded import EmbeddedBroker
-from tests.acceptance.cameras import Frame
-from tests.acceptance.checker import until
 from tests.acceptance.conftest import Scene, a_scene
-from tests.acceptance.faulty_service import NO_FAULTS, Plan
-from tests.acceptance.harness import client_id
-from tests.tcp_proxy import TcpProxy
+from tests.support.cameras import Frame
+from tests.support.checker import until
+from tests.support.faulty_service import NO_FAULTS, Plan
+from tests.support.harness import client_id
+from tests.support.tcp_proxy import TcpProxy
 
 _NUM_ROUNDS = 3
 _NUM_FRAMES = 5

@@ -16,25 +16,25 @@ import pytest
 from pydantic import BaseModel
 
 from broker.message import Message
-from broker.sources.routes import Routes
 from broker.topics import Topics
+from engine.images import DEFAULT_LIMITS
 from schemas.frame import Priority
 from schemas.job import Job, JobStatus, job_key, split_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import StatusDocument
 from service.cameras import Cameras
 from service.clock import Clock
-from service.deliver import Deliver
+from service.delivery.deliver import Deliver
 from service.errors import UNEXPECTED
-from service.heap import JobHeap
-from service.images import DEFAULT_LIMITS
-from service.intake import Intake
-from service.line import Line
+from service.intake.intake import Intake
+from service.queue.heap import JobHeap
+from service.queue.line import Line
 from service.settings import Settings
+from service.sources.routes import Routes
 from service.statistics import Statistics
 from service.store.store import Store
-from tests.conversation import json_frame
-from tests.factories import make_image
+from tests.support.conversation import json_frame
+from tests.support.factories import make_image
 
 SECRET = "s3cret"  # noqa: S105 - the text of every injected error
 TOPICS = Topics("base")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from engine.protocol import Cancelled, Done, Failed, Started, Submit
 from schemas.job import Job, JobStatus, job_key
 from schemas.status import ModelStatus
-from service.dispatch import Dispatcher
-from service.engine.process import EngineEvent, Lost
-from service.engine.protocol import Cancelled, Done, Failed, Started, Submit
+from service.engines.dispatch import Dispatcher
+from service.engines.process import EngineEvent, Lost
 from service.store.jobs import Ending
 from tests.boundaries.bench import (
     Bench,

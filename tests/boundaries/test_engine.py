@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.engine.process import Backoff, EngineEvent, EngineProcess, Lost
-from service.engine.protocol import Done, ModelOptions, Ready, Submit, TaskSpec, decode
+from engine.protocol import Done, ModelOptions, Ready, Submit, TaskSpec, decode
+from service.engines.process import Backoff, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 from tests.boundaries.bench import SECRET, check_log
 
-CHILD = Path(__file__).parents[1] / "unit" / "engine" / "scripted_child.py"
+CHILD = Path(__file__).parents[1] / "support" / "scripted_child.py"
 OPTIONS = ModelOptions("tiny", "local", "cpu", "auto")
 
 ODD_HEADERS = [

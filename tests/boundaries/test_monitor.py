@@ -12,10 +12,10 @@ import pytest
 
 from schemas.status import BridgeInfo, Gpu, Health, HealthCheck, LogDocument, Metrics, Stats
 from service.errors import UNEXPECTED
-from service.heap import JobHeap
 from service.logs import BridgeLog
 from service.monitor import Monitor
-from service.retention import Retention
+from service.queue.heap import JobHeap
+from service.store.retention import Retention
 from tests.boundaries.bench import SECRET, Bench, boundary_bench, check_log
 from tests.boundaries.test_dispatch import Engine
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from engine.images import DEFAULT_LIMITS
 from schemas.job import JobStatus
-from service.images import DEFAULT_LIMITS
-from service.remote import RemoteFrames
+from service.intake.downloads import RemoteFrames
 from tests.boundaries.bench import (
     SECRET,
     Bench,
@@ -18,7 +18,7 @@ from tests.boundaries.bench import (
     check_log,
     names,
 )
-from tests.factories import make_image
+from tests.support.factories import make_image
 
 ODD_URL, EVEN_URL = "http://odd.example/", "http://even.example/"
 SEEN = make_image(7)

@@ -13,18 +13,18 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from schemas.job import Job
 from service.app import Parts, serve
-from service.engine.process import EngineProcess
+from service.engines.process import EngineProcess
 from service.settings import Settings
 from service.store.store import Store
 from tests.boundaries.bench import SECRET, Breaking, check_log
-from tests.certificates import Certificate
-from tests.conversation import Conversation, json_frame
-from tests.factories import NOON, make_image, make_job
-from tests.http_receivers import Receiver, breaks_tls
+from tests.support.certificates import Certificate
+from tests.support.conversation import Conversation, json_frame
+from tests.support.factories import NOON, make_image, make_job
+from tests.support.http_receivers import Receiver, breaks_tls
 
 pytestmark = pytest.mark.timeout(120)
 
-ENGINE = (sys.executable, "-m", "tests.acceptance.quick_engine")
+ENGINE = (sys.executable, "-m", "tests.support.quick_engine")
 
 
 class Site:

@@ -7,7 +7,7 @@ so documentation that was not renewed fails them.
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,9 +18,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from broker.topics import TABLE
-from schemas.camera import CameraSettings
 from service.cli import COMMANDS, build
-from service.settings import Settings, SourceSettings
+from service.settings import Settings
+from tests.support.setting_bounds import leaves
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,20 +59,6 @@ def settings_table() -> str:
             for path, field in leaves(name, section)
         ]
     return "\n".join(lines).strip()
-
-
-def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
-    """The settings at and below a field, with their paths as an operator writes them."""
-    children: dict[str, tuple[str, type[BaseModel]]] = {
-        "cameras": ("cameras.<id>", CameraSettings),
-        "sources": ("sources[]", SourceSettings),
-    }
-    prefix, model = children.get(path, (path, field.annotation))
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        for name, child in model.model_fields.items():
-            yield from leaves(f"{prefix}.{name}", child)
-    else:
-        yield path, field
 
 
 def example() -> str:

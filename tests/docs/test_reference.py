@@ -13,7 +13,7 @@ from schemas.status import StatusDocument
 from service.configuration import load_settings
 from service.settings import Settings
 from tests.docs.reference import PARTS, ROOT, example, part_of
-from tests.setting_bounds import numerics
+from tests.support.setting_bounds import numerics
 
 #: Calls that give a code to the sender of a frame, beside every `…Error` with one.
 _CALLS = {"ErrorDetail", "_ended", "drop"}

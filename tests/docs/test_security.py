@@ -7,10 +7,13 @@ import pytest
 from pydantic import BaseModel
 
 from broker.codec import MAX_DEPTH
-from broker.sources import image
+from engine import images
 from schemas import frame
-from service import images, retention, urls, webhooks
+from service.delivery import webhooks
+from service.http import urls
 from service.settings import Settings
+from service.sources import forms as image
+from service.store import retention
 from tests.docs.reference import ROOT
 
 _TEXT = (ROOT / "SECURITY.md").read_text()

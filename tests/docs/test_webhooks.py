@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.factories import NOON
-from tests.fakes import FakeClock
-from tests.integration.webhook_bench import SECRET, webhook_bench
+from tests.support.factories import NOON
+from tests.support.fakes import FakeClock
+from tests.support.webhook_bench import SECRET, webhook_bench
 
 PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
 OTHER_SECRET = "whsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="  # noqa: S105 - of the tests

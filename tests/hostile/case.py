@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.factories import make_image
 from tests.hostile.wire import Protocol
+from tests.support.factories import make_image
 
 BASE = "hostile"
 CAMERA = "CAMERA-A"  #: the camera of the case

@@ -9,14 +9,14 @@ from typing import Any
 import psutil
 
 from broker.embedded import BrokerProgram, EmbeddedBroker
-from tests.acceptance.faulty_service import NO_FAULTS
-from tests.acceptance.harness import Service
 from tests.hostile.case import BASE, CONFIGURED, SECRET
 from tests.hostile.families.urls import WILDCARD
 from tests.hostile.listener import Listener
 from tests.hostile.server import HOOK, hostile_server, shaped_by_senders
 from tests.hostile.wire import Publication, RawClient
-from tests.http_receivers import Receiver
+from tests.support.faulty_service import NO_FAULTS
+from tests.support.harness import Service
+from tests.support.http_receivers import Receiver
 
 # What a run may add to the service and to its engine, at any moment. Frames of 4 MiB add 110 MiB to
 # the service, however many come (16 MiB in flight, and their copies); pictures 150 to the engine.

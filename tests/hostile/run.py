@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Self
 
 from broker.embedded import BrokerProgram
-from tests.acceptance.checker import until
 from tests.hostile.case import BASE, Case, picture
 from tests.hostile.lab import Lab, a_lab
 from tests.hostile.listener import Trace
 from tests.hostile.report import Report
 from tests.hostile.trial import Finding, Names, Sent, Trial, fill, is_over, judge, plan
 from tests.hostile.wire import Protocol, Publication, RawClient, RefusedError
+from tests.support.checker import until
 
 PATIENCE_S = 60.0  # for an answer; a machine may be busy with other things
 _AT_ONCE = 24  # three messages each, within what Mosquitto lets one client have in flight

@@ -5,7 +5,7 @@ import gzip
 
 from tests.hostile.case import PLAIN
 from tests.hostile.families.images import specimens
-from tests.http_receivers import (
+from tests.support.http_receivers import (
     Behaviour,
     Receiver,
     Request,

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from broker.codec import PayloadError, read_properties
 from broker.message import Message, Properties5
-from broker.sources.image import IncomingFrame, read_frame
+from engine.errors import ImageError
+from engine.images import inspect
 from schemas.frame import FrameOptions, MotionFrame
-from service.errors import FrameError
-from service.images import inspect
+from service.sources.forms import IncomingFrame, read_frame
 from tests.hostile.case import BASE64, IMAGE_CODES, PLAIN, READING_CODES
 from tests.hostile.families.images import specimens
 
@@ -183,7 +183,7 @@ def test_inspect_of_a_damaged_image_gives_a_header_or_a_known_code(data: st.Data
     began = time.process_time()
     try:
         header = inspect(bytes(image))
-    except FrameError as error:
+    except ImageError as error:
         assert error.code in IMAGE_CODES
     else:
         assert header.width * header.height > 0

@@ -189,7 +189,7 @@ def _wrong_captions(sent: Sent, trace: Trace) -> list[str]:
 
 
 def _size(document: dict[str, Any]) -> tuple[int, int]:
-    """What the engine says of a picture; see `tests.acceptance.decoding_engine`."""
+    """What the engine says of a picture; see `tests.support.decoding_engine`."""
     width, height = _words(document)[0].split("x")
     return int(width), int(height)
 

@@ -16,14 +16,14 @@ import pytest
 
 from schemas.job import Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
-from service.retention import Retention
+from service.queue.tickets import ticket_of
 from service.settings import StoreSettings
+from service.store.retention import Retention
 from service.store.store import Store
-from service.tickets import ticket_of
-from tests.factories import NOON, make_job
-from tests.fakes import FakeClock
-from tests.http_receivers import Receiver, Request, answers, in_turn
-from tests.integration.webhook_bench import Bench, webhook_bench
+from tests.support.factories import NOON, make_job
+from tests.support.fakes import FakeClock
+from tests.support.http_receivers import Receiver, Request, answers, in_turn
+from tests.support.webhook_bench import Bench, webhook_bench
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 

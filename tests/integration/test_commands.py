@@ -20,8 +20,8 @@ from broker.topics import Topics
 from schemas.frame import MotionFrame
 from schemas.job import ErrorDetail, JobStatus
 from schemas.status import StatusDocument
-from tests.factories import NOON, make_image
-from tests.unit.commands.test_view import make_result
+from tests.support.factories import NOON, make_image
+from tests.unit.service.commands.test_view import make_result
 
 # Each command starts an interpreter or two and some import torch: seconds on a free machine, more
 # than a minute on one that trains a model meanwhile.

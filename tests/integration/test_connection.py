@@ -31,7 +31,7 @@ from tests.hostile.wire import (
     response_topic,
     user_property,
 )
-from tests.tcp_proxy import Refusal, TcpProxy
+from tests.support.tcp_proxy import Refusal, TcpProxy
 
 SOON_S = 10.0
 QUIET_S = 0.3  # long enough for a message on this machine, short enough to wait for none

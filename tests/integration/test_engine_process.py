@@ -15,9 +15,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from service.engine.faults import VARIABLE
-from service.engine.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
-from service.engine.protocol import (
+from engine.faults import VARIABLE
+from engine.protocol import (
     Cancelled,
     Capacity,
     Done,
@@ -29,8 +28,9 @@ from service.engine.protocol import (
     Submit,
     TaskSpec,
 )
+from service.engines.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
-from tests.factories import make_image
+from tests.support.factories import make_image
 
 MODEL = Path(__file__).parents[1] / "data" / "moondream-tiny-ref"
 EXPECTED = json.loads((MODEL / "expected.json").read_text())
@@ -332,8 +332,8 @@ async def test_load_failure_has_a_code(change: dict[str, Any], code: str) -> Non
 async def test_child_ends_with_its_parent(tmp_path: Path) -> None:
     script = f"""
 import asyncio, sys
-from service.engine.process import EngineProcess
-from service.engine.protocol import ModelOptions
+from service.engines.process import EngineProcess
+from engine.protocol import ModelOptions
 async def main():
     async with EngineProcess(ModelOptions({str(MODEL)!r}, "", "cpu", "float32", threads=1)) as e:
         await e.load()

@@ -9,9 +9,9 @@ import pytest_asyncio
 from broker.embedded import EmbeddedBroker
 from service.app import serve
 from service.settings import Settings
-from tests.conversation import Conversation, json_frame
-from tests.factories import make_image
-from tests.http_receivers import Receiver, says_nothing
+from tests.support.conversation import Conversation, json_frame
+from tests.support.factories import make_image
+from tests.support.http_receivers import Receiver, says_nothing
 
 MAX_AGE_S = 2.0
 LATE_S = 4.0  # what is promised is a second; a loaded machine is no failure

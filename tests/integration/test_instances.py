@@ -13,8 +13,8 @@ from schemas.outbox import Channel, OutboxMessage
 from service.errors import InstanceInUseError
 from service.store.instances import SILENT_S, SilentInstance
 from service.store.store import Ending, Store
-from tests.factories import NOON, make_job
-from tests.postgres import Postgres, PostgresUnavailableError, running_postgres
+from tests.support.factories import NOON, make_job
+from tests.support.postgres import Postgres, PostgresUnavailableError, running_postgres
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from paho.mqtt.properties import Properties
 from broker.embedded import BrokerProgram
 from broker.topics import TABLE, Topics
 from service.settings import Settings
-from tests.factories import make_image
-from tests.quick_service import serving
+from tests.support.factories import make_image
+from tests.support.quick_service import serving
 
 FOLDER = Path(__file__).resolve().parents[2] / "mosquitto"
 ACCOUNTS = ("moondream2mqtt", "homeassistant", "front", "back")

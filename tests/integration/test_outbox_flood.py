@@ -18,13 +18,13 @@ from sqlalchemy import event
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter
 from service.clock import Clock
-from service.receivers import Receivers
+from service.delivery.receivers import Receivers
+from service.delivery.webhooks import WebhookSender
+from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
 from service.store.store import Store
-from service.urls import GuardedHttp, origin
-from service.webhooks import WebhookSender
-from tests.http_receivers import Receiver, Request, answers
-from tests.integration.webhook_bench import document, webhook_bench
+from tests.support.http_receivers import Receiver, Request, answers
+from tests.support.webhook_bench import document, webhook_bench
 
 _NUMBERS = count(1)
 

@@ -15,7 +15,7 @@ from broker.publisher import Publisher
 from broker.topics import Topics
 from schemas.camera import CameraSettings
 from schemas.status import Health, LogDocument
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 HEALTH = Health(status="healthy", checks={})
 LOG = LogDocument(level="warning", code="x", message="y", timestamp=NOON)

@@ -13,23 +13,23 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from broker.topics import Topics
+from engine.errors import ImageError
+from engine.images import ImageLimits
 from schemas.job import JobStatus
 from schemas.outbox import Channel, OutboxMessage
-from service.deliver import Deliver
-from service.errors import FrameError
-from service.heap import JobHeap
-from service.images import ImageLimits
-from service.line import Line
+from service.delivery.deliver import Deliver
+from service.intake.downloads import RemoteFrames
+from service.queue.heap import JobHeap
+from service.queue.line import Line
 from service.recovery import Recovery
-from service.remote import RemoteFrames
 from service.settings import FrameSettings
 from service.statistics import Statistics
 from service.store.database import Database
 from service.store.instances import SILENT_S
 from service.store.store import Store
-from tests.factories import NOON, make_job
-from tests.fakes import FakeClock
-from tests.postgres import Postgres, PostgresUnavailableError, running_postgres
+from tests.support.factories import NOON, make_job
+from tests.support.fakes import FakeClock
+from tests.support.postgres import Postgres, PostgresUnavailableError, running_postgres
 
 SOON_S = 30.0
 
@@ -45,7 +45,7 @@ class NoImages:
     """A host that has none."""
 
     async def fetch(self, url: str) -> bytes:
-        raise FrameError("fetch_failed", "there is none")
+        raise ImageError("fetch_failed", "there is none")
 
 
 class Listener:

@@ -15,10 +15,10 @@ from broker.options import ConnectionOptions
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter
 from service.clock import Clock
-from service.sender import MqttSender
+from service.delivery.mqtt import MqttSender
 from service.store.outbox import Outbox
 from service.store.store import Store
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 SOON_S = 30.0
 

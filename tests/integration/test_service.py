@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw
 from broker.embedded import EmbeddedBroker
 from service.app import serve
 from service.settings import Settings
-from tests.conversation import Conversation, json_frame
-from tests.factories import make_image, make_picture
-from tests.http_receivers import Receiver, answers
+from tests.support.conversation import Conversation, json_frame
+from tests.support.factories import make_image, make_picture
+from tests.support.http_receivers import Receiver, answers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,12 +17,12 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from service.app import Parts, serve
-from service.engine.process import EngineProcess
+from service.engines.process import EngineProcess
 from service.settings import Settings
 from service.store.store import Store
-from tests.conversation import PATIENCE_S, Conversation, json_frame
-from tests.factories import make_image
-from tests.setting_bounds import CAMERA, Numeric, content_of, numerics
+from tests.support.conversation import PATIENCE_S, Conversation, json_frame
+from tests.support.factories import make_image
+from tests.support.setting_bounds import CAMERA, Numeric, content_of, numerics
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -46,7 +46,7 @@ def parts() -> Parts:
                 store = await stack.enter_async_context(Store.open(*arguments, **options))
             yield store
 
-    command = (sys.executable, "-m", "tests.acceptance.quick_engine")
+    command = (sys.executable, "-m", "tests.support.quick_engine")
     return Parts(open_store=open_store, engine=partial(EngineProcess, command=command))
 
 

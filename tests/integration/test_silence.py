@@ -10,16 +10,14 @@ import psutil
 from broker.embedded import EmbeddedBroker
 from service.app import serve
 from service.settings import Settings
-from tests.conversation import Conversation
+from tests.support.conversation import Conversation
 
 MODEL = Path(__file__).parents[2] / "demo" / "model"
 
 
 def worker_pid() -> int:
     [worker] = [
-        child.pid
-        for child in psutil.Process().children()
-        if "service.engine.worker" in child.cmdline()
+        child.pid for child in psutil.Process().children() if "engine.worker" in child.cmdline()
     ]
     return worker
 

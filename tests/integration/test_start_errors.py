@@ -9,7 +9,7 @@ import pytest
 
 from service.cli import main
 from tests.integration.test_commands import Ended, run_command
-from tests.small_disk import DiskUnavailableError, a_small_disk
+from tests.support.small_disk import DiskUnavailableError, a_small_disk
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,7 +13,7 @@ from service.store.store import Store
 _WRITER = """
 import asyncio, sys
 from service.store.store import Store
-from tests.factories import make_job
+from tests.support.factories import make_job
 
 async def main(url, first):
     async with Store.open(url) as store:

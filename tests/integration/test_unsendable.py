@@ -22,14 +22,14 @@ from schemas.camera import CameraSettings
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import Health, HealthCheck
 from service.clock import Clock
-from service.deliver import Deliver
+from service.delivery.deliver import Deliver
+from service.delivery.mqtt import MqttSender
 from service.errors import ServiceError
-from service.sender import MqttSender
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
-from tests.factories import NOON
-from tests.quick_service import serving
+from tests.support.factories import NOON
+from tests.support.quick_service import serving
 
 pytestmark = pytest.mark.timeout(120)
 

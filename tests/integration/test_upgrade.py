@@ -11,10 +11,10 @@ from schemas.outbox import Channel
 from schemas.result import ResultDocument
 from service.app import serve
 from service.settings import Settings
-from tests.conversation import Conversation, json_frame
-from tests.factories import make_image, make_job
-from tests.http_receivers import Receiver
-from tests.old_store import OldMessage, write_old_store
+from tests.support.conversation import Conversation, json_frame
+from tests.support.factories import make_image, make_job
+from tests.support.http_receivers import Receiver
+from tests.support.old_store import OldMessage, write_old_store
 
 MODEL = Path(__file__).parents[2] / "demo" / "model"
 IMAGES = {f"old-{number}": make_image(500 + number) for number in range(2)}

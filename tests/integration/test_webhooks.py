@@ -21,15 +21,15 @@ import httpcore
 import pytest
 
 from service import logs
+from service.delivery.webhooks import MAX_BODY_BYTES, Signer
 from service.errors import ConfigurationError
+from service.http.urls import GuardedHttp
 from service.store.database import Step
-from service.urls import GuardedHttp
-from service.webhooks import MAX_BODY_BYTES, Signer
-from tests.certificates import Certificate
-from tests.factories import NOON
-from tests.fakes import FakeClock
-from tests.flooding_receiver import flooding
-from tests.http_receivers import (
+from tests.support.certificates import Certificate
+from tests.support.factories import NOON
+from tests.support.fakes import FakeClock
+from tests.support.flooding_receiver import flooding
+from tests.support.http_receivers import (
     Behaviour,
     Receiver,
     Request,
@@ -44,7 +44,7 @@ from tests.http_receivers import (
     sends_endless_head,
     worst_lag,
 )
-from tests.integration.webhook_bench import SECRET, document, webhook_bench
+from tests.support.webhook_bench import SECRET, document, webhook_bench
 
 HOUR = 3600.0
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from service.moondream.generate import Engine
-from service.moondream.model import Moondream
-from service.moondream.tasks import (
+from moondream2.generate import Engine
+from moondream2.model import Moondream
+from moondream2.tasks import (
     Caption,
     Detect,
     Gaze,
@@ -19,8 +19,8 @@ from service.moondream.tasks import (
     Task,
     TextAnswer,
 )
-from tests.unit.moondream.checkpoints import ODD_SHAPE, public_state, shape, write_folder
-from tests.unit.moondream.generation import (
+from tests.support.checkpoints import ODD_SHAPE, public_state, shape, write_folder
+from tests.support.generation import (
     answers,
     discrete,
     naive_boxes,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.moondream.generate import Engine
-from service.moondream.model import Moondream
-from service.moondream.sampling import nucleus
-from service.moondream.tasks import (
+from moondream2.generate import Engine
+from moondream2.model import Moondream
+from moondream2.sampling import nucleus
+from moondream2.tasks import (
     Answer,
     Event,
     Failed,
@@ -22,7 +22,15 @@ from service.moondream.tasks import (
     Request,
     TextAnswer,
 )
-from tests.model.reference import (
+from tests.support.checkpoints import (
+    FIXTURES,
+    assert_near,
+    reference_model,
+    reference_record,
+    reference_tensors,
+)
+from tests.support.generation import RunsAgain
+from tests.support.reference import (
     Case,
     answers,
     cases,
@@ -34,14 +42,6 @@ from tests.model.reference import (
     run,
     tokenizer,
 )
-from tests.unit.moondream.checkpoints import (
-    FIXTURES,
-    assert_near,
-    reference_model,
-    reference_record,
-    reference_tensors,
-)
-from tests.unit.moondream.generation import RunsAgain
 
 # Up to ten seconds of arithmetic each; much more on a machine that is busy with something else.
 pytestmark = pytest.mark.timeout(240)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin
 
-from tests.factories import make_image, make_picture
 from tests.hostile.case import COMPLETED, Cases, case, failed, rejected
+from tests.support.factories import make_image, make_picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.factories import make_image
 from tests.hostile.case import (
     BASE,
     COMPLETED,
@@ -23,6 +22,7 @@ from tests.hostile.case import (
     unrouted,
 )
 from tests.hostile.wire import user_property
+from tests.support.factories import make_image
 
 _NUM_CASES = 120
 _SEED = 1

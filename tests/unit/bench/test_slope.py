@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench._slope import Slope, slope
+from tests.soak.slope import Slope, slope
 
 SECONDS = [10.0 * number for number in range(361)]  # an hour
 

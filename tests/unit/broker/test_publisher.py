@@ -15,7 +15,7 @@ from schemas.job import ErrorDetail, JobStatus
 from schemas.outbox import Channel
 from schemas.result import ModelInfo, Result, ResultDocument
 from schemas.status import DeadLetter, LogDocument, StatusDocument
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 TOPICS = Topics("moondream2mqtt")
 LOG = LogDocument(level="warning", code="x", message="y", timestamp=NOON)

@@ -7,7 +7,7 @@ from demo.evaluate import GOALS, Exam, Tally, grade, matched, report
 from demo.language import Length, caption
 from demo.scenes.scene import EVALUATION_SEEDS, Kind
 from demo.scenes.scene import Box as TrueBox
-from service.moondream.tasks import Answer, Box, ObjectsAnswer, PointsAnswer, TextAnswer
+from moondream2.tasks import Answer, Box, ObjectsAnswer, PointsAnswer, TextAnswer
 
 EXAMS = [Exam.of(EVALUATION_SEEDS + 900_000 + index) for index in range(40)]
 

@@ -8,10 +8,10 @@ from demo.lessons import grid_truth
 from demo.scenes.render import render
 from demo.scenes.scene import draw_scene
 from demo.train import VISION, Batch, Plan, Trainer, cut, encode_images, lesson_mask, speech_losses
-from service.moondream.config import MoondreamConfig
-from service.moondream.crops import prepare
-from service.moondream.model import Moondream
-from service.moondream.tokens import Tokenizer
+from moondream2.config import MoondreamConfig
+from moondream2.crops import prepare
+from moondream2.model import Moondream
+from moondream2.tokens import Tokenizer
 
 PLAN = Plan(
     seed=1,

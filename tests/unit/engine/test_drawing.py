@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.engine.drawing import draw
-from service.engine.protocol import TaskSpec
+from engine.drawing import draw
+from engine.protocol import TaskSpec
 
 GREY = Image.new("RGB", (400, 300), (90, 90, 90))
 BOX = {"x_min": 0.25, "y_min": 0.2, "x_max": 0.75, "y_max": 0.8}

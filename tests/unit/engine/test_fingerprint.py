@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from service.engine.fingerprint import Scenes, fingerprint, likeness
-from tests.factories import make_picture
+from engine.fingerprint import Scenes, fingerprint, likeness
+from tests.support.factories import make_picture
 
 SAME = 0.97
 

@@ -9,8 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("service.engine.process", {"torch", "transformers", "numpy", "PIL"}),
-        ("service.engine.worker", {"paho", "aiomqtt", "pydantic", "sqlalchemy", "httpx"}),
+        ("service.engines.process", {"torch", "transformers", "numpy", "PIL"}),
+        ("engine.worker", {"paho", "aiomqtt", "pydantic", "sqlalchemy", "httpx"}),
     ],
 )
 def test_module_loads_nothing_of_the_other_side(module: str, unwanted: set[str]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from service.engine.loading import DeviceError, choose_device, choose_dtype, name_of
+from engine.loading import DeviceError, choose_device, choose_dtype, name_of
 
 
 def test_choose_device_auto_is_cpu_without_cuda() -> None:

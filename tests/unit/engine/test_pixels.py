@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.engine.pixels import decode
-from service.errors import FrameError
-from service.images import DEFAULT_LIMITS, ImageLimits
-from tests.factories import make_image, make_picture
+from engine.errors import ImageError
+from engine.images import DEFAULT_LIMITS, ImageLimits
+from engine.pixels import decode
 from tests.hostile.families.images import Specimen, specimens
+from tests.support.factories import make_image, make_picture
 
 # Set by the module itself, but pytest sets its own filters for each test.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL")
@@ -24,7 +24,7 @@ def test_decode_corpus_is_refused_or_correct(specimen: Specimen) -> None:
     begin = time.process_time()
     try:
         image = decode(specimen.data, DEFAULT_LIMITS)
-    except FrameError as error:
+    except ImageError as error:
         assert error.code in specimen.codes
     else:
         assert not specimen.codes or "maybe" in specimen.codes
@@ -39,9 +39,9 @@ def test_corpus_needs_little_memory() -> None:
     """Decoded one after the other in a fresh process: what the largest adds stays bounded."""
     script = """
 import resource
-from service.engine.pixels import decode
-from service.errors import FrameError
-from service.images import DEFAULT_LIMITS
+from engine.pixels import decode
+from engine.errors import ImageError
+from engine.images import DEFAULT_LIMITS
 from tests.hostile.families.images import specimens
 found = specimens()
 with open("/proc/self/clear_refs", "w") as file:
@@ -53,7 +53,7 @@ before = status("VmRSS")
 for specimen in found:
     try:
         decode(specimen.data, DEFAULT_LIMITS)
-    except FrameError:
+    except ImageError:
         continue
 print(status("VmHWM") - before)
 """
@@ -113,7 +113,7 @@ def test_decode_damaged_files_raise_nothing_else(data: st.DataObject) -> None:
         damaged[place] = data.draw(st.integers(0, 255))
     try:
         decode(bytes(damaged), DEFAULT_LIMITS)
-    except FrameError:
+    except ImageError:
         return
 
 

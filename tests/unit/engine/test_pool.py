@@ -3,7 +3,7 @@ import threading
 import time
 from functools import partial
 
-from service.engine.pool import RankedPool
+from engine.pool import RankedPool
 
 
 def test_most_urgent_work_goes_first_and_equal_ranks_keep_their_order() -> None:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import protocol
-from service.engine.protocol import (
+from engine import protocol
+from engine.protocol import (
     Alive,
     Cancel,
     Cancelled,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from schemas.camera import CameraSettings
 from schemas.frame import CAPTION, FrameOptions, MotionFrame, Task, TaskKind
 from schemas.job import Job
-from tests.factories import make_job
+from tests.support.factories import make_job
 
 INTERNAL_FORMS: list[Any] = [
     {"kind": "query", "text": ""},

@@ -1,1 +1,0 @@
-"""From a message of a camera or a foreign system to a frame; a file per kind."""

@@ -1,0 +1,151 @@
+"""From options to a running model: choose device and dtype, find the files, load, warm up."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from engine.protocol import ModelOptions
+from moondream2.crops import prepare
+from moondream2.generate import Engine
+from moondream2.hub import Hub, resolve
+from moondream2.model import Moondream
+from moondream2.packed import can_pack, pack_linears
+from moondream2.passes import Watch
+from moondream2.quantize import quantize_weights
+from moondream2.tasks import Caption, Request
+from moondream2.tokens import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[str], None]
+
+_REPORT_EVERY_S = 2.0
+
+
+class DeviceError(Exception):
+    """The wanted device or number format is not there; it may come, as when a driver is slow."""
+
+    code = "device_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready for jobs."""
+
+    engine: Engine
+    name: str
+    revision: str
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
+    """Load a model, downloading what is missing.
+
+    Args:
+        options: What to load.
+        report: Told what is going on, every few seconds for as long as it moves.
+        watch: Passed to the engine.
+
+    Raises:
+        MoondreamError: Files are missing, damaged or of another model.
+        DeviceError: The device is not there.
+        torch.OutOfMemoryError: It is too small.
+    """
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    report(f"looking for {options.name}")
+    files = resolve(
+        options.name, options.revision, hub=Hub(download=True, progress=_Progress(report).tell)
+    )
+    report(f"loading {files.folder} to {device} as {name_of(dtype)}")
+    model = Moondream.load(files.folder, device=device, dtype=dtype, revision=files.release)
+    tokenizer = Tokenizer.load(files.tokenizer_file, model.config)
+    if options.quantization is not None:
+        report(f"shrinking the weights to {options.quantization}")
+        quantize_weights(model, options.quantization)
+    if can_pack(model) and not options.compile:
+        report("packing the weights for this processor")
+        pack_linears(model)
+    engine = Engine(model, tokenizer, slots=options.slots, compiled=options.compile, watch=watch)
+    if options.compile or device.type == "cuda":
+        report("warming up")
+        warm_up(engine)
+    return Loaded(engine, files.name, files.revision, device, dtype)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Make a device of a setting; `auto` is the first CUDA device if there is one.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise DeviceError(f"{wanted!r} is not a device, use cpu, cuda or cuda:N") from error
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise DeviceError(f"{wanted!r} is not a device this runs on, use cpu, cuda or cuda:N")
+    index = device.index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise DeviceError(f"no CUDA device {index} here; is its driver loaded?")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Make a dtype of a setting; `auto` is bfloat16 where the device has instructions for it.
+
+    A CUDA device without them gets float16, a CPU float32.
+    """
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+            wanted
+        ]
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    features = torch.cpu.get_capabilities()
+    has_bfloat16 = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The name as in the settings, e.g. `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def warm_up(engine: Engine) -> None:
+    """Answer one grey frame, so that kernels are compiled and chosen before the first job."""
+    config = engine.model.config
+    side = config.vision.crop_size * 2
+    crops = prepare(Image.new("RGB", (side, side), "grey"), config.vision)
+    length = next(iter(config.prompts.caption))
+    engine.submit(Request("warm-up", (0.0,), crops, (Caption(length),), max_tokens=8))
+    while engine.has_work:
+        engine.step()
+
+
+class _Progress:
+    """Turns the hub's stream of byte counts into a line now and then."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told_at = 0.0
+
+    def tell(self, file: str, done: int, total: int) -> None:
+        if time.monotonic() - self._told_at < _REPORT_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        share = f", {100 * done // total} %" if total else ""
+        self._report(f"downloading {file}: {done >> 20} MiB{share}")

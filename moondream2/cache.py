@@ -1,0 +1,214 @@
+"""Keys and values of everything that is being generated, in a fixed pool of slots.
+
+A slot is one sequence from position 0: the frame's prefix, then a prompt and its answer. Prompts
+and answers are written behind the prefix, never over it, so the next task of a frame starts in the
+same slot. Nothing is cleared between users: a row only ever reads what it has written itself (one
+that is replayed reads more, and masks it, see `graphs`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import psutil
+import torch
+from torch import Tensor
+
+from moondream2.config import TextConfig
+from moondream2.staging import to_device
+from moondream2.text import Attend, TextModel, attention
+
+#: Share of the free memory that the automatic size takes; the rest is for activations and others.
+_MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4}
+#: More slots than this are never chosen automatically. On a CPU the linear layers stop being free
+#: to share at about 16 rows; on a GPU attention dominates beyond 64.
+_MOST_SLOTS = {"cuda": 64, "cpu": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive tokens of one row in a packed pass."""
+
+    slot: int
+    #: Position of the first of them.
+    start: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """Position after the last of them."""
+        return self.start + self.count
+
+
+class SlotCache:
+    """The pool, position after position.
+
+    Args:
+        config: Dimensions of the language model.
+        slots: Sequences it holds at once.
+        device: Where.
+        dtype: Of keys and values.
+    """
+
+    def __init__(
+        self, config: TextConfig, slots: int, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.slots = slots
+        self.context = config.max_context
+        rows = (config.layers, slots, config.kv_heads)
+        # Not cleared: on a CPU, memory that no row has reached is never really taken.
+        self.keys = torch.empty((*rows, *self.key_shape(config)), device=device, dtype=dtype)
+        #: (L, slots, KV, context, D)
+        self.values = torch.empty(
+            (*rows, config.max_context, config.head_dim), device=device, dtype=dtype
+        )
+
+    @staticmethod
+    def key_shape(config: TextConfig) -> tuple[int, ...]:
+        """Return how the keys of one head lie: (context, D)."""
+        return config.max_context, config.head_dim
+
+    def write(self, layer: int, segment: Segment, k: Tensor, v: Tensor) -> None:
+        """Keep keys and values of a segment, each (KV, T, D)."""
+        here = slice(segment.start, segment.end)
+        self.keys[layer, segment.slot, :, here].copy_(k)
+        self.values[layer, segment.slot, :, here].copy_(v)
+
+    def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Return keys and values up to the end of a segment, each (KV, end, D)."""
+        here = slice(0, segment.end)
+        return self.keys[layer, segment.slot, :, here], self.values[layer, segment.slot, :, here]
+
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first positions of a slot to another one."""
+        for pool in (self.keys, self.values):
+            pool[:, target, :, :length].copy_(pool[:, source, :, :length])
+
+    def tokens(self, segments: Sequence[Segment]) -> Attend:
+        """Return the attention of single tokens, one for each segment.
+
+        It takes (1, H, T, D) queries, (1, KV, T, D) keys and values, T the number of segments.
+        """
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = torch.empty_like(q)
+            for index, segment in enumerate(segments):
+                here = slice(index, index + 1)
+                self.write(layer, segment, k[0, :, here], v[0, :, here])
+                out[:, :, here] = _attend_segment(q[:, :, here], *self.read(layer, segment))
+            return out
+
+        return attend
+
+
+def slot_bytes(config: TextConfig, dtype: torch.dtype) -> int:
+    """Return the memory of one slot."""
+    positions = config.layers * config.kv_heads * config.max_context
+    return 2 * positions * config.head_dim * dtype.itemsize
+
+
+def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dtype) -> int:
+    """Return how many slots suit the memory that is free now, at least one."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    fitting = int(free * _MEMORY_SHARE[device.type] / slot_bytes(config, dtype))
+    return max(1, min(_MOST_SLOTS[device.type], fitting))
+
+
+def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]) -> None:
+    """Run the prefixes of frames through the language model and keep them in slots.
+
+    Args:
+        text: The language model.
+        embeddings: (F, T, W), one prefix for each frame.
+        cache: Takes their keys and values.
+        slots: F slots.
+    """
+    num, length, _ = embeddings.shape
+    positions = torch.arange(length, device=embeddings.device).expand(num, length)
+    text(embeddings, positions, PrefixAttend(cache, slots))
+
+
+class PrefixAttend:
+    """Attention of frames: every position sees every other, and all are kept.
+
+    Args:
+        cache: Where they are kept.
+        slots: B slots, one for each frame of the pass.
+    """
+
+    def __init__(self, cache: SlotCache, slots: Sequence[int]) -> None:
+        self._cache, self._slots = cache, slots
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in one layer; shapes as for `Attend`, T positions from 0."""
+        for row, slot in enumerate(self._slots):
+            self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
+        return attention(q, k, v)
+
+
+class RowsAttend:
+    """Attention of rows at different positions, packed one after the other into a single row.
+
+    A prompt of 12 tokens and three rows that continue with one token each are one pass over 15
+    tokens: the linear layers see no padding and read the weights once. Every segment attends to its
+    own slot up to its own length, so a row's result does not depend on the rows beside it.
+
+    Args:
+        cache: Holds all earlier positions of the slots.
+        segments: Rows of the pass in order.
+    """
+
+    def __init__(self, cache: SlotCache, segments: Sequence[Segment]) -> None:
+        device = cache.keys.device
+        places = [place for segment in segments for place in range(segment.start, segment.end)]
+        #: Of all tokens of the pass, (T,).
+        self.positions = to_device(places, device)
+        self._cache = cache
+        firsts = accumulate((segment.count for segment in segments), initial=0)
+        spans = [
+            (slice(first, first + segment.count), segment)
+            for first, segment in zip(firsts, segments, strict=False)  # one more than segments
+        ]
+        self._longer = [(*span, _causal(span[1], device)) for span in spans if span[1].count > 1]
+        single = [(here.start, segment) for here, segment in spans if segment.count == 1]
+        self._single = [place for place, _ in single]
+        self._attend_single = cache.tokens([segment for _, segment in single])
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in one layer.
+
+        Args:
+            layer: Index of the block.
+            q: (1, H, T, D) queries of all segments in order.
+            k: (1, KV, T, D) their keys.
+            v: (1, KV, T, D) their values.
+
+        Returns:
+            (1, H, T, D).
+        """
+        if not self._longer:
+            return self._attend_single(layer, q, k, v)
+        out = torch.empty_like(q)
+        for here, segment, mask in self._longer:
+            self._cache.write(layer, segment, k[0, :, here], v[0, :, here])
+            out[:, :, here] = _attend_segment(
+                q[:, :, here], *self._cache.read(layer, segment), mask=mask
+            )
+        if self._single:
+            parts = (tensor[:, :, self._single] for tensor in (q, k, v))
+            out[:, :, self._single] = self._attend_single(layer, *parts)
+        return out
+
+
+def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attend for one segment: (1, H, T, D) queries, (KV, end, D) keys and values."""
+    return attention(q, k.unsqueeze(0), v.unsqueeze(0), mask)
+
+
+def _causal(segment: Segment, device: torch.device) -> Tensor:
+    """Return which earlier positions each token of a segment sees, (count, end)."""
+    seen = torch.ones(segment.count, segment.end, dtype=torch.bool, device=device)
+    return seen.tril(segment.start)

@@ -1,0 +1,70 @@
+"""The two passes that encode a frame, through torch.compile.
+
+Worth minutes at the start when a device encodes all day: it fuses what lies between the matrix
+products. Both passes are captured whole; what could not be would be an error, not a slow pass.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moondream2.cache import Segment, SlotCache
+from moondream2.text import TextModel, attention
+from moondream2.vision import VisionModel
+
+#: The name of what makes code of a captured pass, or the thing itself.
+Backend = str | Callable[..., Any]
+_BACKEND = "inductor"  # torch's own
+
+
+def compile_vision(vision: VisionModel, backend: Backend = _BACKEND) -> None:
+    """Compile the image encoder in place.
+
+    The number of crops in a pass may vary, but one alone is compiled apart from several.
+
+    Args:
+        vision: In its dtype and on its device.
+        backend: Compiles what was captured.
+    """
+    vision.compile(dynamic=True, fullgraph=True, backend=backend)
+
+
+class CompiledPrefill:
+    """The prefix pass of the language model; used as `prefill` is.
+
+    Keys and values leave it as results and are written to the pool afterwards: a pass that wrote to
+    the pool itself would be compiled anew for each choice of slots.
+
+    Args:
+        text: The language model.
+        backend: As for `compile_vision`.
+    """
+
+    def __init__(self, text: TextModel, backend: Backend = _BACKEND) -> None:
+        def run(embeddings: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+            kept: list[tuple[Tensor, Tensor]] = []
+
+            def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                kept.append((k, v))
+                return attention(q, k, v)
+
+            text(embeddings, positions, attend)
+            return kept
+
+        self._run: Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor]]] = torch.compile(
+            run, dynamic=True, fullgraph=True, backend=backend
+        )
+
+    def __call__(
+        self, text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]
+    ) -> None:
+        """Run prefixes, (F, T, W), and keep them in F slots."""
+        F, T, _ = embeddings.shape
+        # Made outside, where tables may be moved to the device for the first time.
+        text.rotary.on(embeddings.device)
+        positions = torch.arange(T, device=embeddings.device).expand(F, T)
+        for layer, (k, v) in enumerate(self._run(embeddings, positions)):
+            for row, slot in enumerate(slots):
+                cache.write(layer, Segment(slot, 0, T), k[row], v[row])

@@ -1,0 +1,398 @@
+"""Continuous batching: frames and questions in, answers out, one bounded step at a time.
+
+Everything that is being answered advances in the same pass over the language model, whatever it is:
+a prompt, a word of a caption, a coordinate of a box. Rows join and leave between steps. A row is
+computed from its own keys alone, so its answer does not depend on the rows beside it.
+
+The engine knows nothing of image files, processes or queues, and is not thread-safe: one thread
+submits, cancels and steps.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from moondream2.cache import automatic_slots
+from moondream2.errors import MoondreamError
+from moondream2.graphs import Recorder
+from moondream2.model import Moondream
+from moondream2.passes import Passes, Reading, Watch
+from moondream2.rows import Head, Row, row_of
+from moondream2.scheduler import Place, Scheduler, Start
+from moondream2.staging import to_device
+from moondream2.stopwatch import Stopwatch
+from moondream2.tasks import (
+    Answer,
+    Event,
+    Failed,
+    Finished,
+    Piece,
+    Request,
+    Resized,
+    Started,
+    TaskDone,
+    Timings,
+)
+from moondream2.tokens import PromptError, Tokenizer
+
+#: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
+#: TFLOP of the public model, a crop 0.67.
+_PREFIX_CROPS = 3
+#: Cost of the frames encoded in one step, in crops. A GPU needs several frames to be busy. A CPU is
+#: busy with one, and a step of the public model lasts most of a second for each crop there: two of
+#: the smallest frames, or one of any size.
+_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
+#: Steps without a fault before limits that were halved for want of memory are raised again.
+_PATIENCE = 1000
+
+
+class OutOfMemoryError(MoondreamError):
+    """The device has not enough memory for this frame, even alone."""
+
+    code = "out_of_memory"
+
+
+class NotANumberError(MoondreamError):
+    """The arithmetic of this frame left the range of the model's number format."""
+
+    code = "not_a_number"
+
+
+@dataclass(slots=True)
+class _Work:
+    """A request that is held."""
+
+    request: Request
+    submitted_at: float
+    submitted_in: int  # step
+    answers: dict[int, Answer] = field(default_factory=dict)
+    num_sent: dict[int, int] = field(default_factory=dict)  # characters in pieces, by task
+    is_started: bool = False
+    encode_seconds: float = 0.0
+    first_token_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class _Live:
+    """A task that runs in a slot."""
+
+    key: str
+    task: int
+    slot: int
+    row: Row
+    length: int  # positions of the slot that are filled
+    num_shown: int = 0  # characters of this run's pieces
+    is_spoilt: bool = False  # what was computed for it is no number
+
+
+class Engine:
+    """Answers requests with a model.
+
+    Args:
+        model: Ready for inference.
+        tokenizer: Of the same model.
+        slots: Rows at once, the size of the key/value pool; None takes what memory allows.
+        max_batch_crops: Most crops encoded in one step, which bounds its length; the prefix of a
+            frame counts as three more. A frame that costs more gets a step of its own.
+        graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
+        recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
+        compiled: Encode through torch.compile; the first passes then take a minute or more.
+        watch: Called before each pass; what it raises is treated as if the pass had raised it.
+    """
+
+    def __init__(
+        self,
+        model: Moondream,
+        tokenizer: Tokenizer,
+        *,
+        slots: int | None = None,
+        max_batch_crops: int | None = None,
+        graphs: bool = True,
+        recorder: Callable[[], Recorder] | None = None,
+        compiled: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        device = model.device
+        slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
+        self._scheduler = Scheduler(slots, max_batch_crops or _MAX_BATCH_CROPS[device.type])
+        self._passes = Passes(
+            model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+        )
+        self._work: dict[str, _Work] = {}
+        self._live: dict[int, _Live] = {}  # by slot
+        self._events: list[Event] = []
+        self._encoding: tuple[Stopwatch, list[str]] | None = None  # of this step
+        self._num_steps = 0
+        self._fault_in = 0  # step of the last want of memory
+
+    @property
+    def has_work(self) -> bool:
+        """Another step would do or tell something."""
+        return bool(self._work or self._events)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that can run at once."""
+        return self._scheduler.limit
+
+    @property
+    def free(self) -> int:
+        """Frames that could start in the next step."""
+        return self._scheduler.free
+
+    def submit(self, request: Request) -> None:
+        """Take a request; what is wrong with it is told by the next step.
+
+        Raises:
+            ValueError: A request with this key is already held.
+        """
+        if request.key in self._work:
+            raise ValueError(f"request {request.key!r} is already held")
+        try:
+            self._check(request)
+        except PromptError as exc:
+            self._events.append(Failed(request.key, exc))
+            return
+        crops = request.crops
+        if crops is not None:
+            request = replace(request, crops=self._passes.stage(crops))
+        self._work[request.key] = _Work(request, time.monotonic(), self._num_steps)
+        self._scheduler.add(
+            request.key,
+            request.rank,
+            num_crops=0 if crops is None else len(crops) + _PREFIX_CROPS,
+            num_tasks=len(request.tasks),
+        )
+
+    def cancel(self, key: str) -> bool:
+        """Forget a request without another event; returns whether it was held."""
+        if key not in self._work:
+            return False
+        self._forget(key)
+        return True
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Do one bounded unit of work and return what happened."""
+        self._num_steps += 1
+        try:
+            # 1. More rows again, when memory has sufficed for long enough.
+            self._widen()
+            # 2. Who runs: the most urgent, before anything else is computed.
+            plan = self._scheduler.plan()
+            for place in plan.stop:
+                del self._live[place.slot]
+            # 3. New frames, all in one pass.
+            if plan.encode:
+                self._encode(plan.encode)
+            # 4. Their rows, and further tasks of earlier frames.
+            for start in plan.start:
+                self._start(start)
+            # 5. One pass for prompts and all that is being generated.
+            self._advance()
+        except torch.OutOfMemoryError:
+            self._recover()
+        events, self._events = self._events, []
+        return events
+
+    def _check(self, request: Request) -> None:
+        """Raise PromptError for what this model cannot do."""
+        if not request.tasks:
+            raise PromptError("a request needs a task")
+        if request.max_tokens < 1 or request.max_objects < 1:
+            raise PromptError("max_tokens and max_objects must be at least 1")
+        if request.temperature < 0 or not 0 <= request.top_p <= 1:
+            raise PromptError("temperature must not be negative, top_p must be in 0..1")
+        room = self.model.config.text.max_context - self._prefix_length(request)
+        for index in range(len(request.tasks)):
+            length = len(row_of(request, index, self.tokenizer).feeds)
+            if length > room:
+                raise PromptError(f"the prompt has {length} tokens, there is room for {room}")
+
+    def _prefix_length(self, request: Request) -> int:
+        return 0 if request.crops is None else self.model.config.text.prefix_length
+
+    def _encode(self, places: Sequence[Place]) -> None:
+        """Encode frames and write their prefixes to their slots."""
+        frames = []
+        for place in places:
+            crops = self._work[place.key].request.crops
+            assert crops is not None, "only frames are encoded"
+            frames.append(crops)
+        slots = [place.slot for place in places]
+        watch = self._passes.encode(frames, slots, max_crops=self._scheduler.max_crops)
+        self._encoding = watch, [place.key for place in places]
+
+    def _start(self, start: Start) -> None:
+        """Put a task into its slot."""
+        work = self._work[start.key]
+        length = self._prefix_length(work.request)
+        self._passes.begin(start.slot, length, start.source)
+        if not work.is_started:
+            work.is_started = True
+            self._events.append(Started(start.key))
+        row = row_of(work.request, start.task, self.tokenizer)
+        self._live[start.slot] = _Live(start.key, start.task, start.slot, row, length)
+
+    def _advance(self) -> None:
+        """Let every row read what it has to read and decide what follows."""
+        context = self.model.config.text.max_context
+        for live in list(self._live.values()):
+            if live.length + len(live.row.feeds) > context:
+                self._show(live, live.row.stop("context"))
+                self._end(live)
+        # In the order of the slots, so that equal work is packed equally.
+        lives = [self._live[slot] for slot in sorted(self._live)]
+        if not lives:
+            return
+        self._decide(lives, self._read(lives))
+        self._time_encoding()
+        for live in lives:
+            if live.key not in self._work:
+                continue  # failed with another of its tasks
+            if live.is_spoilt:
+                dtype = str(self.model.dtype).removeprefix("torch.")
+                text = f"the model computed no number for this frame in {dtype}, see model.dtype"
+                self._fail(live.key, NotANumberError(text))
+                continue
+            self._time_first_token(live)
+            if live.row.is_done:
+                self._end(live)
+
+    def _read(self, lives: Sequence[_Live]) -> Tensor:
+        """Read the feeds of all rows and return the hidden states of their last ones, (N, W)."""
+        readings = [Reading(live.slot, live.length, tuple(live.row.feeds)) for live in lives]
+        hidden = self._passes.read(readings)
+        for live in lives:
+            live.length += len(live.row.feeds)
+            live.row.feeds = []
+        return hidden
+
+    def _decide(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        """Decode hidden states, (N, W), until every row has something to read or has ended.
+
+        One state can give two things: the decision for another object, then its first coordinate.
+        """
+        for head, take in (
+            (Head.TEXT, self._take_tokens),
+            (Head.COORDINATE, self._take_coordinates),
+            (Head.SIZE, self._take_sizes),
+        ):
+            places = [
+                index
+                for index, live in enumerate(lives)
+                if live.row.head is head
+                and not (live.row.feeds or live.row.is_done or live.is_spoilt)
+            ]
+            if places:
+                index = to_device(places, hidden.device)
+                take([lives[place] for place in places], hidden[index])
+
+    def _take_tokens(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        picks = self._passes.tokens(hidden, [live.row.picking for live in lives])
+        for live, pick in zip(lives, picks, strict=True):
+            if _is_sound(live, pick.probability):
+                self._show(live, live.row.take_token(pick))
+
+    def _take_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        for live, choice in zip(lives, self._passes.coordinates(hidden), strict=True):
+            if _is_sound(live, choice.probability):
+                live.row.take_coordinate(choice)
+
+    def _take_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+        for live, (width, height) in zip(lives, self._passes.sizes(hidden), strict=True):
+            if _is_sound(live, width.probability, height.probability):
+                live.row.take_size(width, height)
+
+    def _show(self, live: _Live, text: str) -> None:
+        """Tell a piece of text, but not what an interrupted run of the task has told before."""
+        work = self._work[live.key]
+        num_sent = work.num_sent.get(live.task, 0)
+        new = text[max(0, num_sent - live.num_shown) :]
+        live.num_shown += len(text)
+        if new:
+            work.num_sent[live.task] = live.num_shown
+            self._events.append(Piece(live.key, live.task, new))
+
+    def _time_encoding(self) -> None:
+        """Book the time of this step's encoding, which is over once something was decided."""
+        if self._encoding is None:
+            return
+        watch, keys = self._encoding
+        self._encoding = None
+        for key in keys:
+            if key in self._work:
+                self._work[key].encode_seconds += watch.seconds
+
+    def _time_first_token(self, live: _Live) -> None:
+        work = self._work[live.key]
+        if work.first_token_seconds is None:
+            work.first_token_seconds = time.monotonic() - work.submitted_at
+
+    def _end(self, live: _Live) -> None:
+        """Tell the answer of a row that has ended, and of its request when it was the last."""
+        del self._live[live.slot]
+        work = self._work[live.key]
+        answer = work.answers[live.task] = live.row.answer()
+        self._events.append(TaskDone(live.key, live.task, answer))
+        if not self._scheduler.finish(live.key, live.slot):
+            return
+        del self._work[live.key]
+        answers = tuple(work.answers[index] for index in range(len(work.request.tasks)))
+        self._events.append(Finished(live.key, answers, self._timings(work)))
+
+    def _timings(self, work: _Work) -> Timings:
+        total = time.monotonic() - work.submitted_at
+        first = total if work.first_token_seconds is None else work.first_token_seconds
+        return Timings(work.encode_seconds, first, total, self._num_steps - work.submitted_in)
+
+    def _fail(self, key: str, error: MoondreamError) -> None:
+        self._forget(key)
+        self._events.append(Failed(key, error))
+
+    def _forget(self, key: str) -> None:
+        del self._work[key]
+        self._scheduler.remove(key)
+        self._live = {slot: live for slot, live in self._live.items() if live.key != key}
+
+    def _recover(self) -> None:
+        """Halve what runs at once and begin all of it again; fail what is too large even alone."""
+        self._fault_in = self._num_steps
+        if (self._scheduler.limit, self._scheduler.max_crops) == (1, 1):
+            error = OutOfMemoryError("not enough memory on the device, even for this frame alone")
+            for key in self._scheduler.running():
+                self._fail(key, error)
+        capacity = self.capacity
+        self._encoding = None
+        self._live.clear()
+        self._scheduler.restart()
+        self._scheduler.narrow()
+        self._passes.resize(self.capacity)
+        if self.capacity != capacity:
+            self._events.append(Resized(self.capacity))
+
+    def _widen(self) -> None:
+        """Raise halved limits while nothing runs, so that the pool can be made anew."""
+        is_due = self._num_steps - self._fault_in >= _PATIENCE
+        if not (self._scheduler.is_narrowed and is_due) or self._live:
+            return
+        self._fault_in = self._num_steps
+        self._scheduler.widen()
+        try:
+            self._passes.resize(self.capacity)
+        except torch.OutOfMemoryError:
+            self._scheduler.narrow()
+            self._passes.resize(self.capacity)
+            return
+        self._events.append(Resized(self.capacity))
+
+
+def _is_sound(live: _Live, *probabilities: float) -> bool:
+    """Return whether what was computed for a row are numbers, and note it when not."""
+    live.is_spoilt = any(map(math.isnan, probabilities))
+    return not live.is_spoilt

@@ -1,0 +1,237 @@
+"""The passes over the network: frames in, hidden states out, tokens and bins picked from them.
+
+Here are the tensors of continuous batching and none of its policy: who runs, in which slot, and
+what is made of a pick is decided by the caller. One step is at most one `encode` and one `read`,
+then a pick or two from what was read.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from moondream2.bags import BagCache
+from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
+from moondream2.compiled import CompiledPrefill, compile_vision
+from moondream2.crops import Crops
+from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
+from moondream2.model import Moondream
+from moondream2.rows import Choice
+from moondream2.sampling import Pick, Picking, pick_bins, pick_tokens
+from moondream2.staging import Staging, to_device
+from moondream2.stopwatch import Stopwatch
+from moondream2.tokens import Coordinate, Feed, Size
+
+#: Told before each pass what it is (`encode`, `read`) and how many crops or tokens it has.
+Watch = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one row reads in a step."""
+
+    slot: int
+    #: Position of the first feed, the number of positions that are filled.
+    start: int
+    feeds: tuple[Feed, ...]
+
+    @property
+    def segment(self) -> Segment:
+        """Its place in the pool."""
+        return Segment(self.slot, self.start, len(self.feeds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Slots, and what is recorded over them."""
+
+    cache: SlotCache
+    graphs: DecodeGraphs | None
+
+
+class Passes:
+    """A model with a pool of slots.
+
+    Args:
+        model: Ready for inference.
+        slots: Of the pool.
+        graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
+        recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
+        compiled: Encode through torch.compile.
+        watch: Called before each pass.
+
+    Raises:
+        torch.OutOfMemoryError: Also from every pass; the pool is then to be resized.
+    """
+
+    def __init__(
+        self,
+        model: Moondream,
+        slots: int,
+        *,
+        graphs: bool = True,
+        recorder: Callable[[], Recorder] | None = None,
+        compiled: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self._model, self._device, self._watch = model, model.device, watch
+        if recorder is None and graphs and self._device.type == "cuda":
+            recorder = partial(CudaRecorder, self._device)
+        self._recorder = recorder
+        self._staging = Staging(self._device)
+        self._prefill = CompiledPrefill(model.text) if compiled else prefill
+        if compiled:
+            compile_vision(model.vision)
+        self._held: _Pool | None = self._make_pool(slots)
+
+    def stage(self, crops: Crops) -> Crops:
+        """Begin to bring a frame to the device."""
+        return self._staging.send(crops)
+
+    def encode(self, frames: Sequence[Crops], slots: Sequence[int], *, max_crops: int) -> Stopwatch:
+        """Encode staged frames and write their prefixes to slots.
+
+        Args:
+            frames: At least one.
+            slots: One for each.
+            max_crops: Most crops that go through the encoder together.
+
+        Returns:
+            The time it takes.
+        """
+        self._note("encode", sum(map(len, frames)))
+        watch = Stopwatch(self._device)
+        self._staging.receive(frames)
+        chunk = min(self._model.vision.crops_per_pass(), max_crops)
+        images = self._model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
+        prefix = self._model.prefix_embeddings(images)  # (F, T, W)
+        # One frame keeps a CPU busy, and its activations stay in the cache.
+        together = 1 if self._device.type == "cpu" else len(frames)
+        for first in range(0, len(frames), together):
+            part = slice(first, first + together)
+            self._prefill(self._model.text, prefix[part], self._pool.cache, slots[part])
+        watch.stop()
+        return watch
+
+    def begin(self, slot: int, length: int, source: int | None) -> None:
+        """Make a slot ready for a row.
+
+        Args:
+            slot: Where the row runs.
+            length: Of its prefix.
+            source: Slot whose prefix is copied first; None when it is already there.
+        """
+        if source is not None:
+            self._pool.cache.copy_prefix(source, slot, length)
+        if self._pool.graphs is not None:
+            self._pool.graphs.clear(slot, length)
+
+    def read(self, readings: Sequence[Reading]) -> Tensor:
+        """Read the feeds of every row that runs, each to the end of its own slot.
+
+        Args:
+            readings: N rows, all that hold anything they will still need.
+
+        Returns:
+            (N, W) output of the last block for the last feed of each.
+        """
+        graphs = self._pool.graphs
+        if graphs is None:
+            return self._read_packed(readings)
+        single = [each for each in readings if len(each.feeds) == 1]
+        longer = [each for each in readings if len(each.feeds) > 1]
+        # Replays first: idle slots below the highest replayed one are written to, at the position
+        # that a prompt begins with.
+        parts = []
+        if single:
+            lengths = {each.slot: each.start for each in readings}
+            parts.append(self._read_replayed(graphs, single, lengths))
+        if longer:
+            parts.append(self._read_packed(longer))
+        order = {each.slot: index for index, each in enumerate(single + longer)}
+        return torch.cat(parts)[self._index(order[each.slot] for each in readings)]
+
+    def tokens(self, hidden: Tensor, rows: Sequence[Picking]) -> list[Pick]:
+        """Pick a token for each hidden state: (n, W) and n ways to pick."""
+        return pick_tokens(self._model.text.logits(hidden), rows, self._model.config.tokens.eos)
+
+    def coordinates(self, hidden: Tensor) -> list[Choice]:
+        """Pick a coordinate for each hidden state, (n, W)."""
+        bins, chances = pick_bins(self._model.region.coordinate_logits(hidden))  # each (n,)
+        return _choices(bins, self._model.region.coordinate_value(bins), chances)
+
+    def sizes(self, hidden: Tensor) -> list[tuple[Choice, Choice]]:
+        """Pick width and height for each hidden state, (n, W)."""
+        bins, chances = pick_bins(self._model.region.size_logits(hidden))  # each (n, 2)
+        values = self._model.region.size_value(bins)
+        sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
+        return list(zip(sides[::2], sides[1::2], strict=True))
+
+    def resize(self, slots: int) -> None:
+        """Make the pool anew; what was in it is gone, and its memory was free in between."""
+        self._held = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._held = self._make_pool(slots)
+
+    @property
+    def _pool(self) -> _Pool:
+        assert self._held is not None, "memory did not suffice for the pool, make a smaller one"
+        return self._held
+
+    def _make_pool(self, slots: int) -> _Pool:
+        config, device, dtype = self._model.config.text, self._device, self._model.dtype
+        if device.type == "cpu" and self._recorder is None:
+            return _Pool(BagCache(config, slots, dtype=dtype), None)
+        cache = SlotCache(config, slots, device=device, dtype=dtype)
+        if self._recorder is None:
+            return _Pool(cache, None)
+        return _Pool(cache, DecodeGraphs(self._model.text, cache, self._recorder()))
+
+    def _read_packed(self, readings: Sequence[Reading]) -> Tensor:
+        """Read in one pass without padding, see `RowsAttend`."""
+        feeds = [feed for each in readings for feed in each.feeds]
+        self._note("read", len(feeds))
+        attend = RowsAttend(self._pool.cache, [each.segment for each in readings])
+        embeddings = self._embed(feeds).unsqueeze(0)  # (1, T, W)
+        hidden: Tensor = self._model.text(embeddings, attend.positions.unsqueeze(0), attend)[0]
+        return hidden[self._index(end - 1 for end in accumulate(len(r.feeds) for r in readings))]
+
+    def _read_replayed(
+        self, graphs: DecodeGraphs, readings: Sequence[Reading], lengths: dict[int, int]
+    ) -> Tensor:
+        """Read one token for each row by replaying a graph."""
+        self._note("read", len(readings))
+        embeddings = self._embed([each.feeds[0] for each in readings])
+        return graphs.read(embeddings, [each.slot for each in readings], lengths)
+
+    def _embed(self, feeds: Sequence[Feed]) -> Tensor:
+        """Embed what is read: T feeds to (T, W)."""
+        ids = [feed if isinstance(feed, int) else 0 for feed in feeds]
+        embeddings = self._model.text.embed(to_device(ids, self._device))
+        region = self._model.region
+        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Coordinate)]:
+            values = [[feed.value] for feed in feeds if isinstance(feed, Coordinate)]
+            numbers = to_device(values, self._device)  # (n, 1)
+            embeddings[self._index(places)] = region.encode_coordinate(numbers)
+        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Size)]:
+            values = [[feed.width, feed.height] for feed in feeds if isinstance(feed, Size)]
+            numbers = to_device(values, self._device)  # (n, 2)
+            embeddings[self._index(places)] = region.encode_size(numbers)
+        return embeddings
+
+    def _index(self, rows: Iterable[int]) -> Tensor:
+        return to_device(list(rows), self._device)
+
+    def _note(self, kind: str, size: int) -> None:
+        if self._watch is not None:
+            self._watch(kind, size)
+
+
+def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
+    """Bring picked bins to Python in one transfer: each (n,)."""
+    table = torch.stack((bins.double(), values.double(), chances.double())).tolist()
+    return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]

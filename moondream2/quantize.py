@@ -1,0 +1,62 @@
+"""Weights in 8 or 4 bits for small cards, through torchao.
+
+Only the linear layers of the text blocks and the region heads shrink, as in the published 4-bit
+releases: two thirds of the parameters. The embedding, the language head and the image encoder stay
+as loaded, and activations keep the dtype of the model. Results are close to, not equal to, those of
+the full weights. On the CPU this saves memory only: every linear becomes slower than in bfloat16,
+because its weight is expanded at each use.
+"""
+
+import importlib
+from typing import Any, Literal
+
+from torch import nn
+
+from moondream2.errors import QuantizeError
+from moondream2.model import Moondream
+
+WeightFormat = Literal["int8", "int4"]
+
+#: Weights that share a scale in the 4-bit format.
+_GROUP = 128
+
+
+def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
+    """Shrink the weights of a loaded model in place.
+
+    Args:
+        model: On its device and in its dtype; for inference only.
+        weights: `int8` runs on every device, `int4` on CUDA in bfloat16.
+
+    Raises:
+        QuantizeError: torchao is not installed, or the format does not run on the device.
+    """
+    if weights == "int4" and (model.device.type != "cuda" or str(model.dtype) != "torch.bfloat16"):
+        raise QuantizeError(f"int4 weights need CUDA and bfloat16, not {model.device}")
+    torchao = _torchao()
+    if weights == "int8":
+        config = torchao.Int8WeightOnlyConfig(set_inductor_config=False)
+    else:
+        # The layout of torch's own kernel; the other layouts need further packages.
+        config = torchao.Int4WeightOnlyConfig(
+            group_size=_GROUP,
+            int4_packing_format="tile_packed_to_4d",
+            set_inductor_config=False,
+        )
+
+    def shrinks(module: nn.Module, name: str) -> bool:
+        if not isinstance(module, nn.Linear) or not name.startswith(("text.blocks.", "region.")):
+            return False
+        return weights == "int8" or module.in_features % _GROUP == 0
+
+    torchao.quantize_(model, config, filter_fn=shrinks)
+
+
+def _torchao() -> Any:
+    # Optional and slow to import, so only a process that wants it pays.
+    try:
+        return importlib.import_module("torchao.quantization")
+    except ImportError as exc:
+        raise QuantizeError(
+            "int8 and int4 weights need torchao: install the extra `quantized`"
+        ) from exc

@@ -1,0 +1,142 @@
+"""Choosing tokens and bins from logits.
+
+Arithmetic is float32 whatever the model runs in, and a row's choice depends on its own logits and
+its own generator alone. Probabilities that are reported are those of the model: of the raw logits
+after suppression, before temperature and top-p.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moondream2.staging import to_device
+
+#: Probabilities are floored here, so that one impossible token does not make a mean undefined.
+_FLOOR = 1e-30
+#: Colder than this is greedy: the likeliest token is certain, and dividing by less leaves the range
+#: of float32.
+_COLDEST = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Picking:
+    """How one row picks its token."""
+
+    #: 0 is greedy.
+    temperature: float = 0.0
+    top_p: float = 1.0
+    #: Ids that are never picked.
+    suppressed: tuple[int, ...] = ()
+    #: On the CPU, of this row alone; needed unless greedy.
+    generator: torch.Generator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A picked token."""
+
+    token: int
+    #: Of the token.
+    probability: float
+    #: Of the stop token.
+    stop_probability: float
+
+
+def generator(seed: int, task_index: int) -> torch.Generator:
+    """Return the generator of one task; tasks of equal seed draw different numbers."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + task_index) % 2**63)
+
+
+def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick]:
+    """Pick one token for each row.
+
+    Args:
+        logits: (N, V) raw logits, left as they are.
+        rows: N ways to pick.
+        stop: Id of the stop token.
+    """
+    assert len(logits) == len(rows), f"{len(logits)} rows of logits for {len(rows)} rows"
+    scores = _suppress(logits.float(), rows)
+    tokens = scores.argmax(-1)  # (N,)
+    if drawn := [index for index, row in enumerate(rows) if row.temperature >= _COLDEST]:
+        places = to_device(drawn, logits.device)
+        tokens[places] = _draw(scores[places], [rows[index] for index in drawn])
+    chances = scores.softmax(-1)
+    own = chances.gather(1, tokens[:, None])[:, 0]
+    # One transfer for all three; float64 holds every id exactly.
+    table = torch.stack((tokens.double(), own.double(), chances[:, stop].double())).tolist()
+    return [Pick(int(token), own, stop) for token, own, stop in zip(*table, strict=True)]
+
+
+def pick_bins(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Pick the likeliest bins.
+
+    Args:
+        logits: (..., bins).
+
+    Returns:
+        Bins and their probabilities, each (...).
+    """
+    bins = logits.argmax(-1)
+    chances = logits.float().softmax(-1).gather(-1, bins.unsqueeze(-1))
+    return bins, chances.squeeze(-1)
+
+
+def nucleus(scores: Tensor, temperature: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply temperature and top-p.
+
+    A token stays when the likelier ones together have at most `top_p`: the likeliest always does,
+    and so does the one that crosses the limit.
+
+    Args:
+        scores: (N, V) float32 logits.
+        temperature: (N, 1), above 0.
+        top_p: (N, 1).
+
+    Returns:
+        Probabilities in falling order and their tokens, each (N, V).
+    """
+    chances, tokens = (scores / temperature).softmax(-1).sort(-1, descending=True)
+    before = chances.cumsum(-1) - chances
+    outside = before > top_p
+    outside[:, 0] = False
+    kept = chances.masked_fill(outside, 0.0)
+    return kept / kept.sum(-1, keepdim=True), tokens
+
+
+def geometric_mean(probabilities: Iterable[float]) -> float:
+    """Return the geometric mean, 0 for no probabilities."""
+    logs = [math.log(max(probability, _FLOOR)) for probability in probabilities]
+    return math.exp(math.fsum(logs) / len(logs)) if logs else 0.0
+
+
+def _suppress(scores: Tensor, rows: Sequence[Picking]) -> Tensor:
+    """Return scores with each row's suppressed ids impossible."""
+    pairs = [(index, token) for index, row in enumerate(rows) for token in row.suppressed]
+    if not pairs:
+        return scores
+    rows_at, tokens_at = to_device(pairs, scores.device).T  # each (pairs,)
+    impossible = scores.new_full((), -torch.inf)
+    return scores.index_put((rows_at, tokens_at), impossible)
+
+
+def _draw(scores: Tensor, rows: Sequence[Picking]) -> Tensor:
+    """Draw one token for each row by inverting its distribution: (N, V) to (N,)."""
+    device = scores.device
+    temperature = to_device([[row.temperature] for row in rows], device)
+    top_p = to_device([[row.top_p] for row in rows], device)
+    chances, tokens = nucleus(scores, temperature, top_p)
+    numbers = to_device([[_number(row)] for row in rows], device)
+    places = (chances.cumsum(-1) <= numbers).sum(-1)  # (N,)
+    # Rounding can leave the sum below the number that was drawn.
+    last = (chances > 0).sum(-1) - 1
+    return tokens.gather(1, places.minimum(last)[:, None])[:, 0]
+
+
+def _number(row: Picking) -> float:
+    """Draw from 0..1, 1 excluded."""
+    assert row.generator is not None, "a row that samples needs a generator"
+    return torch.rand((), generator=row.generator).item()

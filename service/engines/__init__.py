@@ -1,0 +1,1 @@
+"""Feeds engines, keeps their processes alive, collects what they say."""

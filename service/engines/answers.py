@@ -1,0 +1,115 @@
+"""From a job's tasks to what the engine is asked, and from its answers to the result."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine.protocol import Done, TaskSpec
+from schemas.frame import Task, TaskKind
+from schemas.job import Job
+from schemas.result import (
+    Answer,
+    Box,
+    DetectedObjects,
+    ModelInfo,
+    Point,
+    PointedObjects,
+    Result,
+    shorten,
+)
+from schemas.status import ModelStatus
+
+
+def task_specs(job: Job) -> list[TaskSpec]:
+    """What the engine is asked, one per task of the job, in order.
+
+    A prompt replaces the plain caption: its answer becomes the caption.
+    """
+    specs = []
+    for task in job.tasks:
+        if task.kind is not TaskKind.CAPTION:
+            specs.append(TaskSpec(task.kind.value, task.text))
+        elif job.prompt is not None:
+            specs.append(TaskSpec("query", job.prompt))
+        else:
+            specs.append(TaskSpec("caption", job.length.value))
+    return specs
+
+
+def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Result:
+    """What the model said about a frame.
+
+    Args:
+        job: Whose tasks were answered, in order.
+        done: The answers.
+        model: Who answered.
+        latency: Seconds from the arrival of the frame to theirs.
+    """
+    pairs = list(zip(job.tasks, done.answers, strict=True))
+    answers = tuple(_texts(pairs))
+    objects = tuple(_objects(pairs))
+    points = tuple(_points(pairs))
+    caption, confidence = _caption(pairs, answers, objects, points)
+    return Result(
+        caption=caption,
+        short_caption=shorten(caption),
+        confidence=round(confidence, 4),
+        answers=answers,
+        objects=objects,
+        points=points,
+        processing_time=round(done.engine_seconds, 4),
+        queue_time=round(max(0.0, latency - done.engine_seconds), 4),
+        model_info=ModelInfo(
+            model=model.name,
+            revision=model.revision,
+            device=model.device,
+            camera_id=job.camera_id,
+            motion_intensity=job.motion_intensity,
+            priority=job.priority,
+        ),
+    )
+
+
+_Pair = tuple[Task, dict[str, Any]]
+
+
+def _caption(
+    pairs: list[_Pair],
+    answers: tuple[Answer, ...],
+    objects: tuple[DetectedObjects, ...],
+    points: tuple[PointedObjects, ...],
+) -> tuple[str, float]:
+    """The caption; without such a task the first answer, else what was counted."""
+    for task, answer in pairs:
+        if task.kind is TaskKind.CAPTION:
+            return answer["text"].strip(), answer["confidence"]
+    if answers:
+        return answers[0].answer, answers[0].confidence
+    counts = [(each.label, each.count) for each in objects]
+    counts += [(each.label, each.count) for each in points]
+    counted = ", ".join(f"{label}: {count}" for label, count in counts)
+    return counted, min(answer["confidence"] for _, answer in pairs)
+
+
+def _texts(pairs: list[_Pair]) -> Iterator[Answer]:
+    for task, answer in pairs:
+        if task.kind is TaskKind.QUERY:
+            confidence = round(answer["confidence"], 4)
+            yield Answer(question=task.text, answer=answer["text"].strip(), confidence=confidence)
+
+
+def _objects(pairs: list[_Pair]) -> Iterator[DetectedObjects]:
+    for task, answer in pairs:
+        if task.kind is TaskKind.DETECT:
+            # The model's box is centre ± half a size, which may reach over the border.
+            boxes = tuple(
+                Box(**{side: min(max(value, 0.0), 1.0) for side, value in box.items()})
+                for box in answer["boxes"]
+            )
+            yield DetectedObjects(label=task.text, count=len(boxes), boxes=boxes)
+
+
+def _points(pairs: list[_Pair]) -> Iterator[PointedObjects]:
+    for task, answer in pairs:
+        if task.kind is TaskKind.POINT:
+            points = tuple(Point(**point) for point in answer["points"])
+            yield PointedObjects(label=task.text, count=len(points), points=points)

@@ -1,0 +1,1 @@
+"""HTTP out: which addresses may be reached, and what an exchange may cost."""

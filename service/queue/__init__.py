@@ -1,0 +1,1 @@
+"""Where committed jobs wait for an engine."""

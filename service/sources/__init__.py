@@ -1,0 +1,1 @@
+"""What brings frames: one file a source; all make the same submissions."""

@@ -1,0 +1,34 @@
+"""The whole service in the test's own process, with an engine that has no model."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from service.app import Parts, serve
+from service.engines.process import EngineProcess
+from service.settings import Settings
+
+_READY_S = 60.0  # generous: a loaded machine is no failure
+
+
+@asynccontextmanager
+async def serving(settings: Settings, scratch: Path) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the service; the task is its life, and done once the context is left.
+
+    Args:
+        scratch: A folder for the engine.
+    """
+    stop, ready = asyncio.Event(), asyncio.Event()
+    command = (sys.executable, "-m", "tests.support.quick_engine", "--scratch", str(scratch))
+    parts = Parts(engine=partial(EngineProcess, command=command))
+    task = asyncio.create_task(serve(settings, stop=stop, on_ready=ready.set, parts=parts))
+    try:
+        async with asyncio.timeout(_READY_S):
+            await ready.wait()
+        yield task
+    finally:
+        stop.set()
+        await asyncio.wait([task])

@@ -1,0 +1,238 @@
+"""Who runs next: order, bounds, sharing of slots, and what happens when memory is short."""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moondream2.scheduler import Place, Plan, Scheduler, Start
+
+
+def scheduler(*jobs: str, slots: int = 4, max_crops: int = 10, crops: int = 2) -> Scheduler:
+    """Return a scheduler with jobs of one task and rank 0."""
+    made = Scheduler(slots, max_crops)
+    for key in jobs:
+        made.add(key, (0.0,), num_crops=crops, num_tasks=1)
+    return made
+
+
+def started(plan: Plan) -> list[tuple[str, int]]:
+    return [(start.key, start.slot) for start in plan.start]
+
+
+def encoded(plan: Plan) -> list[str]:
+    return [place.key for place in plan.encode]
+
+
+def test_plan_takes_smallest_rank_first_then_first_come() -> None:
+    made = scheduler(slots=3)
+    for key, rank in (("low", 2.0), ("first", 1.0), ("second", 1.0), ("top", 0.0)):
+        made.add(key, (rank,), num_crops=1, num_tasks=1)
+    assert encoded(made.plan()) == ["top", "first", "second"]
+
+
+def test_plan_starts_a_row_for_every_frame_it_encodes() -> None:
+    plan = scheduler("a", "b").plan()
+    assert plan.encode == [Place("a", 0, 0), Place("b", 0, 1)]
+    assert plan.start == [Start("a", 0, 0, None), Start("b", 0, 1, None)]
+
+
+def test_vision_pass_is_bounded() -> None:
+    made = scheduler("a", "b", "c", crops=4)
+    assert encoded(made.plan()) == ["a", "b"]
+    assert encoded(made.plan()) == ["c"]
+
+
+def test_frame_larger_than_a_pass_gets_its_own() -> None:
+    made = scheduler("a", "b", max_crops=3, crops=5)
+    assert encoded(made.plan()) == ["a"]
+    assert encoded(made.plan()) == ["b"]
+
+
+def test_small_frame_never_overtakes_a_large_one() -> None:
+    made = scheduler("a", crops=6)
+    made.add("large", (0.0,), num_crops=6, num_tasks=1)
+    made.add("small", (1.0,), num_crops=1, num_tasks=1)
+    assert encoded(made.plan()) == ["a"]
+    assert encoded(made.plan()) == ["large", "small"]
+
+
+def test_question_without_frame_is_not_encoded() -> None:
+    made = scheduler()
+    made.add("q", (0.0,), num_crops=0, num_tasks=2)
+    plan = made.plan()
+    assert plan.encode == []
+    assert plan.start == [Start("q", 0, 0, None), Start("q", 1, 1, None)]
+
+
+def test_tasks_run_side_by_side_on_spare_slots() -> None:
+    made = scheduler()
+    made.add("a", (0.0,), num_crops=1, num_tasks=3)
+    assert made.plan().start == [
+        Start("a", 0, 0, None),
+        Start("a", 1, 1, 0),
+        Start("a", 2, 2, 0),
+    ]
+    assert made.free == 1
+
+
+def test_spare_slots_are_left_to_waiting_jobs() -> None:
+    made = scheduler(slots=3, max_crops=1)
+    made.add("a", (0.0,), num_crops=1, num_tasks=3)
+    made.add("b", (1.0,), num_crops=1, num_tasks=1)
+    assert started(made.plan()) == [("a", 0), ("a", 1)]
+    assert started(made.plan()) == [("b", 2)]
+
+
+def test_next_task_follows_in_the_same_slot() -> None:
+    made = scheduler(slots=1)
+    made.add("a", (0.0,), num_crops=1, num_tasks=2)
+    made.plan()
+    assert not made.finish("a", 0)
+    plan = made.plan()
+    assert (plan.encode, plan.start) == ([], [Start("a", 1, 0, None)])
+    assert made.finish("a", 0)
+    assert "a" not in made
+    assert made.free == 1
+
+
+def test_copy_comes_from_a_slot_that_still_holds_the_prefix() -> None:
+    """The slot of the encoding may have gone to another job by then."""
+    made = scheduler(slots=3)
+    made.add("a", (0.0,), num_crops=1, num_tasks=3)
+    made.add("b", (1.0,), num_crops=1, num_tasks=1)
+    assert started(made.plan()) == [("a", 0), ("b", 1), ("a", 2)]
+    made.finish("b", 1)
+    assert made.plan().start == [Start("a", 2, 1, 0)]
+
+
+def test_urgent_class_takes_slot_of_least_urgent() -> None:
+    made = scheduler(slots=2)
+    made.add("normal", (1.0,), num_crops=1, num_tasks=1)
+    made.add("low", (2.0,), num_crops=1, num_tasks=1)
+    made.plan()
+    made.add("critical", (0.0,), num_crops=1, num_tasks=1)
+    plan = made.plan()
+    assert plan.stop == [Place("low", 0, 1)]
+    assert started(plan) == [("critical", 1)]
+    made.finish("critical", 1)
+    assert encoded(made.plan()) == ["low"]
+
+
+def test_urgent_class_takes_copies_before_the_prefix() -> None:
+    made = scheduler(slots=2)
+    made.add("low", (2.0,), num_crops=1, num_tasks=2)
+    made.plan()
+    made.add("critical", (0.0,), num_crops=1, num_tasks=1)
+    assert made.plan().stop == [Place("low", 1, 1)]
+    made.finish("critical", 1)
+    plan = made.plan()
+    assert (plan.encode, plan.start) == ([], [Start("low", 1, 1, 0)])
+
+
+def test_inside_a_class_nothing_is_interrupted() -> None:
+    made = scheduler(slots=1)
+    made.add("later", (1.0, 9.0), num_crops=1, num_tasks=1)
+    made.plan()
+    made.add("earlier", (1.0, 3.0), num_crops=1, num_tasks=1)
+    assert made.plan() == Plan()
+
+
+def test_removed_job_frees_its_slots() -> None:
+    made = scheduler(slots=2)
+    made.add("a", (0.0,), num_crops=1, num_tasks=2)
+    made.plan()
+    made.remove("a")
+    assert made.free == 2
+    assert len(made) == 0
+
+
+def test_two_jobs_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="'a' is already held"):
+        scheduler("a", "a")
+
+
+def test_free_counts_waiting_jobs() -> None:
+    made = scheduler("a", slots=3)
+    assert made.free == 2
+    made.plan()
+    assert made.free == 2
+
+
+def test_narrow_halves_and_widen_restores() -> None:
+    made = scheduler(slots=5, max_crops=10)
+    made.narrow()
+    assert (made.limit, made.max_crops, made.is_narrowed) == (2, 5, True)
+    for _ in range(3):
+        made.narrow()
+    assert (made.limit, made.max_crops) == (1, 1)
+    for _ in range(4):
+        made.widen()
+    assert (made.limit, made.max_crops, made.is_narrowed) == (5, 10, False)
+
+
+def test_restart_keeps_ended_tasks_and_repeats_the_others() -> None:
+    made = scheduler(slots=2)
+    made.add("a", (0.0,), num_crops=1, num_tasks=3)
+    made.plan()
+    made.finish("a", 0)
+    made.plan()
+    made.restart()
+    made.narrow()
+    plan = made.plan()
+    assert encoded(plan) == ["a"]
+    assert {start.task for start in plan.start} < {1, 2}
+    assert made.free == 0
+
+
+jobs = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=200)
+@given(jobs, st.integers(1, 6), st.integers(1, 8), st.randoms(use_true_random=False))
+def test_every_task_ends_once_and_slots_are_never_shared(
+    found: list[tuple[int, int, int]], slots: int, max_crops: int, draw: Random
+) -> None:
+    """Jobs arrive, end, restart and narrow at random; the rules hold at every step."""
+    made = Scheduler(slots, max_crops)
+    waiting = [(f"job{i}", *job) for i, job in enumerate(found)]
+    running: dict[int, tuple[str, int]] = {}
+    prefixes: dict[int, str] = {}
+    ended: list[tuple[str, int]] = []
+    for _ in range(2000):
+        if waiting and draw.random() < 0.5:
+            key, rank, crops, tasks = waiting.pop()
+            made.add(key, (float(rank),), num_crops=crops, num_tasks=tasks)
+        if draw.random() < 0.02:
+            made.restart()
+            running.clear()
+            prefixes.clear()
+            draw.choice((made.narrow, made.widen))()
+        plan = made.plan()
+        for place in plan.stop:
+            assert running.pop(place.slot) == (place.key, place.task)
+        for place in plan.encode:
+            prefixes[place.slot] = place.key
+        for start in plan.start:
+            assert start.slot not in running
+            running[start.slot] = (start.key, start.task)
+            if start.source is not None:
+                assert prefixes[start.source] == start.key
+                prefixes[start.slot] = start.key
+            if found[int(start.key[3:])][1]:
+                assert prefixes[start.slot] == start.key
+        assert len(running) <= made.limit
+        sizes = [found[int(place.key[3:])][1] for place in plan.encode]
+        assert len(sizes) < 2 or sum(sizes) <= made.max_crops
+        for slot in [slot for slot in running if draw.random() < 0.4]:
+            key, task = running.pop(slot)
+            ended.append((key, task))
+            made.finish(key, slot)
+        if not waiting and not len(made):
+            break
+    expected = [(f"job{i}", task) for i, job in enumerate(found) for task in range(job[2])]
+    assert sorted(ended) == sorted(expected)
+    assert made.free == made.limit

@@ -1,0 +1,87 @@
+from typing import Any
+
+from engine.protocol import Done, TaskSpec
+from schemas.frame import Length, Task
+from schemas.job import Job
+from schemas.result import Result, shorten
+from schemas.status import ModelStatus
+from service.engines.answers import build_result, task_specs
+from tests.support.factories import make_job
+
+MODEL = ModelStatus(name="tiny", revision="1", device="cpu", dtype="float32", state="ready")
+BOX = {"x_min": 0.1, "y_min": 0.2, "x_max": 0.3, "y_max": 0.4}
+
+
+def job_with(*tasks: object, **fields: Any) -> Job:
+    return make_job(tasks=[Task.model_validate(task) for task in tasks], **fields)
+
+
+def result_of(job: Job, *answers: dict[str, Any], engine_seconds: float = 0.25) -> Result:
+    done = Done(job.job_id, answers, engine_seconds)
+    return build_result(job, done, MODEL, 1.0)
+
+
+def text(words: str, confidence: float = 0.5) -> dict[str, Any]:
+    return {"text": words, "token_ids": [1], "confidence": confidence}
+
+
+def test_task_specs_name_every_task_in_order() -> None:
+    job = job_with({"detect": "person"}, "caption", {"query": "Who?"}, length=Length.SHORT)
+    assert task_specs(job) == [
+        TaskSpec("detect", "person"),
+        TaskSpec("caption", "short"),
+        TaskSpec("query", "Who?"),
+    ]
+
+
+def test_task_specs_replace_the_caption_by_the_prompt() -> None:
+    assert task_specs(job_with("caption", prompt="Who?")) == [TaskSpec("query", "Who?")]
+
+
+def test_result_takes_each_answer_to_its_place() -> None:
+    job = job_with("caption", {"query": "Who?"}, {"detect": "dog"}, {"point": "face"})
+    result = result_of(
+        job,
+        text(" A dog.", 0.9),
+        text("Nobody"),
+        {"boxes": [BOX], "confidence": 0.4},
+        {"points": [{"x": 0.5, "y": 0.6}], "confidence": 0.3},
+    )
+    assert (result.caption, result.confidence) == ("A dog.", 0.9)
+    assert result.answers[0].model_dump() == {
+        "question": "Who?",
+        "answer": "Nobody",
+        "confidence": 0.5,
+    }
+    assert (result.objects[0].label, result.objects[0].count) == ("dog", 1)
+    assert result.objects[0].boxes[0].model_dump() == BOX
+    assert result.points[0].points[0].model_dump() == {"x": 0.5, "y": 0.6}
+
+
+def test_result_splits_the_time_between_queue_and_engine() -> None:
+    result = result_of(job_with("caption"), text("x"), engine_seconds=0.25)
+    assert (result.processing_time, result.queue_time) == (0.25, 0.75)
+
+
+def test_result_without_a_caption_task_says_what_was_answered_or_counted() -> None:
+    asked = result_of(job_with({"query": "Who?"}), text("A postman"))
+    assert asked.caption == "A postman"
+    counted = result_of(
+        job_with({"detect": "dog"}, {"detect": "cat"}),
+        {"boxes": [BOX, BOX], "confidence": 0.4},
+        {"boxes": [], "confidence": 0.8},
+    )
+    assert (counted.caption, counted.confidence) == ("dog: 2, cat: 0", 0.4)
+
+
+def test_boxes_end_at_the_border_of_the_image() -> None:
+    over = {"x_min": -0.1, "y_min": 0.2, "x_max": 1.15, "y_max": 0.4}
+    result = result_of(job_with({"detect": "dog"}), {"boxes": [over], "confidence": 0.4})
+    box = result.objects[0].boxes[0]
+    assert (box.x_min, box.x_max) == (0.0, 1.0)
+
+
+def test_shorten_cuts_at_a_word() -> None:
+    assert shorten("one two three", 9) == "one two…"
+    assert shorten("one two", 9) == "one two"
+    assert len(shorten("x" * 300)) == 255

@@ -1,0 +1,35 @@
+"""Every test that asks for `store` or `store_url` runs on both databases."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from service.store.store import Store
+from tests.support.postgres import Postgres, PostgresUnavailableError, running_postgres
+
+_NUMBERS = count()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    try:
+        with running_postgres() as server:
+            yield server
+    except PostgresUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'store.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.create(f"store_{next(_NUMBERS)}")
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    async with Store.open(store_url) as opened:
+        yield opened

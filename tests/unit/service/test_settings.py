@@ -1,0 +1,124 @@
+"""Whatever is accepted can be computed with, stored and sent."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from schemas.camera import CameraSettings
+from schemas.frame import FrameOptions
+from service.configuration import load_settings
+from service.errors import ConfigurationError
+from service.settings import Settings
+from tests.support.setting_bounds import content_of, every_leaf, kinds_of, numerics, numerics_of
+
+NUMBERS = {each.path: each for each in numerics()}
+TEXTS = [
+    path for path, field in every_leaf() if {str, Path, SecretStr} & set(kinds_of(field.annotation))
+]
+#: Free words for people, told with the frame; the model's own limits hold for the others.
+PROSE = {"cameras.<id>.location", "cameras.<id>.prompt", "cameras.<id>.webhook_url"}
+
+
+def is_refused(path: str, value: Any) -> bool:
+    try:
+        Settings(**content_of(path, value))
+    except ValidationError:
+        return True
+    return False
+
+
+def test_walk_finds_the_settings() -> None:
+    assert {"mqtt.port", "model.slots", "cameras.<id>.cooldown", "stats_interval"} <= set(NUMBERS)
+    assert {"mqtt.tls.ca_file", "fetch.allow_hosts", "sources[].topic", "data_dir"} <= set(TEXTS)
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_every_number_has_a_finite_range_and_nothing_beyond(path: str) -> None:
+    number = NUMBERS[path]
+    assert math.isfinite(number.least), "has no least value"
+    assert math.isfinite(number.greatest), "has no greatest value"
+    assert not is_refused(path, number.least)
+    assert not is_refused(path, number.greatest)
+    beyond = (
+        [number.least - 1, number.greatest + 1]
+        if number.kind is int
+        else [math.nextafter(number.least, -math.inf), math.nextafter(number.greatest, math.inf)]
+    )
+    for value in (*beyond, math.nan, math.inf, -math.inf, 10**400, 1e308):
+        assert is_refused(path, value), value
+
+
+@pytest.mark.parametrize("model", [CameraSettings, FrameOptions])
+def test_numbers_that_come_over_the_wire_have_finite_ranges(
+    model: type[CameraSettings | FrameOptions],
+) -> None:
+    found = numerics_of(model)
+    assert len(found) >= 3
+    for number in found:
+        assert math.isfinite(number.least), number
+        assert math.isfinite(number.greatest), number
+        for value in (math.nan, math.inf, -math.inf, 1e308):
+            with pytest.raises(ValidationError):
+                model.model_validate({number.path: value})
+
+
+@pytest.mark.parametrize("path", TEXTS)
+def test_every_text_has_a_greatest_length_and_is_unicode(path: str) -> None:
+    for text in ("x" * 100_000, "a\udcff"):
+        assert is_refused(path, text)
+        assert is_refused(path, [text])
+    if path not in PROSE:
+        assert is_refused(path, "a\0b")
+        assert is_refused(path, "a\r\nb")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("mqtt.base_topic", "/".join("a" * 17)),
+        ("mqtt.base_topic", "é" * 65),
+        ("mqtt.base_topic", "/"),
+        ("mqtt.base_topic", "$SYS"),
+        ("mqtt.host", ""),
+        ("mqtt.client_id", "x" * 101),
+        ("model.device", []),
+        ("model.device", "cuda:"),
+        ("model.device", ["cpu", "gpu"]),
+        ("model.device", ["cpu"] * 65),
+        ("cameras", {"bridge": {}}),
+        ("cameras", {"a/b": {}}),
+    ],
+)
+def test_names_that_nothing_could_use_are_refused(path: str, value: Any) -> None:
+    assert is_refused(path, value)
+
+
+def test_public_shows_no_client_id() -> None:
+    """Where the broker does not bind it to an account, whoever knows it can take the session."""
+    shown = Settings(mqtt={"client_id": "vision-7"}).public()
+    assert "vision-7" not in str(shown)
+    assert Settings().public()["mqtt"]["client_id"] is None
+
+
+def test_load_refuses_the_internal_form_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__CAMERAS", '{"front": {"tasks": [{"kind": "detect"}]}}')
+    with pytest.raises(ConfigurationError, match=r"cameras\.front\.tasks\.0: "):
+        load_settings()
+
+
+def test_public_shows_no_secret(tmp_path: Path) -> None:
+    text = """
+mqtt: {password: hunter2}
+store: {url: "postgresql+asyncpg://me:hunter2@db/x"}
+webhooks: {secret: whsec_hunter2, url: "http://ha.local/hook?token=hunter2"}
+cameras:
+  front: {webhook_url: "http://me:hunter2@ha.local/hook", webhook_headers: {authorization: hunter2}}
+"""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    shown = load_settings(path).public()
+    assert "hunter2" not in str(shown)
+    assert shown["mqtt"]["host"] == "127.0.0.1"
