@@ -12,12 +12,14 @@ from pydantic import BaseModel
 from bench._machine import describe
 from broker.topics import Topics
 from schemas.job import Job
+from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
 from service.queue.heap import JobHeap, Ticket
 from service.queue.line import Line
 from service.queue.tickets import ticket_of
+from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
 
@@ -30,8 +32,10 @@ _TICK_S = 0.001
 class _Nobody:
     """Hears what is announced."""
 
-    def announce(self, document: BaseModel) -> bool:
+    def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         return True
+
+    def forget(self, camera_id: str) -> None: ...
 
 
 def main() -> None:
@@ -60,11 +64,13 @@ async def _end_all(folder: Path) -> None:
     """All expire at once, in a real store."""
     clock, statistics = Clock(), Statistics()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as store:
-        deliver = Deliver(store, Topics("bench"), _Nobody(), {}, statistics, clock)
+        topics, nobody = Topics("bench"), _Nobody()
+        cameras = Cameras(Settings(), topics, store, nobody, clock)
+        deliver = Deliver(store, topics, nobody, {}, statistics, clock, cameras)
         line = Line(JobHeap(NUM_JOBS), store, deliver, statistics, clock)
         jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
         await store.accept(jobs, {}, [])
-        line.push(ticket_of(job, clock) for job in jobs)
+        line.push(jobs)
         lags: list[float] = []
         watch = asyncio.create_task(_lag(lags), name="lag")
         num_transactions = 0

@@ -81,6 +81,18 @@ def address_image(jpeg: bytes, topics: Topics, camera_id: str) -> Publish:
     return Publish(topic, jpeg, spec.qos, spec.retain, content_type="image/jpeg")
 
 
+def clear_retained(topics: Topics, camera_id: str) -> list[Publish]:
+    """The messages that make the broker forget everything it keeps of a camera.
+
+    An empty retained message removes the one before it (MQTT 5, section 3.3.1.3).
+    """
+    return [
+        Publish(topics.of_camera(camera_id, spec.name), b"", spec.qos, retain=True)
+        for spec in TABLE
+        if spec.retain and "<camera>" in spec.pattern
+    ]
+
+
 def to_outbox(message: Publish, *, job_key: str | None, created_at: datetime) -> OutboxMessage:
     """The row of the outbox that keeps a message until it is acknowledged."""
     data = message.correlation_data
@@ -133,7 +145,7 @@ class Publisher:
         self._connection = connection
         self._topics = topics
         self._under_way: set[asyncio.Future[None]] = set()
-        self._retained: dict[str, Publish] = {}  # by topic; as many as there are cameras
+        self._retained: dict[str, Publish] = {}  # by topic; of the bridge, and of known cameras
         self._losses: dict[str, int] = {}  # by topic: see `Publish.num_lost`
         self._muted_until: dict[str, float] = {}  # by topic
         self._told_until: dict[str, float] = {}  # by topic: that something is too large for it
@@ -154,6 +166,11 @@ class Publisher:
         if message.retain:
             self._retained[message.topic] = message
         return self._send(message)
+
+    def forget(self, camera_id: str) -> None:
+        """Publish nothing of a camera again after a reconnect."""
+        for message in clear_retained(self._topics, camera_id):
+            self._retained.pop(message.topic, None)
 
     def renew(self) -> None:
         """Publish the newest retained documents again, after a reconnect.

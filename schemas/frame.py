@@ -6,12 +6,12 @@ with the name of the field.
 
 import json
 import re
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -150,6 +150,14 @@ def _read_headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _with_offset(moment: datetime) -> datetime:
+    """A time without an offset is the service's local time: what a camera's display shows."""
+    try:
+        return moment.astimezone() if moment.tzinfo is None else moment
+    except (ValueError, OverflowError, OSError) as error:  # at the ends of the calendar
+        raise ValueError("is out of range") from error
+
+
 def _is_not_reserved(camera_id: str) -> str:
     if camera_id in RESERVED_CAMERA_IDS:
         raise ValueError("is a name of the service's own")
@@ -175,7 +183,7 @@ class FrameOptions(BaseModel):
     camera_id: CameraId | None = None
     motion_intensity: float | None = Field(default=None, ge=0.0, le=1.0, strict=True)
     priority: PriorityName | None = None
-    timestamp: AwareDatetime | None = None
+    timestamp: Annotated[datetime, AfterValidator(_with_offset)] | None = None
     location: str | None = Field(default=None, max_length=256)
     metadata: dict[str, Any] = Field(default_factory=dict)
     prompt: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT_CHARACTERS)

@@ -142,6 +142,9 @@ class Job(BaseModel):
     response_topic: str | None = None
     correlation_data: bytes | None = None
     sha256: str = Field(default="", description="of the image bytes, hexadecimal")
+    content: str = Field(
+        default="", description="names the picture and what is asked of it; empty: not known"
+    )
     num_bytes: int = Field(default=0, description="size of the image bytes")
     width: int = 0
     height: int = 0

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 from broker.connection import Connection
 from broker.errors import BrokerError, TlsFilesError
-from broker.options import ConnectionOptions, Subscription, TlsOptions
-from broker.patterns import CameraPattern
+from broker.options import ConnectionOptions, TlsOptions
 from broker.publisher import Publisher
 from broker.state import ConnectionState
 from broker.topics import Topics
@@ -40,9 +39,9 @@ from service.errors import ConfigurationError, ServiceError, StoreFullError, Url
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy, parse_url
 from service.instance import instance_name
-from service.intake.downloads import RemoteFrames
+from service.intake.downloads import Downloads
 from service.intake.fetch import ImageFetcher
-from service.intake.intake import Intake
+from service.intake.intake import Checks, Intake
 from service.logs import BridgeLog
 from service.monitor import Monitor
 from service.queue.expiry import Expiry
@@ -50,7 +49,9 @@ from service.queue.heap import JobHeap
 from service.queue.line import Line
 from service.recovery import Recovery
 from service.settings import MqttSettings, Settings
-from service.sources.routes import Routes, Source
+from service.sources.frames import FrameTopics
+from service.sources.mqtt import MqttFrames
+from service.sources.routes import Routes
 from service.statistics import Statistics
 from service.store.retention import Retention
 from service.store.store import Store
@@ -164,9 +165,17 @@ class _Service:
             on_change=self._on_output_change,
         )
         self._publisher = Publisher(self._output, self._topics)
-        routes, subscriptions = _routes(settings, self._topics)
+        sources = [
+            FrameTopics(
+                self._topics,
+                Routes(self._topics, settings.sources),
+                settings.mqtt.response_topics,
+                settings.frames.max_bytes,
+            )
+        ]
         self._input = self._parts.connection(
-            _connection_options(settings.mqtt, client_id), subscriptions
+            _connection_options(settings.mqtt, client_id),
+            [each for source in sources for each in source.subscriptions],
         )
         http = GuardedHttp()
         self._mqtt_sender = MqttSender(
@@ -181,6 +190,8 @@ class _Service:
             rng=random.Random(),  # noqa: S311 - spreads retries
             version=VERSION,
         )
+        self._cameras = Cameras(settings, self._topics, self._store, self._publisher, clock)
+        await self._cameras.load()
         self._deliver = Deliver(
             self._store,
             self._topics,
@@ -188,6 +199,7 @@ class _Service:
             {Channel.MQTT: self._mqtt_sender, Channel.WEBHOOK: self._webhook_sender},
             self._statistics,
             clock,
+            self._cameras,
         )
         self._line = Line(heap, self._store, self._deliver, self._statistics, clock)
         self._dispatcher = Dispatcher(
@@ -199,11 +211,9 @@ class _Service:
             self._statistics,
             clock,
         )
-        self._cameras = Cameras(settings, self._store, self._publisher)
-        await self._cameras.load()
         self._retention = Retention(self._store, settings.store, clock)
         self._overflow = Overflow(self._store, settings, self._bury, clock)
-        self._remote = RemoteFrames(
+        self._downloads = Downloads(
             ImageFetcher(settings.fetch, settings.frames.max_bytes, http=http, version=VERSION),
             self._store,
             self._deliver,
@@ -212,26 +222,25 @@ class _Service:
             settings.queue.capacity,
             clock,
         )
-        self._expiry = Expiry((self._line, self._remote), self._line.expire)
-        self._recovery = Recovery(self._store, self._deliver, self._line, self._remote, clock)
+        self._expiry = Expiry((self._line, self._downloads), self._line.expire)
+        self._recovery = Recovery(
+            self._store, self._deliver, self._line, self._downloads, self._cameras, clock
+        )
+        urls = UrlPolicy(
+            AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
+            AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),
+        )
         self._intake = Intake(
-            self._input,
-            routes,
             self._store,
             self._deliver,
             self._line,
-            self._remote,
+            self._downloads.add,
             self._cameras,
-            UrlPolicy(
-                AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
-                AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),
-            ),
+            Checks(urls, self._limits),
             self._retention,
-            self._limits,
             settings,
-            self._statistics,
-            clock,
         )
+        self._frames = MqttFrames(self._input, sources, self._intake)
         self._monitor = Monitor(
             announcer=self._publisher,
             heap=heap,
@@ -276,7 +285,9 @@ class _Service:
                 "mqtt-sender": self._mqtt_sender.run,
                 "webhook-sender": self._webhook_sender.run,
                 "dispatch": self._dispatcher.run,
-                "remote-frames": self._remote.run,
+                "downloads": self._downloads.run,
+                "cameras": self._cameras.run,
+                "intake": self._intake.run,
                 "expiry": self._expiry.run,
                 "retention": self._retention.run,
                 "overflow": self._overflow.run,
@@ -290,7 +301,7 @@ class _Service:
                 tasks.create_task(self._report_ready(on_ready), name="ready")
             async with self._input:
                 receiving = [
-                    tasks.create_task(keep_running(self._intake.run, "intake"), name="intake"),
+                    tasks.create_task(keep_running(self._frames.run, "frames"), name="frames"),
                     tasks.create_task(self._input.watch(), name="input-watch"),
                 ]
                 await stop.wait()
@@ -401,16 +412,3 @@ def _connection_options(
         else None,
         state_topic=speaks_for.bridge("state") if speaks_for else None,
     )
-
-
-def _routes(settings: Settings, topics: Topics) -> tuple[Routes, list[Subscription]]:
-    sources = [
-        Source(CameraPattern.compile(each.topic), each.motion_intensity, each.accept_retained)
-        for each in settings.sources
-    ]
-    subscriptions = [Subscription(topics.frame_filter)]
-    subscriptions += [
-        Subscription(each.pattern.topic_filter, accept_retained=each.accept_retained)
-        for each in sources
-    ]
-    return Routes(topics, sources), subscriptions

@@ -7,13 +7,15 @@ the dead letters.
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from schemas.job import Job
+from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
-from service.errors import StoreError
-from service.intake.downloads import RemoteFrames
+from service.errors import FrameError, StoreError
+from service.intake.downloads import Downloads
 from service.queue.line import Line
 from service.queue.tickets import ticket_of
 from service.store.instances import BEAT_S, SilentInstance
@@ -30,7 +32,8 @@ class Recovery:
         store: Where they are.
         deliver: Ends what cannot be read.
         line: Gets the jobs that are complete.
-        remote: Gets those whose image is still behind a URL.
+        downloads: Gets those whose image is still behind a URL.
+        cameras: Know whose jobs wait.
         clock: For silences and places in line.
         beat_s: Seconds between two looks at the other instances.
     """
@@ -40,14 +43,16 @@ class Recovery:
         store: Store,
         deliver: Deliver,
         line: Line,
-        remote: RemoteFrames,
+        downloads: Downloads,
+        cameras: Cameras,
         clock: Clock,
         beat_s: float = BEAT_S,
     ) -> None:
         self._store = store
         self._deliver = deliver
         self._line = line
-        self._remote = remote
+        self._downloads = downloads
+        self._cameras = cameras
         self._clock = clock
         self._beat_s = beat_s
 
@@ -56,13 +61,22 @@ class Recovery:
         tickets = []
         for job in jobs:
             async with self._deliver.boundary(job):
+                self._know_camera_of(job)
                 if job.frame_url is not None and not job.num_bytes:
-                    await self._remote.want(job)
+                    await self._downloads.add(job)
                 else:
                     tickets.append(ticket_of(job, self._clock))
         await self._line.join(tickets)
         if jobs:
             logger.info("%d jobs of an earlier run wait again", len(jobs))
+
+    def _know_camera_of(self, job: Job) -> None:
+        """Another instance's camera may be new to us; one too many is captioned all the same."""
+        with suppress(FrameError):
+            moment = job.arrived_monotonic
+            self._cameras.admit(
+                job.camera_id, self._clock.monotonic() if moment is None else moment
+            )
 
     async def run(self) -> None:
         """Look for ever.

@@ -7,10 +7,10 @@ read is in `service/configuration.py`.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -384,6 +384,13 @@ class Settings(BaseSettings):
     cameras: dict[CameraId, CameraSettings] = Field(
         default_factory=dict, description="settings per camera id"
     )
+    max_cameras: int = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="most cameras known at once; for one more, that which was silent longest is "
+        "forgotten, if it was silent for a day and is not configured",
+    )
     sources: tuple[SourceSettings, ...] = Field(
         default=(), description="foreign topics that carry images"
     )
@@ -391,6 +398,14 @@ class Settings(BaseSettings):
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
+
+    @model_validator(mode="after")
+    def _cameras_are_known(self) -> Self:
+        if len(self.cameras) > self.max_cameras:
+            raise ValueError(
+                f"{len(self.cameras)} cameras are configured: max_cameras must be as many at least"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

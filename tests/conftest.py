@@ -1,5 +1,6 @@
 """A real broker for whoever asks for one."""
 
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest_asyncio
 from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
 from broker.errors import EmbeddedBrokerError
 from tests.support.certificates import Certificate, make_certificate
+
+# A shell that starts the tests in the background lets them ignore SIGINT, and all they start would
+# inherit that: Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

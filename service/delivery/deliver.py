@@ -25,6 +25,7 @@ from schemas.outbox import Channel, OutboxMessage
 from schemas.result import Result, ResultDocument
 from schemas.status import DeadLetter, StatusDocument
 from service.boundary import INTERNAL, contained
+from service.cameras import Cameras
 from service.clock import Clock
 from service.http.urls import origin
 from service.statistics import Statistics
@@ -79,6 +80,7 @@ class Deliver:
         senders: One per channel; told of new rows.
         statistics: Counts every ending.
         clock: For timestamps.
+        cameras: Know whose caption is the newest.
     """
 
     def __init__(
@@ -89,14 +91,15 @@ class Deliver:
         senders: Mapping[Channel, Sender],
         statistics: Statistics,
         clock: Clock,
+        cameras: Cameras,
     ) -> None:
+        self._cameras = cameras
         self._store = store
         self._topics = topics
         self._announcer = announcer
         self._senders = senders
         self._statistics = statistics
         self._clock = clock
-        self._newest_caption: dict[str, datetime] = {}  # arrival of its frame, by camera
 
     async def accept(
         self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
@@ -151,7 +154,8 @@ class Deliver:
         ending = Ending(job.key, JobStatus.COMPLETED, now, result=document, messages=messages)
         ended = await self._finish([ending])
         if not ended:
-            self._newest_caption.pop(job.camera_id, None)  # the store knows
+            if (camera := self._cameras.get(job.camera_id)) is not None:
+                camera.newest_caption_at = None  # the store knows
             return False
         self._statistics.completed(
             job.priority, latency, result.processing_time, self._clock.monotonic()
@@ -310,16 +314,19 @@ class Deliver:
         """Whether no frame of the camera that arrived later has been captioned.
 
         By arrival, because a camera's clock can be wrong by decades. So can ours: an arrival that
-        is still to come was written before it was set back, and counts for nothing.
+        is still to come was written before it was set back, and counts for nothing. Of a camera
+        that has been forgotten meanwhile nothing is retained.
         """
-        camera_id = job.camera_id
-        if camera_id not in self._newest_caption:  # a job of the last run may end out of turn
-            found = await self._store.newest_caption(camera_id)
-            self._newest_caption.setdefault(camera_id, found or job.received_at)
-        newest = self._newest_caption[camera_id]
+        camera = self._cameras.get(job.camera_id)
+        if camera is None:
+            return False
+        if camera.newest_caption_at is None:  # a job of the last run may end out of turn
+            found = await self._store.newest_caption(job.camera_id)
+            camera.newest_caption_at = found or job.received_at
+        newest = camera.newest_caption_at
         if newest > job.received_at and newest <= now:
             return False
-        self._newest_caption[camera_id] = job.received_at
+        camera.newest_caption_at = job.received_at
         return True
 
     def _caption(

@@ -28,7 +28,7 @@ class Fetch(Protocol):
         """Raises FrameError or UrlRefusedError."""
 
 
-class RemoteFrames:
+class Downloads:
     """Completes jobs that came with a URL.
 
     Args:
@@ -60,9 +60,9 @@ class RemoteFrames:
         self._clock = clock
         self._deadlines = Deadlines()
         self._pending: dict[str, asyncio.Task[None] | None] = {}  # None: not begun
-        self._wanted: asyncio.Queue[Job] = asyncio.Queue()
+        self._added: asyncio.Queue[Job] = asyncio.Queue()
 
-    async def want(self, job: Job) -> None:
+    async def add(self, job: Job) -> None:
         """Fetch the image of a queued job; when too many wait already, the job is dropped."""
         if len(self._pending) >= self._capacity:
             error = ErrorDetail(code="queue_full", message="Too many frames wait for their image")
@@ -73,7 +73,7 @@ class RemoteFrames:
             return
         self._pending[job.key] = None
         self._deadlines.add(ticket_of(job, self._clock))
-        self._wanted.put_nowait(job)
+        self._added.put_nowait(job)
 
     def pop_expired(self) -> list[Ticket]:
         """Let go of jobs whose time is over; see `service.queue.expiry`."""
@@ -87,7 +87,7 @@ class RemoteFrames:
         """Fetch for ever."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                job = await self._wanted.get()
+                job = await self._added.get()
                 if job.key in self._pending:
                     self._pending[job.key] = tasks.create_task(
                         self._complete_or_fail(job), name=f"fetch {job.key}"

@@ -8,7 +8,7 @@ wherever a job waits, its time is watched.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -19,6 +19,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.queue.expiry import Deadlines
 from service.queue.heap import JobHeap, Ticket
+from service.queue.tickets import ticket_of
 from service.statistics import Statistics
 from service.store.retry import until_stored
 from service.store.store import Store
@@ -59,14 +60,17 @@ class Line:
 
     async def join(self, tickets: Iterable[Ticket]) -> None:
         """Let jobs wait for their turn; what is evicted to make room is dropped."""
-        await self.drop_evicted(self.push(tickets))
+        await self.drop_evicted(self._push(tickets))
 
-    def push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Let jobs wait for their turn, at once.
+    def push(self, jobs: Iterable[Job]) -> list[Ticket]:
+        """Let new jobs wait for their turn, at once.
 
         Returns:
             What was evicted to make room, for `drop_evicted`.
         """
+        return self._push(ticket_of(job, self._clock) for job in jobs)
+
+    def _push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
         evicted = []
         for ticket in tickets:
             self._deadlines.add(ticket)
@@ -94,14 +98,14 @@ class Line:
             self._deadlines.add(ticket)
         self._news.set()
 
-    async def replace(self, camera_id: str, up_to: Priority, newer: Job) -> None:
-        """Drop a camera's waiting jobs of this class and below for a newer one."""
-        old = [
-            each for each in self._heap if each.camera_id == camera_id and each.priority <= up_to
-        ]
-        for ticket in old:
-            self.remove(ticket.job_key)
-        await self.drop(old, "conflated", f"Replaced by the newer {newer.job_id}")
+    def waiting_of(self, camera_ids: Collection[str]) -> list[Ticket]:
+        """The jobs of some cameras that wait in the heap."""
+        return [each for each in self._heap if each.camera_id in camera_ids]
+
+    async def replace(self, ticket: Ticket, newer: Job) -> None:
+        """Drop a job for a newer one of its camera, if it waits still."""
+        if self.remove(ticket.job_key):
+            await self.drop([ticket], "conflated", f"Replaced by the newer {newer.job_id}")
 
     async def drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
         """End jobs that have left the line without a turn, in one transaction."""

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from broker.options import Subscription
 from broker.patterns import CameraPattern
 from broker.topics import Topics
+from service.settings import SourceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +16,6 @@ class Route:
     camera_id: str
     motion_intensity: float  #: where the frame does not say it
     accept_retained: bool  #: a retained message is taken for motion
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A topic of a foreign system that carries images."""
-
-    pattern: CameraPattern
-    motion_intensity: float
-    accept_retained: bool
 
 
 class Routes:
@@ -35,17 +28,28 @@ class Routes:
     """
 
     def __init__(
-        self, topics: Topics, sources: Sequence[Source], motion_intensity: float = 0.5
+        self, topics: Topics, sources: Sequence[SourceSettings], motion_intensity: float = 0.5
     ) -> None:
         self._topics = topics
-        self._sources = sources
+        self._sources = [(CameraPattern.compile(each.topic), each) for each in sources]
         self._motion_intensity = motion_intensity
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """The topic filters of all."""
+        return [
+            Subscription(self._topics.frame_filter),
+            *(
+                Subscription(pattern.topic_filter, accept_retained=source.accept_retained)
+                for pattern, source in self._sources
+            ),
+        ]
 
     def find(self, topic: str) -> Route | None:
         """The route, or None when the topic names no valid camera."""
         if camera_id := self._topics.camera_of_frame(topic):
             return Route(camera_id, self._motion_intensity, accept_retained=False)
-        for source in self._sources:
-            if camera_id := source.pattern.camera_of(topic):
+        for pattern, source in self._sources:
+            if camera_id := pattern.camera_of(topic):
                 return Route(camera_id, source.motion_intensity, source.accept_retained)
         return None

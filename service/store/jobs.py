@@ -177,15 +177,15 @@ def known(connection: Connection, job_keys: Collection[str]) -> Known:
 
 
 def newest_with_content(
-    connection: Connection, pictures: Collection[tuple[str, str]], earliest: int
+    connection: Connection, contents: Collection[tuple[str, str]], earliest: int
 ) -> dict[tuple[str, str], str]:
     """See `Store.same_content`; `earliest` is elapsed time."""
     newest: dict[tuple[str, str], str] = {}
-    for group in in_groups(list({sha256 for _, sha256 in pictures})):
+    for group in in_groups(list({content for _, content in contents})):
         # Without the status: with it, SQLite goes through all that wait instead of the few hashes.
         query = select(
-            jobs.c.camera_id, jobs.c.sha256, jobs.c.job_key, jobs.c.status, jobs.c.arrived
-        ).where(jobs.c.sha256.in_(group))
+            jobs.c.camera_id, jobs.c.content, jobs.c.job_key, jobs.c.status, jobs.c.arrived
+        ).where(jobs.c.content.in_(group))
         rows = [
             row
             for row in connection.execute(query)
@@ -194,8 +194,8 @@ def newest_with_content(
             and row.status in _STANDS_FOR_OTHERS
         ]
         for row in sorted(rows, key=lambda row: row.arrived):
-            newest[row.camera_id, row.sha256] = row.job_key
-    return {each: newest[each] for each in pictures if each in newest}
+            newest[row.camera_id, row.content] = row.job_key
+    return {each: newest[each] for each in contents if each in newest}
 
 
 def newest_completed(connection: Connection, camera_id: str) -> datetime | None:

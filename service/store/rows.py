@@ -91,6 +91,7 @@ def job_row(job: Job, stamp: Stamp) -> dict[str, Any]:
         "status": job.status.value,
         "priority": int(job.priority),
         "sha256": job.sha256,
+        "content": job.content,
         "received_at": to_microseconds(job.received_at),
         "started_at": None if job.started_at is None else to_microseconds(job.started_at),
         "finished_at": None if finished_at is None else to_microseconds(finished_at),

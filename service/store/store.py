@@ -8,6 +8,7 @@ change that is not allowed any more (somebody else ended the job first) writes n
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -20,7 +21,8 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import frames, jobs, overrides
+from service.store import cameras, frames, jobs
+from service.store.cameras import KeptCamera
 from service.store.database import Database, Faults
 from service.store.instances import Instances
 from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
@@ -180,14 +182,14 @@ class Store:
         return await self._database.read(jobs.known, job_keys)
 
     async def same_content(
-        self, pictures: Collection[tuple[str, str]], within_s: float
+        self, contents: Collection[tuple[str, str]], within_s: float
     ) -> dict[tuple[str, str], str]:
-        """For each (camera id, sha256) the newest job whose caption stands for it.
+        """For each (camera id, `Job.content`) the newest job whose caption stands for it.
 
         Jobs that ended without a caption, or came more than `within_s` seconds ago, do not count.
         """
         earliest = self._timekeeper.elapsed() - round(within_s * MICROSECONDS)
-        return await self._database.read(jobs.newest_with_content, pictures, earliest)
+        return await self._database.read(jobs.newest_with_content, contents, earliest)
 
     async def newest_caption(self, camera_id: str) -> datetime | None:
         """When the newest frame of a camera that has been captioned arrived."""
@@ -344,13 +346,51 @@ class Store:
 
     # Cameras
 
-    async def camera_overrides(self) -> dict[str, dict[str, Any]]:
-        """The settings changed at run time, by camera; what cannot be read is left out."""
-        return await self._database.read(overrides.all_overrides)
+    async def kept_cameras(self) -> dict[str, KeptCamera]:
+        """What is known of cameras from earlier; what cannot be read is left out.
+
+        Returns:
+            By camera id; times are on this process's monotonic clock, and may be before its start.
+        """
+        found = await self._database.read(cameras.all_cameras)
+        return {
+            camera_id: replace(kept, seen=self._timekeeper.monotonic_at(int(kept.seen)))
+            if kept.seen is not None
+            else kept
+            for camera_id, kept in found.items()
+        }
+
+    async def save_cameras(
+        self,
+        seen: Mapping[str, float],
+        forgotten: Mapping[str, tuple[float, Sequence[OutboxMessage]]],
+    ) -> list[OutboxMessage]:
+        """Keep when cameras were seen, and forget others, in one transaction.
+
+        Args:
+            seen: By camera id, in seconds on the monotonic clock.
+            forgotten: By camera id, when it was seen last, and what must go out because of it. One
+                that another service on this database has seen since is left as it is.
+
+        Returns:
+            The messages written, with their ids.
+        """
+        stamp = self._timekeeper.stamp(self._instance)
+        written = await self._database.write(
+            cameras.save,
+            {camera_id: stamp.elapsed_at(moment) for camera_id, moment in seen.items()},
+            {
+                camera_id: (stamp.elapsed_at(moment), messages)
+                for camera_id, (moment, messages) in forgotten.items()
+            },
+            stamp,
+        )
+        self.outbox.count_written(written)
+        return written
 
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
-        """Replace what was changed at run time for one camera; empty forgets it."""
-        await self._database.write(overrides.set_override, camera_id, settings)
+        """Replace what was changed at run time for one camera."""
+        await self._database.write(cameras.set_override, camera_id, settings)
 
     # Retention
 

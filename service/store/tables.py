@@ -32,6 +32,7 @@ jobs = Table(
     Column("status", String(16), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("content", String(64), nullable=False, server_default=""),  # picture and question
     Column("received_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
@@ -46,7 +47,7 @@ jobs = Table(
 Index("jobs_by_id", jobs.c.job_id, jobs.c.camera_id)
 Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
 Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
-Index("jobs_by_content", jobs.c.sha256)
+Index("jobs_by_content", jobs.c.content)
 Index("jobs_by_end", jobs.c.ended)
 
 frames = Table(
@@ -104,6 +105,7 @@ cameras = Table(
     metadata,
     Column("camera_id", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON: what was changed at run time
+    Column("seen", BigInteger),  # elapsed time of its newest frame; NULL: none has come
 )
 
 #: One row; see `timekeeper.py`.

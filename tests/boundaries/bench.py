@@ -26,15 +26,15 @@ from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.errors import UNEXPECTED
-from service.intake.intake import Intake
+from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
 from service.queue.line import Line
 from service.settings import Settings
-from service.sources.routes import Routes
 from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.conversation import json_frame
 from tests.support.factories import make_image
+from tests.support.stages import receiving
 
 SECRET = "s3cret"  # noqa: S105 - the text of every injected error
 TOPICS = Topics("base")
@@ -126,14 +126,14 @@ class Gate:
         return True
 
 
-class Remote:
+class Downloads:
     """Remembers what waits for its image."""
 
     def __init__(self) -> None:
-        self.wanted: list[str] = []
+        self.added: list[str] = []
 
-    async def want(self, job: Job) -> None:
-        self.wanted.append(job.job_id)
+    async def add(self, job: Job) -> None:
+        self.added.append(job.job_id)
 
 
 class Outside:
@@ -146,6 +146,8 @@ class Outside:
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         self.documents.append(document)
         return True
+
+    def forget(self, camera_id: str) -> None: ...
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:
         self.rows += messages
@@ -161,7 +163,7 @@ class Bench:
     cameras: Any
     urls: Any
     gate: Any
-    remote: Any
+    downloads: Any
     outside: Any
     inbox: Inbox
     intake: Intake
@@ -237,6 +239,9 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
     clock, statistics, inbox = Clock(), Statistics(), Inbox()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as opened:
         store, outside = Breaking(opened), Breaking(Outside())
+        cameras = Breaking(
+            Cameras(configured, TOPICS, store, outside, clock)  # type: ignore[arg-type]
+        )
         deliver = Breaking(
             Deliver(
                 store,  # type: ignore[arg-type]
@@ -245,29 +250,23 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
                 {Channel.MQTT: outside, Channel.WEBHOOK: Outside()},
                 statistics,
                 clock,
+                cameras,  # type: ignore[arg-type]
             )
         )
         heap = JobHeap(configured.queue.capacity)
         line = Breaking(Line(heap, store, deliver, statistics, clock))  # type: ignore[arg-type]
-        cameras = Breaking(Cameras(configured, store, outside))  # type: ignore[arg-type]
-        urls, gate, remote = Breaking(Urls()), Breaking(Gate()), Breaking(Remote())
+        urls, gate, downloads = Breaking(Urls()), Breaking(Gate()), Breaking(Downloads())
         intake = Intake(
-            inbox,
-            Routes(TOPICS, ()),
             store,  # type: ignore[arg-type]
             deliver,  # type: ignore[arg-type]
             line,  # type: ignore[arg-type]
-            remote,
+            lambda job: downloads.add(job),  # looked up anew: a test may break it
             cameras,  # type: ignore[arg-type]
-            urls,
+            Checks(urls, DEFAULT_LIMITS),
             gate,
-            DEFAULT_LIMITS,
             configured,
-            statistics,
-            clock,
         )
-        running = asyncio.create_task(intake.run())
-        try:
+        async with receiving(inbox, intake, configured, TOPICS) as running:
             yield Bench(
                 store,
                 deliver,
@@ -275,7 +274,7 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
                 cameras,
                 urls,
                 gate,
-                remote,
+                downloads,
                 outside,
                 inbox,
                 intake,
@@ -284,9 +283,6 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
                 clock,
             )
             assert not running.done(), "intake has ended"
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
 
 
 def check_log(caplog: pytest.LogCaptureFixture) -> None:

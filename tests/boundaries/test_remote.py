@@ -9,7 +9,7 @@ import pytest
 
 from engine.images import DEFAULT_LIMITS
 from schemas.job import JobStatus
-from service.intake.downloads import RemoteFrames
+from service.intake.downloads import Downloads
 from tests.boundaries.bench import (
     SECRET,
     Bench,
@@ -48,10 +48,10 @@ def images() -> Images:
 @pytest.fixture
 async def bench(tmp_path: Path, images: Images) -> AsyncIterator[Bench]:
     async with boundary_bench(tmp_path) as made:
-        remote = RemoteFrames(
+        remote = Downloads(
             images, made.store, made.deliver, made.line, DEFAULT_LIMITS, 2, made.clock
         )
-        made.remote.part = remote
+        made.downloads.part = remote
         running = asyncio.create_task(remote.run())
         try:
             yield made

@@ -87,7 +87,7 @@ def _section(heading: str) -> str:
 
 
 def _codes() -> Iterator[str]:
-    for folder in ("broker", "service"):
+    for folder in ("broker", "engine", "service"):
         for path in (ROOT / folder).rglob("*.py"):
             if "commands" in path.parts:
                 continue

@@ -18,7 +18,7 @@ from engine.images import ImageLimits
 from schemas.job import JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.delivery.deliver import Deliver
-from service.intake.downloads import RemoteFrames
+from service.intake.downloads import Downloads
 from service.queue.heap import JobHeap
 from service.queue.line import Line
 from service.recovery import Recovery
@@ -30,6 +30,7 @@ from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
 from tests.support.postgres import Postgres, PostgresUnavailableError, running_postgres
+from tests.support.stages import any_camera
 
 SOON_S = 30.0
 
@@ -72,16 +73,19 @@ class Site:
     def __post_init__(self) -> None:
         topics = Topics("home")
         senders = dict.fromkeys(Channel, self.listener)
-        self.deliver = Deliver(self.store, topics, Nobody(), senders, self.statistics, self.clock)
+        cameras = any_camera(self.store, self.clock, topics)
+        self.deliver = Deliver(
+            self.store, topics, Nobody(), senders, self.statistics, self.clock, cameras
+        )
         self.line = Line(
             JobHeap(100, "oldest", 60.0), self.store, self.deliver, self.statistics, self.clock
         )
         limits = ImageLimits(**FrameSettings().model_dump())
-        remote = RemoteFrames(
+        downloads = Downloads(
             NoImages(), self.store, self.deliver, self.line, limits, 100, self.clock
         )
         self.recovery = Recovery(
-            self.store, self.deliver, self.line, remote, self.clock, beat_s=0.01
+            self.store, self.deliver, self.line, downloads, cameras, self.clock, beat_s=0.01
         )
 
     async def said(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.quick_service import serving
+from tests.support.stages import any_camera
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,7 +72,10 @@ class Post:
             clock=Clock(),
         )
         senders = {Channel.MQTT: self.sender}
-        self.deliver = Deliver(store, self.topics, self.publisher, senders, Statistics(), Clock())
+        cameras = any_camera(store, Clock(), self.topics)
+        self.deliver = Deliver(
+            store, self.topics, self.publisher, senders, Statistics(), Clock(), cameras
+        )
 
     async def add(self, *rows: OutboxMessage) -> None:
         self.sender.notify(await self.store.accept([], {}, rows))

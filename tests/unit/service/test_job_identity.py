@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,15 +19,15 @@ from schemas.outbox import Channel
 from schemas.status import StatusDocument
 from service.cameras import Cameras
 from service.delivery.deliver import Deliver
-from service.intake.intake import Intake
+from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
 from service.queue.line import Line
 from service.settings import Settings
-from service.sources.routes import Routes
 from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON, make_image
 from tests.support.fakes import FakeClock
+from tests.support.stages import receiving
 
 _SEEDS = count()
 ERROR = ErrorDetail(code="engine", message="out of luck")
@@ -70,6 +70,15 @@ class Announcer:
             self.statuses.append(document)
         return True
 
+    async def until(self, number: int) -> None:
+        """Known frames are answered after they are acknowledged."""
+        async with asyncio.timeout(10):
+            while len(self.statuses) < number:  # noqa: ASYNC110 - polls real parts
+                await asyncio.sleep(0.005)
+
+    def forget(self, camera_id: str) -> None:
+        raise AssertionError("no camera of these tests is forgotten")
+
 
 class Anything:
     """Room on the disk, and URLs that may all be named."""
@@ -83,7 +92,7 @@ class Anything:
     def check_fetch(self, url: str) -> None:
         pass
 
-    async def want(self, job: Job) -> None:
+    async def download(self, job: Job) -> None:
         raise AssertionError("no frame of these tests is behind a URL")
 
 
@@ -146,31 +155,21 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     anything, announcer, inbox = Anything(), Announcer(), Inbox()
     heap = JobHeap(100)
     async with Store.open(f"sqlite:///{folder / 'store.db'}", clock=clock) as store:
-        deliver = Deliver(store, topics, announcer, {}, statistics, clock)
+        cameras = Cameras(settings, topics, store, announcer, clock)
+        deliver = Deliver(store, topics, announcer, {}, statistics, clock, cameras)
         line = Line(heap, store, deliver, statistics, clock)
-        cameras = Cameras(settings, store, announcer)
         intake = Intake(
-            inbox,
-            Routes(topics, []),
             store,
             deliver,
             line,
-            anything,
+            anything.download,
             cameras,
+            Checks(anything, DEFAULT_LIMITS),
             anything,
-            anything,
-            DEFAULT_LIMITS,
             settings,
-            statistics,
-            clock,
         )
-        running = asyncio.create_task(intake.run(), name="intake")
-        try:
+        async with receiving(inbox, intake, settings, topics):
             yield Desk(inbox, store, deliver, heap, announcer)
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
 
 
 def test_split_key_undoes_job_key() -> None:
@@ -204,6 +203,7 @@ async def test_known_id_is_answered_with_the_job_of_its_own_camera(tmp_path: Pat
         await here.deliver.end((await here.jobs())[:1], JobStatus.FAILED, ERROR)
         here.announcer.statuses.clear()
         await here.take(("copycat", "1"), ("owner", "1"))
+        await here.announcer.until(2)
         assert [
             (status.camera_id, status.job_id, status.status) for status in here.announcer.statuses
         ] == [("copycat", "1", JobStatus.FAILED), ("owner", "1", JobStatus.QUEUED)]
@@ -217,6 +217,7 @@ async def test_redelivery_without_an_id_is_answered_with_its_job(tmp_path: Path)
         [job] = await here.jobs()
         here.announcer.statuses.clear()
         await here.take(("front", None), image=image, dup=True)
+        await here.announcer.until(1)
         assert [each.job_id for each in here.announcer.statuses] == [job.job_id]
         assert await here.jobs() == [job]
 

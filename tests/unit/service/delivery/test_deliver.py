@@ -19,6 +19,7 @@ from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
+from tests.support.stages import any_camera
 
 TOPICS = Topics("base")
 CAPTION, IMAGE = TOPICS.caption("front"), TOPICS.image("front")
@@ -54,7 +55,8 @@ class Site:
         self.clock = clock
         self.sender = Collector()
         senders = {Channel.MQTT: self.sender}
-        self.deliver = Deliver(store, TOPICS, self.sender, senders, Statistics(), clock)
+        cameras = any_camera(store, clock, TOPICS)
+        self.deliver = Deliver(store, TOPICS, self.sender, senders, Statistics(), clock, cameras)
 
     async def begin(self, job: Job) -> Job:
         await self.deliver.accept([job], {}, [])

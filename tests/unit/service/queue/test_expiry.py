@@ -12,7 +12,7 @@ from broker.topics import Topics
 from engine.images import ImageLimits
 from schemas.job import Job, JobStatus
 from service.delivery.deliver import Deliver
-from service.intake.downloads import RemoteFrames
+from service.intake.downloads import Downloads
 from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
 from service.queue.heap import JobHeap, Ticket
 from service.queue.line import Line
@@ -22,6 +22,7 @@ from service.store.database import Step
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
+from tests.support.stages import any_camera
 
 # -- the index -----------------------------------------------------------------------------------
 
@@ -127,17 +128,19 @@ class Waiting:
     statistics: Statistics = field(default_factory=Statistics)
     host: SilentHost = field(default_factory=SilentHost)
     line: Line = field(init=False)
-    remote: RemoteFrames = field(init=False)
+    downloads: Downloads = field(init=False)
     expiry: Expiry = field(init=False)
 
     def __post_init__(self) -> None:
         clock, statistics = self.clock, self.statistics
-        deliver = Deliver(self.store, Topics("base"), Topic(), {}, statistics, clock)
+        topics = Topics("base")
+        cameras = any_camera(self.store, clock, topics)
+        deliver = Deliver(self.store, topics, Topic(), {}, statistics, clock, cameras)
         self.line = Line(JobHeap(20_000), self.store, deliver, statistics, clock)
-        self.remote = RemoteFrames(
+        self.downloads = Downloads(
             self.host, self.store, deliver, self.line, ImageLimits(), 100, clock
         )
-        self.expiry = Expiry((self.line, self.remote), self.line.expire)
+        self.expiry = Expiry((self.line, self.downloads), self.line.expire)
 
     async def accept(self, count: int = 1, **fields: Any) -> list[Job]:
         jobs = [make_job(**{"max_age": 60.0, **fields}) for _ in range(count)]
@@ -162,7 +165,7 @@ async def waiting(tmp_path: Path) -> AsyncIterator[Waiting]:
 async def test_jobs_in_the_heap_expire_on_time_and_together(waiting: Waiting) -> None:
     jobs = await waiting.accept(50)
     late = await waiting.accept(max_age=600.0)
-    waiting.line.push(waiting.tickets(jobs + late))
+    waiting.line.push(jobs + late)
     waiting.clock.advance(59.9)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.QUEUED}
@@ -197,7 +200,7 @@ async def test_job_that_has_to_run_alone_expires(waiting: Waiting) -> None:
 
 async def test_job_in_an_engine_does_not_expire(waiting: Waiting) -> None:
     jobs = await waiting.accept(2)
-    waiting.line.push(waiting.tickets(jobs[:1]))
+    waiting.line.push(jobs[:1])
     waiting.line.join_alone(waiting.tickets(jobs[1:]))
     assert waiting.line.take() is not None
     waiting.line.take_suspect()
@@ -208,7 +211,7 @@ async def test_job_in_an_engine_does_not_expire(waiting: Waiting) -> None:
 
 async def test_job_that_returns_from_an_engine_expires(waiting: Waiting) -> None:
     jobs = await waiting.accept()
-    waiting.line.push(waiting.tickets(jobs))
+    waiting.line.push(jobs)
     taken = waiting.line.take()
     assert taken is not None
     waiting.clock.advance(61)
@@ -222,11 +225,11 @@ async def test_job_whose_image_does_not_come_expires_and_is_fetched_no_more(
 ) -> None:
     jobs = await waiting.accept(3, frame_url="http://camera.example/x.jpg")
     for job in jobs[:2]:
-        await waiting.remote.want(job)
-    running = asyncio.create_task(waiting.remote.run())
+        await waiting.downloads.add(job)
+    running = asyncio.create_task(waiting.downloads.run())
     for _ in range(2):
         await waiting.host.asked.acquire()
-    await waiting.remote.want(jobs[2])  # its fetch has not begun
+    await waiting.downloads.add(jobs[2])  # its fetch has not begun
     waiting.clock.advance(61)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.EXPIRED}
@@ -251,7 +254,7 @@ async def test_one_job_that_cannot_be_ended_does_not_keep_the_others(
         for each in tickets:
             ended.put_nowait(each)
 
-    waiting.line.push(expired)
+    waiting.line.push(jobs)
     waiting.clock.advance(61)
     running = asyncio.create_task(Expiry((Broken(), waiting.line), end).run())
     assert await ended.get() == expired[0]

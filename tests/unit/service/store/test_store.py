@@ -11,6 +11,7 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
+from service.store.cameras import KeptCamera
 from service.store.store import Ending, Known, Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
@@ -300,8 +301,8 @@ async def test_recover_takes_back_what_was_running(store_url: str) -> None:
 
 async def test_same_content_finds_the_newest_that_stands_for_it(store_url: str) -> None:
     sha = "a" * 64
-    old, newer = make_job(sha256=sha), make_job(sha256=sha)
-    elsewhere = make_job(sha256=sha, camera_id="garden")
+    old, newer = make_job(content=sha), make_job(content=sha)
+    elsewhere = make_job(content=sha, camera_id="garden")
     clock = FakeClock(NOON)
     async with Store.open(store_url, clock=clock) as store:
         await accept(store, old)
@@ -356,16 +357,45 @@ async def test_counts_name_every_status(store: Store) -> None:
     assert sum(counts.values()) == 3
 
 
-async def test_camera_override_replaces_and_forgets(store: Store) -> None:
+async def test_camera_override_replaces_the_one_before(store: Store) -> None:
     await store.set_camera_override("front", {"cooldown": 5.0})
     await store.set_camera_override("front", {"prompt": "Who?"})
     await store.set_camera_override("garden", {"enabled": False})
-    assert await store.camera_overrides() == {
-        "front": {"prompt": "Who?"},
-        "garden": {"enabled": False},
+    assert await store.kept_cameras() == {
+        "front": KeptCamera(overrides={"prompt": "Who?"}),
+        "garden": KeptCamera(overrides={"enabled": False}),
     }
-    await store.set_camera_override("front", {})
-    assert list(await store.camera_overrides()) == ["garden"]
+
+
+async def test_cameras_are_kept_with_the_moment_of_their_newest_frame(store_url: str) -> None:
+    clock = FakeClock(NOON)
+    async with Store.open(store_url, clock=clock) as store:
+        await store.set_camera_override("front", {"cooldown": 5.0})
+        seen = {"front": clock.monotonic(), "garden": clock.monotonic() - 60}
+        await store.save_cameras(seen, {})
+        await store.save_cameras({"garden": clock.monotonic() - 50}, {})
+        await store.keep_time()
+    clock.reboot()
+    clock.set_now(NOON + timedelta(seconds=100))
+    async with Store.open(store_url, clock=clock) as store:
+        kept = await store.kept_cameras()
+        assert kept["front"].overrides == {"cooldown": 5.0}
+        ages = {name: clock.monotonic() - (each.seen or 0) for name, each in kept.items()}
+        assert ages == pytest.approx({"front": 100, "garden": 150}, abs=0.01)
+
+
+async def test_forgotten_camera_leaves_what_must_go_out(store: Store) -> None:
+    await store.save_cameras({"front": 100.0, "garden": 200.0}, {})
+    letters = [make_message("front")]
+    written = await store.save_cameras({}, {"front": (100.0, letters), "nobody": (0.0, letters)})
+    assert len(written) == 1
+    assert list(await store.kept_cameras()) == ["garden"]
+
+
+async def test_camera_that_another_service_has_seen_since_is_not_forgotten(store: Store) -> None:
+    await store.save_cameras({"front": 200.0}, {})
+    assert await store.save_cameras({}, {"front": (100.0, [make_message("front")])}) == []
+    assert list(await store.kept_cameras()) == ["front"]
 
 
 async def test_delete_finished_takes_the_oldest_with_their_frames(store_url: str) -> None:

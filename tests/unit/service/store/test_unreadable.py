@@ -324,7 +324,7 @@ async def test_damaged_camera_override_is_left_out(store_url: str, settings: str
         await store.set_camera_override("garden", {"cooldown": 5.0})
     await update(store_url, "cameras", f"settings = '{settings}'", "camera_id", "front")
     async with Store.open(store_url) as store:
-        assert list(await store.camera_overrides()) == ["garden"]
+        assert list(await store.kept_cameras()) == ["garden"]
 
 
 async def test_frame_that_is_no_bytes_is_not_there(tmp_path: Any) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 from sqlalchemy import Connection, delete
 
 from broker.message import NO_PROPERTIES, Message, Properties5
@@ -27,24 +26,19 @@ from schemas.outbox import Channel, OutboxMessage
 from service.cameras import Cameras
 from service.delivery.deliver import Deliver, Rejection
 from service.http.urls import AllowedHosts, UrlPolicy
-from service.intake.intake import Intake
+from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
 from service.queue.line import Line
 from service.settings import FrameSettings, Settings
-from service.sources.routes import Routes
 from service.statistics import Statistics
 from service.store.store import Store
 from service.store.tables import frames, jobs, outbox
 from tests.support.factories import NOON, make_image
 from tests.support.fakes import FakeClock
+from tests.support.stages import Nobody, receiving
 
 IMAGE = make_image(size=(16, 16))
 BASE64 = base64.b64encode(IMAGE).decode()
-
-
-class Nobody:
-    def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
-        return True
 
 
 class Inbox:
@@ -72,9 +66,8 @@ class Open:
         return True
 
 
-class Waiting:
-    async def want(self, job: Job) -> None:
-        """Its image is never fetched."""
+async def never(job: Job) -> None:
+    """Its image is not fetched."""
 
 
 class Recording(Deliver):
@@ -117,29 +110,22 @@ class Bench:
         config = config.model_copy(update={"queue": queue})  # past its validator
         clock, statistics, topics = FakeClock(NOON), Statistics(), Topics("home")
         self.store = await stack.enter_async_context(Store.open(self.url, clock=clock))
-        self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock)
+        cameras = Cameras(config, topics, self.store, Nobody(), clock)
+        self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock, cameras)
         self.deliver.forget()
         line = Line(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, statistics, clock)
         hosts = AllowedHosts(["*"], "allow_hosts")
         intake = Intake(
-            self.inbox,
-            Routes(topics, []),
             self.store,
             self.deliver,
             line,
-            Waiting(),
-            Cameras(config, self.store, Nobody()),
-            UrlPolicy(hosts, hosts),
+            never,
+            cameras,
+            Checks(UrlPolicy(hosts, hosts), ImageLimits(**FrameSettings().model_dump())),
             Open(),
-            ImageLimits(**FrameSettings().model_dump()),
             config,
-            statistics,
-            clock,
         )
-        task = asyncio.create_task(intake.run(), name="intake")
-        stack.push_async_callback(asyncio.wait, {task})
-        stack.callback(task.cancel)
-        self.intake = task
+        self.intake = await stack.enter_async_context(receiving(self.inbox, intake, config, topics))
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Let intake decide about messages."""
@@ -211,12 +197,14 @@ numbers = (
     | st.floats()
 )
 times = (
-    st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat())
+    st.datetimes(timezones=st.none() | st.timezones()).map(lambda moment: moment.isoformat())
     | numbers
     | st.sampled_from(
         [
             "0001-01-01T00:00:00+23:59",
             "9999-12-31T23:59:59.999999-23:59",
+            "0001-01-01T00:00:00",
+            "9999-12-31T23:59:59.999999",
             "2026-01-01T12:00:00Z",
             "2026-02-30T12:00:00Z",
             "2026-01-01T12:00:00",

@@ -1,0 +1,66 @@
+"""What a source hands to intake, and what it gets back once the store has it.
+
+Everything that brings frames (MQTT topics, folders, HTTP) makes the same `Submission`; what the
+wire looked like is forgotten here.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.frame import FrameOptions
+from schemas.job import ErrorDetail, Job
+from service.delivery.deliver import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where the final document goes besides the camera's own topics (MQTT 5, section 4.10)."""
+
+    topic: str
+    correlation_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One frame of one camera; exactly one of `image` and `frame_url` is set."""
+
+    camera_id: str
+    options: FrameOptions
+    image: bytes | None
+    frame_url: str | None
+    origin: str  #: the topic, or another name of where it came from, for a dead letter
+    num_bytes: int  #: as it came, wrapping included
+    arrived_at: datetime
+    arrived_monotonic: float
+    motion_intensity: float = 0.5  #: of its source; used where the frame does not say it
+    is_redelivery: bool = False  #: the sender may have handed it over before
+    reply: Reply | None = None
+
+    def refused(self, error: ErrorDetail) -> Rejection:
+        """The rejection of this frame."""
+        return Rejection(
+            topic=self.origin,
+            camera_id=self.camera_id,
+            job_id=self.options.job_id,
+            size=self.num_bytes,
+            sha256=None if self.image is None else hashlib.sha256(self.image).hexdigest(),
+            error=error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A frame that is a job now; the job may be final from the start."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A frame that was a job before: the same id, or delivered twice."""
+
+    job_key: str
+
+
+Outcome = Accepted | Repeated | Rejection
