@@ -240,6 +240,7 @@ class Intake:
             candidates and not self._cameras.is_saved
         ):  # before anything is retained in a camera's name
             await until_stored(self._cameras.save, "new cameras cannot be stored")
+            self._deliver.look_again()
         facts = await until_stored(lambda: self._look_up(candidates), what)
         plan = decide(
             candidates,

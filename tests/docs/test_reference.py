@@ -87,7 +87,7 @@ def _section(heading: str) -> str:
 
 
 def _codes() -> Iterator[str]:
-    for folder in ("broker", "engine", "service"):
+    for folder in ("broker", "engine", "moondream2", "service"):
         for path in (ROOT / folder).rglob("*.py"):
             if "commands" in path.parts:
                 continue
