@@ -68,7 +68,7 @@ def _form_of(kind: Any, at: str) -> _Form:
     """The form of a type; `at` is the field that has it, for errors."""
     if kind in _SCALARS:
         return _scalar(kind, at)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _record(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in {Union, UnionType}:

@@ -88,6 +88,7 @@ class QuickEngine:
         self._is_hanging = False
 
     def run(self) -> None:
+        self._peer.send(protocol.Hello(protocol.VERSION))
         self._peer.send(
             protocol.Ready(
                 self._options["name"],

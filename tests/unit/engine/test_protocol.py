@@ -138,7 +138,7 @@ def test_message_that_changed_has_a_new_version() -> None:
 def _forms(hint: Any) -> dict[str, dict[str, str]]:
     """Names and types of the fields of every dataclass that a type can hold."""
     found = {}
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint)
         found[hint.__name__] = {each.name: _name(hints[each.name]) for each in fields(hint)}
         for each in hints.values():
