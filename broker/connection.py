@@ -22,6 +22,7 @@ from broker.errors import (
     TlsFilesError,
 )
 from broker.handover import Ack, Finished, Handover, Publish
+from broker.link import Link
 from broker.message import Message
 from broker.network import NetworkThread
 from broker.options import ConnectionOptions, Subscription, TlsOptions
@@ -29,7 +30,7 @@ from broker.state import ConnectionState, Counters
 
 logger = logging.getLogger(__name__)
 
-_FAREWELL_TIMEOUT_S = 2.0
+_OFFLINE_TIMEOUT_S = 2.0
 _JOIN_TIMEOUT_S = 7.0  # paho's TCP connect takes at most 5
 _PACKET_OVERHEAD_BYTES = 128  # headers and fixed properties, generously
 
@@ -41,15 +42,13 @@ class Connection:
         options: Where and how.
         subscriptions: Made on each connect; what matches arrives in `inbox`.
         on_change: Called on the event loop with each new state.
-        guard_generation: False only for the negative control of a test: late acknowledgements are
-            sent on whatever connection there is, and lose messages.
-        auto_acknowledge: True only for the negative control of a test: messages are acknowledged
-            on arrival.
 
     Attributes:
         inbox: What has arrived, in order. Bounded by `max_inflight_bytes`: above it nothing more
             is read until `release` is called, while acknowledgements and pings still leave.
     """
+
+    _make_link: type[Link] = Link
 
     def __init__(
         self,
@@ -57,26 +56,16 @@ class Connection:
         subscriptions: Iterable[Subscription] = (),
         *,
         on_change: Callable[[ConnectionState], None] | None = None,
-        guard_generation: bool = True,
-        auto_acknowledge: bool = False,
     ) -> None:
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._options = options
         self._on_change = on_change
-        self._guard_generation = guard_generation
-        self._auto_acknowledge = auto_acknowledge
         self._state = ConnectionState()
         self._connected = asyncio.Event()
         self._taken_over: TakenOverError | None = None
         self._has_failed = asyncio.Event()
         self._handover = Handover(options.max_inflight_bytes)
-        self._thread = NetworkThread(
-            options,
-            tuple(subscriptions),
-            self._handover,
-            guard_generation=guard_generation,
-            auto_acknowledge=auto_acknowledge,
-        )
+        self._thread = NetworkThread(options, tuple(subscriptions), self._handover, self._make_link)
 
     async def __aenter__(self) -> Self:
         """Begin to connect; `wait_connected` waits for it.
@@ -96,7 +85,7 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            await self._say_farewell()
+            await self._publish_offline()
         finally:
             self._handover.stop()
             await asyncio.shield(asyncio.to_thread(self._thread.join, _JOIN_TIMEOUT_S))
@@ -148,11 +137,9 @@ class Connection:
             Whether it can still be sent. If not, the connection it came over has gone, and the
             broker delivers it again.
         """
-        if message.qos == 0 or self._auto_acknowledge:
+        if message.qos == 0:
             return True
         self._handover.command(Ack(message.generation, message.mid))
-        if not self._guard_generation:
-            return True
         return self._state.is_connected and message.generation == self._state.generation
 
     def release(self, message: Message) -> None:
@@ -244,12 +231,12 @@ class Connection:
             extra={"action": "broker_connected"},
         )
 
-    async def _say_farewell(self) -> None:
+    async def _publish_offline(self) -> None:
         """A wanted end sends no last will, so it is published."""
         if self._options.state_topic is None or not self.is_connected:
             return
         with suppress(BrokerError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
+            async with asyncio.timeout(_OFFLINE_TIMEOUT_S):
                 await self.publish(self._options.state_topic, self._options.will, retain=True)
 
 

@@ -58,8 +58,6 @@ class Link:
         quiet_s: See `Outgoing`.
         quarantined: What was on its way alone when the broker ended the connection before this
             one. If it answers at once, it was there all the time and has hung up on the message.
-        guard_generation: See `Connection`.
-        auto_acknowledge: See `Connection`.
     """
 
     def __init__(
@@ -73,26 +71,23 @@ class Link:
         quiet_s: float,
         quarantined: Publish | None,
         tls: ssl.SSLContext | None,
-        guard_generation: bool,
-        auto_acknowledge: bool,
     ) -> None:
         self.state = before
         self._options = options
         self._subscriptions = subscriptions
         self._handover = handover
         self._protocol = protocol
-        self._guard_generation = guard_generation
         self._outgoing = Outgoing(quiet_s)
         self._quarantined = quarantined
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._connected_at: float | None = None
         self._refusal: ReasonCode | None = None  # in CONNACK
-        self._farewell: ReasonCode | None = None  # in a DISCONNECT of the broker's
+        self._disconnect_reason: ReasonCode | None = None  # in a DISCONNECT of the broker's
         self._was_useful = False
         self._was_denied = False
         self._was_reset = False
         self._was_ours = False  # we ended it, on purpose or because nothing came back
-        self._client = self._make_client(tls, auto_acknowledge)
+        self._client = self._make_client(tls)
 
     def run(self) -> End:
         """Connect, and serve until the connection ends or the service stops."""
@@ -130,7 +125,7 @@ class Link:
             self._handover.finish(publish, not_sent)
         return on_trial
 
-    def _make_client(self, tls: ssl.SSLContext | None, auto_acknowledge: bool) -> "_Client":
+    def _make_client(self, tls: ssl.SSLContext | None) -> "_Client":
         options = self._options
         is_5 = self._protocol == "5"
         client = _Client(
@@ -140,7 +135,7 @@ class Link:
             protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
             transport=options.transport,
             reconnect_on_failure=False,
-            manual_ack=not auto_acknowledge,
+            manual_ack=True,
         )
         client.max_inflight_messages = 0  # counted here; paho looks at each at every PUBACK
         client.on_connect = self._on_connect
@@ -228,8 +223,7 @@ class Link:
             self._publish(publish)
 
     def _acknowledge(self, ack: Ack) -> None:
-        is_ours = self._connected_at is not None and ack.generation == self.state.generation
-        if is_ours or not self._guard_generation:
+        if self._connected_at is not None and ack.generation == self.state.generation:
             self._client.ack(ack.mid, 1)
         else:
             self._handover.counters.stale_acks += 1
@@ -301,7 +295,7 @@ class Link:
 
     def _judge(self, problem: str | None) -> End:
         """Say how it ended; `problem` is ours, if we ended it."""
-        said = self._farewell
+        said = self._disconnect_reason
         self._was_ours = problem is not None
         if self._connected_at is None:
             return self._judge_refusal(problem)
@@ -318,8 +312,8 @@ class Link:
         )
 
     def _explain_loss(self) -> str:
-        if self._farewell is not None:
-            return f"the broker closed the connection: {self._farewell}"
+        if self._disconnect_reason is not None:
+            return f"the broker closed the connection: {self._disconnect_reason}"
         if not self._handover.is_gate_open():
             # The broker's answers to our pings are behind messages there is no room for.
             return "nothing more can be received, because too much waits to be committed"
@@ -394,7 +388,7 @@ class Link:
         properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._farewell = reason
+            self._disconnect_reason = reason
 
     def _subscribe(self) -> None:
         if self._subscriptions:

@@ -5,6 +5,7 @@ import selectors
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from broker.errors import NotConnectedError, TakenOverError
@@ -21,8 +22,7 @@ class NetworkThread:
     """Connects, serves, and connects again until it is told to stop or another has our id.
 
     Args:
-        guard_generation: See `Connection`.
-        auto_acknowledge: See `Connection`.
+        make_link: Makes each connection.
     """
 
     def __init__(
@@ -30,15 +30,12 @@ class NetworkThread:
         options: ConnectionOptions,
         subscriptions: tuple[Subscription, ...],
         handover: Handover,
-        *,
-        guard_generation: bool,
-        auto_acknowledge: bool,
+        make_link: Callable[..., Link],
     ) -> None:
         self._options = options
         self._subscriptions = subscriptions
         self._handover = handover
-        self._guard_generation = guard_generation
-        self._auto_acknowledge = auto_acknowledge
+        self._make_link = make_link
         self._tls: ssl.SSLContext | None = None
         self._state = ConnectionState()
         self._backoff = Backoff()
@@ -82,7 +79,7 @@ class NetworkThread:
     def _connect_once(self) -> End:
         """Connect, serve until it ends, and leave nothing open or waited for."""
         before = self._state
-        link = Link(
+        link = self._make_link(
             self._options,
             self._subscriptions,
             self._handover,
@@ -91,8 +88,6 @@ class NetworkThread:
             quiet_s=self._quiet_s,
             quarantined=self._quarantined,
             tls=self._tls,
-            guard_generation=self._guard_generation,
-            auto_acknowledge=self._auto_acknowledge,
         )
         try:
             end = link.run()

@@ -24,7 +24,7 @@ from engine.protocol import (
 _PR_SET_PDEATHSIG = 1
 
 
-class Link:
+class Channel:
     """Messages over an inherited socket.
 
     Args:
@@ -46,7 +46,7 @@ class Link:
 
     def listen(self, take: Callable[[Message], None]) -> None:
         """Hand over what arrives, from a thread of its own, for as long as the service lives."""
-        threading.Thread(target=self._listen, args=(take,), name="link", daemon=True).start()
+        threading.Thread(target=self._listen, args=(take,), name="channel", daemon=True).start()
 
     def _listen(self, take: Callable[[Message], None]) -> None:
         try:

@@ -9,7 +9,6 @@ What cannot be told from a broken device ends the process; the service starts an
 """
 
 import argparse
-import json
 import logging
 import os
 import queue
@@ -18,28 +17,31 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn, assert_never
+from typing import NoReturn, assert_never
 
 import psutil
 import torch
 from PIL import Image
 
-from engine.channel import Link, die_with_parent
+from engine.answers import make_request, to_protocol
+from engine.channel import Channel, die_with_parent
+from engine.codec import Codec
 from engine.drawing import draw
 from engine.errors import ImageError
-from engine.faults import Faults
-from engine.fingerprint import Scenes, fingerprint
+from engine.fingerprint import Scenes, Seen, fingerprint, from_bytes, to_bytes
 from engine.images import ImageLimits
 from engine.loading import DeviceError, Loaded, load, name_of
 from engine.pixels import decode
 from engine.pool import RankedPool
 from engine.protocol import (
+    VERSION,
     Alive,
     Cancel,
     Cancelled,
     Capacity,
     Done,
     Failed,
+    Hello,
     LoadFailed,
     Loading,
     Message,
@@ -48,7 +50,6 @@ from engine.protocol import (
     Similar,
     Started,
     Submit,
-    TaskSpec,
 )
 from moondream2 import tasks
 from moondream2.crops import Crops, prepare
@@ -61,12 +62,16 @@ from moondream2.tokens import PromptError
 logger = logging.getLogger(__name__)
 
 _ALIVE_EVERY_S = 1.0
-#: Seconds; an image that passed the limits takes 0.3, ten times that on a busy small machine. A
-#: thread cannot be stopped, a process can.
-_DECODE_LIMIT_S = 30.0
 #: Jobs in a row for which the device had no memory even alone, until a fresh process is tried.
 _MOST_OUT_OF_MEMORY = 3
 _EXIT_FAILED_LOAD, _EXIT_OVERDUE, _EXIT_OUT_OF_MEMORY = 3, 4, 5
+#: All that is said outside of an error nobody foresaw: its own text may be anything.
+_UNEXPECTED = "An unexpected error in the engine; the log has it"
+_NO_MEMORY = "The device has not enough free memory for the model"
+_MOST_CHARACTERS = 500  # of a message for people
+
+_OPTIONS: Codec[ModelOptions] = Codec(ModelOptions)
+_LIMITS: Codec[ImageLimits] = Codec(ImageLimits)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +79,7 @@ class _Job:
     submit: Submit
     arrived_at: float
     image: Image.Image | None = None  # kept when it is to be returned
+    fingerprint: bytes | None = None  # when it is compared with others
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,37 +99,38 @@ class _Ended:
     message: Done | Failed | Similar
 
 
+Inbox = queue.SimpleQueue[Message | _Prepared | _Ended]
+
+
 class Worker:
     """Feeds the model and reports what it says.
 
     Args:
-        link: To the service.
+        channel: To the service.
         loaded: The model.
         options: It was loaded with.
         limits: Of images.
-        faults: On demand.
         inbox: What the other threads leave for the main one.
-        decode_limit_s: Seconds for one image, after which the process ends.
     """
+
+    #: Seconds for one image, after which the process ends: a thread cannot be stopped. One that
+    #: passed the limits takes 0.3, ten times that on a busy small machine.
+    decode_limit_s = 30.0
 
     def __init__(
         self,
-        link: Link,
+        channel: Channel,
         loaded: Loaded,
         options: ModelOptions,
         limits: ImageLimits,
-        faults: Faults,
-        inbox: "queue.SimpleQueue[Message | _Prepared | _Ended]",
-        decode_limit_s: float,
+        inbox: "Inbox",
     ) -> None:
-        self._link = link
+        self._channel = channel
         self._engine = loaded.engine
         self._loaded = loaded
         self._max_crops = options.max_crops
         self._limits = limits
-        self._faults = faults
         self._inbox = inbox
-        self._decode_limit_s = decode_limit_s
         self._pool = RankedPool()
         self._scenes = Scenes()
         self._jobs: dict[str, _Job] = {}
@@ -152,9 +159,13 @@ class Worker:
             return
         self._alive_at = time.monotonic()
         vram, ram = memory_mb(self._loaded.device)
-        self._link.send(Alive(len(self._jobs), self._num_steps, vram, ram))
-        if name := self._pool.overdue(self._decode_limit_s):
-            _exit(_EXIT_OVERDUE, f"the image of {name} took over {self._decode_limit_s:g} s")
+        self._channel.send(Alive(len(self._jobs), self._num_steps, vram, ram))
+        if name := self._pool.overdue(self.decode_limit_s):
+            _exit(_EXIT_OVERDUE, f"the image of {name} took over {self.decode_limit_s:g} s")
+
+    def watch(self, _kind: str, _size: int) -> None:
+        """Called before each pass of the model: a long step is no silence."""
+        self.show_life()
 
     def _receive(self) -> None:
         """Empty the inbox; wait for it when there is nothing else to do."""
@@ -202,7 +213,7 @@ class Worker:
         job = self._jobs.pop(message.key)
         if not isinstance(message, Done):
             self._scenes.forget(job.submit.camera_id, message.key)
-        self._link.send(message)
+        self._channel.send(message)
 
     # On the threads of the pool
 
@@ -216,10 +227,10 @@ class Worker:
                 result = work(job)
             except ImageError as error:
                 result = _Ended(job, _failed(job, error.code, str(error), can_retry=False))
-            except Exception as error:
+            except Exception:
                 # A mistake fails its job; the thread and the jobs of the others go on.
                 logger.exception("%s cannot be prepared", job.submit.key)
-                result = _Ended(job, _failed(job, "internal", repr(error), can_retry=True))
+                result = _Ended(job, _failed(job, "internal", _UNEXPECTED, can_retry=True))
             if result is not None:
                 self._inbox.put(result)
 
@@ -231,9 +242,8 @@ class Worker:
         if not self._is_held(job):
             return None
         begin = time.monotonic()
-        self._faults.before_decode(submit.key)
         image = decode(submit.body, self._limits)
-        if match := self._match(submit, image):
+        if match := self._match(job, image):
             return _Ended(job, Similar(submit.key, *match))
         crops = prepare(image, self._engine.model.config.vision, self._max_crops)
         if submit.want_image:
@@ -241,43 +251,33 @@ class Worker:
         job.timings["prepare"] = time.monotonic() - begin
         return _Prepared(job, pin(crops, self._loaded.device))
 
-    def _match(self, submit: Submit, image: Image.Image) -> tuple[str, float] | None:
+    def _match(self, job: _Job, image: Image.Image) -> tuple[str, float] | None:
+        submit = job.submit
         if submit.similarity <= 0:
             return None
+        print_ = fingerprint(image)
+        job.fingerprint = to_bytes(print_)
         return self._scenes.match_or_add(
             submit.camera_id,
             submit.key,
-            fingerprint(image),
+            print_,
             similarity=submit.similarity,
             window_s=submit.similarity_window,
             importance=submit.importance,
+            last=_last_seen(job),
         )
 
     # On the main thread: to and from the model
 
     def _feed(self, job: _Job, crops: Crops) -> None:
-        submit = job.submit
-        self._engine.submit(
-            tasks.Request(
-                key=submit.key,
-                rank=submit.rank,
-                crops=crops,
-                tasks=tuple(_task(spec) for spec in submit.tasks),
-                temperature=submit.temperature,
-                top_p=submit.top_p,
-                max_tokens=submit.max_tokens,
-                seed=submit.seed,
-                max_objects=submit.max_objects,
-            )
-        )
+        self._engine.submit(make_request(job.submit, crops))
 
     def _tell(self, event: tasks.Event) -> None:
         if not isinstance(event, tasks.Resized) and event.key not in self._jobs:
             return  # cancelled
         match event:
             case tasks.Started(key=key):
-                self._faults.before_run(key)
-                self._link.send(Started(key))
+                self._channel.send(Started(key, self._jobs[key].fingerprint))
             case tasks.Finished():
                 self._num_out_of_memory = 0
                 self._finish(event)
@@ -286,7 +286,7 @@ class Worker:
             case tasks.Resized():
                 message = f"{event.capacity} frames at once, as far as memory goes"
                 logger.warning("the device is short of memory or has enough again: %s", message)
-                self._link.send(Capacity(self.capacity, message))
+                self._channel.send(Capacity(self.capacity, message))
             case tasks.Piece() | tasks.TaskDone():
                 pass
             case _:
@@ -296,7 +296,7 @@ class Worker:
         """Send the answers, by way of the pool if a picture goes with them."""
         job = self._jobs[event.key]
         job.timings.update(asdict(event.timings))
-        answers = tuple(_plain(answer) for answer in event.answers)
+        answers = tuple(to_protocol(answer) for answer in event.answers)
 
         def conclude(job: _Job) -> _Ended:
             body = b"" if job.image is None else draw(job.image, job.submit.tasks, answers)
@@ -309,49 +309,28 @@ class Worker:
             self._pool.add(job.submit.rank, event.key, self._guarded(job, conclude))
 
     def _fail(self, key: str, error: Exception) -> None:
-        code = error.code if isinstance(error, MoondreamError) else "engine"
-        can_retry = not isinstance(error, PromptError)
-        self._end(Failed(key, code, str(error), can_retry))
+        if isinstance(error, MoondreamError):
+            can_retry = not isinstance(error, PromptError)
+            self._end(Failed(key, error.code, _one_line(error), can_retry))
+        else:
+            logger.error("%s cannot be answered", key, exc_info=error)
+            self._end(Failed(key, "engine", _UNEXPECTED, can_retry=True))
         if isinstance(error, OutOfMemoryError):
             self._num_out_of_memory += 1
             if self._num_out_of_memory >= _MOST_OUT_OF_MEMORY:
                 _exit(_EXIT_OUT_OF_MEMORY, "no memory on the device, time and again")
 
 
+def _last_seen(job: _Job) -> Seen | None:
+    """The frame that came with a job to be compared with."""
+    last = job.submit.last_frame
+    if last is None or (print_ := from_bytes(last.fingerprint)) is None:
+        return None
+    return Seen(last.key, job.arrived_at - last.age_s, last.importance, print_)
+
+
 def _failed(job: _Job, code: str, message: str, *, can_retry: bool) -> Failed:
     return Failed(job.submit.key, code, message, can_retry)
-
-
-def _task(spec: TaskSpec) -> tasks.Task:
-    match spec.kind:
-        case "caption":
-            return tasks.Caption(spec.text)
-        case "query":
-            return tasks.Query(spec.text)
-        case "detect":
-            return tasks.Detect(spec.text)
-        case "point":
-            return tasks.Point(spec.text)
-    raise ValueError(f"no task is called {spec.kind!r}")
-
-
-def _plain(answer: tasks.Answer) -> dict[str, Any]:
-    """An answer as it travels, see `Done`."""
-    match answer:
-        case tasks.TextAnswer():
-            return {
-                "text": answer.text,
-                "token_ids": list(answer.token_ids),
-                "confidence": answer.confidence,
-            }
-        case tasks.ObjectsAnswer():
-            boxes = [asdict(box) for box in answer.boxes]
-            return {"boxes": boxes, "confidence": answer.confidence}
-        case tasks.PointsAnswer():
-            points = [{"x": x, "y": y} for x, y in answer.points]
-            return {"points": points, "confidence": answer.confidence}
-        case _:
-            assert_never(answer)
 
 
 def memory_mb(device: torch.device) -> tuple[float, float]:
@@ -370,55 +349,75 @@ def _exit(code: int, reason: str) -> NoReturn:
 def _end_on_error(arguments: threading.ExceptHookArgs) -> None:
     """A thread that dies takes the process with it: half an engine would lose jobs in silence."""
     threading.__excepthook__(arguments)
-    _exit(1, f"a thread ended by {arguments.exc_value!r}")
+    _exit(1, _UNEXPECTED)
 
 
-def _load(link: Link, options: ModelOptions, faults: Faults, watch: Watch) -> Loaded:
+def _one_line(error: Exception) -> str:
+    """What an error says, for people: some quote a library, over many lines."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
+
+def _load(channel: Channel, options: ModelOptions, watch: Watch) -> Loaded:
     """Load the model, or tell the service why not and end."""
     try:
-        faults.before_load()
-        return load(options, lambda message: link.send(Loading(message)), watch)
+        return load(options, lambda message: channel.send(Loading(message)), watch)
     except MoondreamError as error:
-        failure = LoadFailed(error.code, str(error), can_retry=isinstance(error, DownloadError))
+        can_retry = isinstance(error, DownloadError)
+        failure = LoadFailed(error.code, _one_line(error), can_retry)
     except DeviceError as error:
-        failure = LoadFailed(error.code, str(error), can_retry=True)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        failure = LoadFailed("out_of_memory", str(error), can_retry=True)
-    link.send(failure)
+        failure = LoadFailed(error.code, _one_line(error), can_retry=True)
+    except (torch.OutOfMemoryError, MemoryError):
+        logger.exception("no memory for the model")
+        failure = LoadFailed("out_of_memory", _NO_MEMORY, can_retry=True)
+    except Exception:  # whatever a library finds wrong with a model is said in one sentence
+        logger.exception("the model cannot be loaded")
+        failure = LoadFailed("model_error", _UNEXPECTED, can_retry=True)
+    channel.send(failure)
     _exit(_EXIT_FAILED_LOAD, failure.message)
 
 
-def main() -> None:
-    """Load the model and serve the socket named on the command line."""
+def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine.worker")
     parser.add_argument("--socket", type=int, required=True, help="inherited file descriptor")
-    parser.add_argument("--options", type=json.loads, required=True, help="ModelOptions as JSON")
-    parser.add_argument("--image-limits", type=json.loads, required=True, help="ImageLimits, JSON")
-    parser.add_argument("--decode-limit", type=float, default=_DECODE_LIMIT_S, help="seconds")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--options", type=_OPTIONS.decode, required=True, help="ModelOptions as JSON"
+    )
+    parser.add_argument(
+        "--image-limits", type=_LIMITS.decode, required=True, help="ImageLimits as JSON"
+    )
+    return parser.parse_args()
 
+
+def _greet() -> Channel:
+    """Say our version, before anything is read that another version may have written."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--socket", type=int, required=True)
+    channel = Channel(parser.parse_known_args()[0].socket)
+    channel.send(Hello(VERSION))
+    return channel
+
+
+def main(make_worker: Callable[..., Worker] = Worker) -> None:
+    """Load the model and serve the socket named on the command line."""
     die_with_parent()
     threading.excepthook = _end_on_error
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    link = Link(arguments.socket)
-    inbox: queue.SimpleQueue[Message | _Prepared | _Ended] = queue.SimpleQueue()
-    link.listen(inbox.put)
-
-    options = ModelOptions(**arguments.options)
-    limits = ImageLimits(**arguments.image_limits)
-    faults = Faults(os.environ)
+    channel = _greet()
+    arguments = _read_arguments()
+    inbox: Inbox = queue.SimpleQueue()
+    channel.listen(inbox.put)
     worker: Worker | None = None
 
-    def watch(_kind: str, _size: int) -> None:
+    def watch(kind: str, size: int) -> None:
         if worker is not None:
-            worker.show_life()
-            faults.before_pass()
+            worker.watch(kind, size)
 
     begin = time.monotonic()
-    loaded = _load(link, options, faults, watch)
-    worker = Worker(link, loaded, options, limits, faults, inbox, arguments.decode_limit)
+    loaded = _load(channel, arguments.options, watch)
+    worker = make_worker(channel, loaded, arguments.options, arguments.image_limits, inbox)
     vram, ram = memory_mb(loaded.device)
-    link.send(
+    channel.send(
         Ready(
             model=loaded.name,
             revision=loaded.revision,

@@ -20,6 +20,7 @@ from broker.topics import Topics
 from service.commands.client import BrokerError, connect
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
+from service.engines.child import child_environment
 from service.errors import ConfigurationError, ServiceError
 from service.settings import MqttSettings, Settings
 
@@ -190,6 +191,7 @@ async def _ask(module: str, *arguments: str) -> str:
         *(sys.executable, "-m", module, *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=child_environment(),
     )
     try:
         async with asyncio.timeout(_CHILD_S):

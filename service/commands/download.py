@@ -12,6 +12,7 @@ import typer
 
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
+from service.engines.child import child_environment
 
 
 def run(
@@ -34,7 +35,9 @@ def run(
     wanted = load_settings(config).model
     child = [sys.executable, "-m", "engine.download"]
     ended = subprocess.run(  # noqa: S603 - our own module; the names are only compared and fetched
-        [*child, model or wanted.name, revision or wanted.revision], check=False
+        [*child, model or wanted.name, revision or wanted.revision],
+        check=False,
+        env=child_environment(),
     )
     if ended.returncode:
         raise typer.Exit(ended.returncode)

@@ -39,7 +39,7 @@ class Child:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self._last_line = ""
+        self._last_error = ""
 
     async def __aenter__(self) -> "Child":
         ours, theirs = socket.socketpair()
@@ -61,7 +61,7 @@ class Child:
             stdout=PIPE,
             stderr=STDOUT,
             start_new_session=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith(_OUR_SETTINGS)},
+            env=child_environment(),
         )
 
     async def __aexit__(
@@ -113,8 +113,8 @@ class Child:
             return None
         try:
             return decode(header, body)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"not a message: {header[:200]!r}") from error
+        except ValueError as error:
+            raise ValueError(f"not a message ({error}): {header[:200]!r}") from error
 
     def kill(self) -> None:
         """End the child and its group at once; harmless when it has ended."""
@@ -125,7 +125,10 @@ class Child:
                 logger.debug("the engine had ended by itself")
 
     async def explain_end(self, patience_s: float = 2.0) -> str:
-        """Say how the child ended, with the last line that it wrote."""
+        """Say how the child ended, with the last error that it logged.
+
+        What else it wrote may be anything, as a traceback's text: that is for our log alone.
+        """
         try:
             async with asyncio.timeout(patience_s):
                 code = await self._process.wait()
@@ -133,7 +136,7 @@ class Child:
             return "closed its connection and did not end"
         await self._drain_log()
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
-        return f"{how}: {self._last_line}" if self._last_line else how
+        return f"{how}: {self._last_error}" if self._last_error else how
 
     async def _drain_log(self) -> None:
         """Read what is left in the pipe; something that left the group may still hold it open."""
@@ -141,7 +144,7 @@ class Child:
         self._log.cancel()
 
     async def _log_lines(self) -> None:
-        """Log what the child writes, line by line, and keep the last one."""
+        """Log what the child writes, line by line, and keep the last error."""
         stream = self._process.stdout
         assert stream is not None  # noqa: S101 - PIPE was asked for
         rest = b""
@@ -161,8 +164,18 @@ class Child:
         level, _, message = text.partition(" ")
         if level not in _LEVELS:  # not from our logging: a traceback, a library, the C runtime
             level, message = "WARNING", text
-        self._last_line = message
+        if level == "ERROR":
+            self._last_error = message
         logger.log(_LEVELS[level], "%s", message, extra={"action": "engine_output"})
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of every child that runs code of the model: no secrets, no telemetry.
+
+    huggingface_hub would tell the hub which libraries are installed, in which versions.
+    """
+    ours = {name: each for name, each in os.environ.items() if not name.startswith(_OUR_SETTINGS)}
+    return {**ours, "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def _signal_name(number: int) -> str:

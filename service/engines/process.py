@@ -18,12 +18,15 @@ from types import TracebackType
 
 from engine.images import DEFAULT_LIMITS, ImageLimits
 from engine.protocol import (
+    VERSION,
     Alive,
     Cancel,
     Cancelled,
     Capacity,
     Done,
+    Event,
     Failed,
+    Hello,
     LoadFailed,
     Loading,
     Message,
@@ -32,7 +35,6 @@ from engine.protocol import (
     Similar,
     Started,
     Submit,
-    ToService,
 )
 from schemas.status import LoadedModel, ModelState, ModelStatus
 from service.engines.child import Child
@@ -55,7 +57,7 @@ class Lost:
     message: str
 
 
-EngineEvent = ToService | Lost
+EngineEvent = Event | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +238,12 @@ class EngineProcess:
             options: Another model; None for the one of before, which is a no-op when it is ready.
 
         Raises:
-            EngineError: It cannot be loaded, or another call changed the wish.
+            EngineError: It cannot be loaded, or another call changed the target.
         """
         if options is not None:
             self._options = options
         if self._target is None or options is not None or self._state == "failed":
-            self._wish(target := ModelOptions(**asdict(self._options)))
+            self._set_target(target := ModelOptions(**asdict(self._options)))
         else:
             target = self._target
         await self._until(
@@ -257,12 +259,12 @@ class EngineProcess:
 
     async def unload(self) -> None:
         """Free the device: let the running jobs end, then end the child and wait for that."""
-        self._wish(None)
+        self._set_target(None)
         await self._until(lambda: self._child is None or self._target is not None)
 
     # The child's life
 
-    def _wish(self, target: ModelOptions | None) -> None:
+    def _set_target(self, target: ModelOptions | None) -> None:
         self._target = target
         self._failure = None
         self._end_when_idle()
@@ -277,7 +279,7 @@ class EngineProcess:
         """Run one child after the other, for as long as the context lasts."""
         failures = 0
         while True:
-            target = self._running = await self._wanted()
+            target = self._running = await self._next_target()
             self._failure = None
             self._set("loading", "starting")
             has_worked = await self._run_child(self._arguments(target))
@@ -288,7 +290,7 @@ class EngineProcess:
                 failures, self._running = 0, None
                 self._set("unloaded" if self._target is None else "loading", None)
 
-    async def _wanted(self) -> ModelOptions:
+    async def _next_target(self) -> ModelOptions:
         """Wait until something shall be loaded."""
         while self._target is None:
             await self._until(lambda: self._target is not None)
@@ -300,7 +302,7 @@ class EngineProcess:
         try:
             async with Child(arguments) as child:
                 self._child = child
-                self._end_when_idle()  # the wish may have changed while it started
+                self._end_when_idle()  # the target may have changed while it started
                 why = await self._listen(child)
                 was_told = self._target is not self._running or self._failure is not None
                 if self._held or not was_told:
@@ -316,7 +318,8 @@ class EngineProcess:
         return self._has_worked
 
     async def _listen(self, child: Child) -> str | None:
-        """Take messages until the child ends; why it should be killed, None if it ended itself."""
+        """Take messages until the child ends; why it should be killed, if that is our reason."""
+        is_greeted = False
         while True:
             patience = self._step_timeout if self._ready else self._load_timeout
             self._listening_since = time.monotonic()
@@ -331,6 +334,10 @@ class EngineProcess:
                 self._listening_since = None
             if message is None:
                 return None
+            if not is_greeted and (refusal := _refuse(message)):
+                await self._take(refusal)
+                return None
+            is_greeted = True
             await self._take(message)
 
     async def _take(self, message: Message) -> None:
@@ -376,7 +383,7 @@ class EngineProcess:
         await self.events.put(Lost(lost, str(self._failure)))
 
     async def _rest(self, seconds: float, target: ModelOptions | None) -> None:
-        """Wait before the next start, or until the wish changes; only that when it cannot help."""
+        """Wait before the next start, or for another target; only that when a start cannot help."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds if self._can_retry else None):
                 await self._until(lambda: self._target is not target)
@@ -408,3 +415,15 @@ class EngineProcess:
         while not is_so():
             self._changed.clear()
             await self._changed.wait()
+
+
+def _refuse(first: Message) -> LoadFailed | None:
+    """What is wrong with a child whose first message this is; None if we speak its version."""
+    if isinstance(first, Hello) and first.version == VERSION:
+        return None
+    theirs = f"version {first.version}" if isinstance(first, Hello) else "no version"
+    return LoadFailed(
+        "engine_version",
+        f"The engine speaks {theirs} of the protocol, the service version {VERSION}: the program "
+        "was changed while the service ran; restart the service",
+    )

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from service.data_dir import NO_ROOM
@@ -37,22 +37,9 @@ _MALFORMED = (
 )
 _MOST_VALUES = 128  # in one IN list: such a statement takes 28 KB in SQLite, one of 512 100 KB
 
-Step = Literal["begin", "statement", "commit", "committed"]
-
-
-class Faults(Protocol):
-    """Lets a test fail the n-th step; production has none."""
-
-    def check(self, step: Step) -> None:
-        """Called before a transaction begins, before each statement, before and after a commit."""
-
 
 class Connections(Protocol):
     """How one kind of database is reached."""
-
-    @property
-    def engines(self) -> Sequence[Engine]:
-        """For listening to statements."""
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work` in a transaction and commit it, or roll back when it raises."""
@@ -80,7 +67,6 @@ class Database:
     Args:
         where: Path of an SQLite file, or a URL: `sqlite:///path`, or
             `postgresql://user:password@host/name`.
-        faults: For tests.
         disk_usage: Reads the disk of the SQLite file.
 
     Raises:
@@ -90,11 +76,9 @@ class Database:
     def __init__(
         self,
         where: str | Path,
-        faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> None:
         self._url = _parse(where)
-        self._faults = faults
         self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
         self._refusal: str | None = None
@@ -122,8 +106,6 @@ class Database:
                     # asyncpg's, for an option of the URL that it does not know or understand.
                     raise ConfigurationError(f"store.url: {error}") from error
                 raise
-        if self._faults is not None:
-            self._listen_for(self._faults)
         return self
 
     async def __aexit__(
@@ -148,9 +130,7 @@ class Database:
         """
 
         def run(connection: Connection) -> _T:
-            outcome = work(connection, *args, **kwargs)
-            self._check("commit")
-            return outcome
+            return work(connection, *args, **kwargs)
 
         await self._turn.acquire()
         transaction = asyncio.create_task(self._transact(run), name="transaction")
@@ -160,9 +140,7 @@ class Database:
     async def _transact(self, run: Callable[[Connection], _T]) -> _T:
         try:
             with translated():
-                self._check("begin")
                 outcome = await self._connections.transact(run, writes=True)
-                self._check("committed")
         except StoreError as error:
             self._refusal = str(error)
             raise
@@ -231,17 +209,6 @@ class Database:
         async with self._turn:
             with translated():
                 await self._connections.empty_log()
-
-    def _check(self, step: Step) -> None:
-        if self._faults is not None:
-            self._faults.check(step)
-
-    def _listen_for(self, faults: Faults) -> None:
-        def before_statement(*_: Any) -> None:
-            faults.check("statement")
-
-        for engine in self._connections.engines:
-            event.listen(engine, "before_cursor_execute", before_statement)
 
 
 @contextmanager

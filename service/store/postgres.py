@@ -1,9 +1,9 @@
 """PostgreSQL through asyncpg, which comes with an extra of the package."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import ConfigurationError
@@ -33,11 +33,6 @@ class PostgresConnections:
             raise ConfigurationError(
                 "store.url: PostgreSQL needs the extra: pip install 'moondream2mqtt[postgres]'"
             ) from error
-
-    @property
-    def engines(self) -> Sequence[Engine]:
-        """The one there is."""
-        return (self._engine.sync_engine,)
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work` in a transaction; at each statement the event loop goes on meanwhile."""

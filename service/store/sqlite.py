@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -85,11 +85,6 @@ class SqliteConnections:
             **_pool_of(_NUM_READERS),
         )
         _prepare_connections(self._reads.sync_engine)
-
-    @property
-    def engines(self) -> Sequence[Engine]:
-        """Both."""
-        return (self._writes, self._reads.sync_engine)
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work`, in a transaction if it writes."""

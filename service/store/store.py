@@ -23,7 +23,7 @@ from service.clock import Clock
 from service.errors import StoreError
 from service.store import cameras, frames, jobs
 from service.store.cameras import KeptCamera
-from service.store.database import Database, Faults
+from service.store.database import Database
 from service.store.instances import Instances
 from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
@@ -33,7 +33,7 @@ from service.store.sqlite import DiskUsage
 from service.store.timekeeper import Timekeeper, load_record, save_record
 from service.store.unreadable import UnreadableRow, UnreadableRows
 
-__all__ = ["Ended", "Ending", "Faults", "Known", "OrderBy", "Store"]
+__all__ = ["Ended", "Ending", "Known", "OrderBy", "Store"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -84,7 +84,6 @@ class Store:
         instance: str = "",
         clock: Clock | None = None,
         base_topic: str = "",
-        faults: Faults | None = None,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> AsyncIterator[Self]:
         """Open the store, creating or upgrading its tables first.
@@ -96,14 +95,13 @@ class Store:
                 recovers its own jobs and sends its own messages.
             clock: The machine's, unless a test brings its own.
             base_topic: Of the cameras it speaks for; see `service.store.instances`.
-            faults: For tests.
             disk_usage: Reads the disk of the SQLite file.
 
         Raises:
             ConfigurationError: The URL names no database we know.
             StoreError: It cannot be opened, or a newer version has written it.
         """
-        async with Database(where, faults, disk_usage) as database:
+        async with Database(where, disk_usage) as database:
             last = await database.read(load_record)
             store = cls(database, instance, base_topic, Timekeeper(clock or Clock(), last))
             with suppress(StoreError):  # a full disk is no reason not to start

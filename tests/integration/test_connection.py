@@ -31,6 +31,7 @@ from tests.hostile.wire import (
     response_topic,
     user_property,
 )
+from tests.support.careless_connections import HastyConnection, UnguardedConnection
 from tests.support.tcp_proxy import Refusal, TcpProxy
 
 SOON_S = 10.0
@@ -44,10 +45,13 @@ def options(port: int, **fields: Any) -> ConnectionOptions:
 
 @asynccontextmanager
 async def connected(
-    wanted: ConnectionOptions, *filters: str, **switches: Any
+    wanted: ConnectionOptions,
+    *filters: str,
+    kind: type[Connection] = Connection,
+    **arguments: Any,
 ) -> AsyncIterator[Connection]:
     subscriptions = [Subscription(each) for each in filters]
-    async with Connection(wanted, subscriptions, **switches) as connection:
+    async with kind(wanted, subscriptions, **arguments) as connection:
         await within(connection.wait_connected())
         yield connection
 
@@ -188,9 +192,9 @@ async def test_messages_wait_for_a_receiver_that_is_away(
 async def test_control_automatic_acknowledgement_loses_messages(
     mosquitto: EmbeddedBroker, topic_base: str
 ) -> None:
-    """Why acknowledgements wait for the commit: the same test must fail with this switch."""
+    """Why acknowledgements wait for the commit: the same test must fail without."""
     wanted, topic = options(mosquitto.port), f"{topic_base}/a/frame"
-    async with connected(wanted, topic, auto_acknowledge=True) as receiver:
+    async with connected(wanted, topic, kind=HastyConnection) as receiver:
         await publish_numbers(mosquitto.port, topic, 10)
         await take(receiver, 10)
     async with connected(wanted, topic) as receiver:
@@ -198,12 +202,12 @@ async def test_control_automatic_acknowledgement_loses_messages(
 
 
 async def lose_session_with_a_late_acknowledgement(
-    broker: EmbeddedBroker, topic: str, *, guard_generation: bool
+    broker: EmbeddedBroker, topic: str, kind: type[Connection]
 ) -> tuple[Connection, list[Message]]:
     """A message is being committed when the broker loses its session; its PUBACK comes after that
     of the next one could: what does the broker deliver when we connect again?"""
     wanted = options(broker.port)
-    async with connected(wanted, topic, guard_generation=guard_generation) as receiver:
+    async with connected(wanted, topic, kind=kind) as receiver:
         await publish_numbers(broker.port, topic, 1)
         [committing] = await take(receiver, 1)
         await broker.stop(kill=True)
@@ -212,7 +216,7 @@ async def lose_session_with_a_late_acknowledgement(
         await publish_numbers(broker.port, topic, 1)
         [unsaved] = await take(receiver, 1)
         assert unsaved.mid == committing.mid
-        assert receiver.acknowledge(committing) is not guard_generation
+        assert receiver.acknowledge(committing) is (kind is UnguardedConnection)
         await asyncio.sleep(QUIET_S)
     async with connected(wanted, topic) as again:
         return receiver, await take_rest(again)
@@ -222,7 +226,7 @@ async def test_late_acknowledgement_of_a_lost_session_is_void(
     own_mosquitto: EmbeddedBroker, topic_base: str
 ) -> None:
     receiver, redelivered = await lose_session_with_a_late_acknowledgement(
-        own_mosquitto, f"{topic_base}/a/frame", guard_generation=True
+        own_mosquitto, f"{topic_base}/a/frame", Connection
     )
     assert len(redelivered) == 1
     assert receiver.counters.stale_acks == 1
@@ -233,7 +237,7 @@ async def test_control_late_acknowledgement_without_guard_loses_a_message(
     own_mosquitto: EmbeddedBroker, topic_base: str
 ) -> None:
     _, redelivered = await lose_session_with_a_late_acknowledgement(
-        own_mosquitto, f"{topic_base}/a/frame", guard_generation=False
+        own_mosquitto, f"{topic_base}/a/frame", UnguardedConnection
     )
     assert redelivered == []
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,25 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from engine.faults import VARIABLE
 from engine.protocol import (
+    BoxesAnswer,
     Cancelled,
     Capacity,
     Done,
     Failed,
+    LastFrame,
     ModelOptions,
     Ready,
     Similar,
     Started,
     Submit,
     TaskSpec,
+    TextAnswer,
 )
 from service.engines.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 from tests.support.factories import make_image
+from tests.support.faulty_worker import SECRET, command
 
 MODEL = Path(__file__).parents[1] / "data" / "moondream-tiny-ref"
 EXPECTED = json.loads((MODEL / "expected.json").read_text())
@@ -126,15 +130,16 @@ async def test_answers_equal_the_recorded_ones(engine: EngineProcess) -> None:
         done = endings[job.key]
         assert isinstance(done, Done)
         for answer, record in zip(done.answers, expected, strict=True):
-            if "text" in record:
-                assert answer["text"] == record["text"]
-                assert answer["token_ids"] == record["token_ids"]
+            if isinstance(answer, TextAnswer):
+                assert answer.text == record["text"]
+                assert list(answer.token_ids) == record["token_ids"]
             else:
-                found = answer["boxes"] if "boxes" in answer else answer["points"]
+                fields = asdict(answer)
+                found = fields["boxes"] if isinstance(answer, BoxesAnswer) else fields["points"]
                 assert len(found) == len(record["objects"])
                 for one, other in zip(found, record["objects"], strict=True):
                     assert one == pytest.approx(other, abs=1e-6)
-            assert 0 <= answer["confidence"] <= 1
+            assert 0 <= answer.confidence <= 1
         assert done.engine_seconds > 0
         assert done.timings["prepare"] > 0
 
@@ -226,6 +231,24 @@ async def test_similar_frame_is_not_captioned_twice(engine: EngineProcess) -> No
     assert isinstance((await run(engine, [make_submit("f", first, **policy)]))["f"], Done)
 
 
+async def test_frame_like_one_of_another_engine_is_not_captioned(engine: EngineProcess) -> None:
+    """What one engine says of a frame when it starts it, another can be asked with."""
+    policy: dict[str, Any] = {"similarity": 0.97, "similarity_window": 60.0}
+    await engine.submit(make_submit("a", make_image(1), camera_id="here", **policy))
+    started = await next_event(engine, Started)
+    assert started.fingerprint is not None
+    await next_event(engine, Done)
+    last = LastFrame("a", started.fingerprint, age_s=30.0, importance=0)
+    jobs = [
+        make_submit("b", make_image(1, quality=60), camera_id="there", last_frame=last, **policy),
+        make_submit("c", make_image(2), camera_id="there", last_frame=last, **policy),
+    ]
+    endings = await run(engine, jobs)
+    assert isinstance(endings["b"], Similar)
+    assert endings["b"].other_key == "a"
+    assert isinstance(endings["c"], Done)
+
+
 async def test_frame_whose_like_was_cancelled_is_captioned(engine: EngineProcess) -> None:
     policy = {"similarity": 0.97, "similarity_window": 60.0, "camera_id": "cancelled"}
     await engine.submit(make_submit("a", make_image(1), *LONG, **policy))
@@ -249,11 +272,8 @@ async def test_killed_engine_starts_again_and_answers(engine: EngineProcess) -> 
 @pytest.mark.parametrize(
     ("fault", "reason"), [("crash:bad", "exited with 70"), ("segv:bad", "SIGSEGV")]
 )
-async def test_job_that_kills_the_engine_is_reported(
-    monkeypatch: pytest.MonkeyPatch, fault: str, reason: str
-) -> None:
-    monkeypatch.setenv(VARIABLE, fault)
-    async with make_engine() as engine:
+async def test_job_that_kills_the_engine_is_reported(fault: str, reason: str) -> None:
+    async with make_engine(command=command(fault)) as engine:
         await engine.load()
         await engine.submit(make_submit("bad-1", make_image()))
         lost = await next_event(engine, Lost)
@@ -262,29 +282,36 @@ async def test_job_that_kills_the_engine_is_reported(
         await next_event(engine, Ready)
 
 
-async def test_loop_that_stops_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "hang:bad")
-    async with make_engine(step_timeout=3.0) as engine:
+async def test_loop_that_stops_is_killed() -> None:
+    async with make_engine(command=command("hang:bad"), step_timeout=3.0) as engine:
         await engine.load()
         await engine.submit(make_submit("bad-1", make_image()))
         assert "no sign of life" in (await next_event(engine, Lost)).message
 
 
-async def test_image_that_never_decodes_ends_the_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(VARIABLE, "stuck:bad")
-    async with make_engine(command=(*WORKER, "--decode-limit", "1")) as engine:
+async def test_image_that_never_decodes_ends_the_process() -> None:
+    async with make_engine(command=command("stuck:bad")) as engine:
         await engine.load()
         await engine.submit(make_submit("bad-1", make_image()))
         assert "the image of bad-1 took over 1 s" in (await next_event(engine, Lost)).message
 
 
-async def test_out_of_memory_halves_the_batch_and_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(VARIABLE, "oom:1")
-    async with make_engine(slots=8) as engine:
+async def test_unexpected_error_fails_its_job_and_is_not_told_outside() -> None:
+    async with make_engine(command=command("odd:bad")) as engine:
+        await engine.load()
+        await engine.submit(make_submit("bad-1", make_image()))
+        await engine.submit(make_submit("good-1", make_image()))
+        events = [await next_event(engine, Done, Failed) for _ in range(2)]
+        endings = {event.key: event for event in events}
+        assert isinstance(endings["good-1"], Done)
+        failed = endings["bad-1"]
+        assert (failed.code, failed.can_retry) == ("internal", True)
+        assert failed.message == "An unexpected error in the engine; the log has it"
+        assert SECRET not in failed.message
+
+
+async def test_out_of_memory_halves_the_batch_and_answers() -> None:
+    async with make_engine(command=command("oom:1"), slots=8) as engine:
         await engine.load()
         assert engine.capacity == 9
         jobs = [make_submit(f"job-{number}", make_image(number)) for number in range(4)]
@@ -296,11 +323,8 @@ async def test_out_of_memory_halves_the_batch_and_answers(
         assert engine.capacity == 5
 
 
-async def test_out_of_memory_time_and_again_gets_a_fresh_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(VARIABLE, "oom:1000")
-    async with make_engine(slots=2) as engine:
+async def test_out_of_memory_time_and_again_gets_a_fresh_process() -> None:
+    async with make_engine(command=command("oom:1000"), slots=2) as engine:
         await engine.load()
         first = engine.pid
         for number in range(3):

@@ -24,7 +24,6 @@ from service import logs
 from service.delivery.webhooks import MAX_BODY_BYTES, Signer
 from service.errors import ConfigurationError
 from service.http.urls import GuardedHttp
-from service.store.database import Step
 from tests.support.certificates import Certificate
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
@@ -44,6 +43,7 @@ from tests.support.http_receivers import (
     sends_endless_head,
     worst_lag,
 )
+from tests.support.store_faults import Step
 from tests.support.webhook_bench import SECRET, document, webhook_bench
 
 HOUR = 3600.0

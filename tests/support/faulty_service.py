@@ -34,12 +34,13 @@ from service.app import Parts
 from service.commands.serve import serve_until_signalled
 from service.engines.process import Backoff, EngineProcess
 from service.settings import Settings
-from service.store.database import Database, Step
+from service.store.database import Database
 from service.store.jobs import Ended, Ending
 from service.store.outbox import Outbox
 from service.store.store import Store
 from service.store.timekeeper import Timekeeper
-from tests.support.store_faults import fault
+from tests.support.careless_connections import HastyConnection, UnguardedConnection
+from tests.support.store_faults import Step, fault, open_faulty
 
 _LOOK_S = 0.02
 _NO_LIMIT = 1 << 30
@@ -277,6 +278,14 @@ class _Connection(Connection):
         return is_sent
 
 
+class _UnguardedConnection(_Connection, UnguardedConnection):
+    """A negative control."""
+
+
+class _HastyConnection(_Connection, HastyConnection):
+    """A negative control."""
+
+
 class _CountingQueue(asyncio.Queue[Message]):
     """Says how many messages have arrived."""
 
@@ -306,17 +315,15 @@ def _parts(lab: _Lab) -> Parts:
 
     @asynccontextmanager
     async def open_store(url: str, **options: Any) -> AsyncIterator[Store]:
-        async with _Store.open(url, faults=_FailingSteps(lab), **options) as store:
+        async with open_faulty(url, _FailingSteps(lab), _Store, **options) as store:
+            assert isinstance(store, _Store)
             store.prepare(lab)
             yield store
 
     def connect(*arguments: Any, **options: Any) -> Connection:
-        connection = _Connection(
-            *arguments,
-            **options,
-            guard_generation=plan.guard_generation,
-            auto_acknowledge=plan.auto_acknowledge,
-        )
+        kind = _HastyConnection if plan.auto_acknowledge else _Connection
+        kind = kind if plan.guard_generation else _UnguardedConnection
+        connection = kind(*arguments, **options)
         connection.lab = lab
         if len(arguments) > 1:  # the one with subscriptions
             lab.input = connection
@@ -325,7 +332,7 @@ def _parts(lab: _Lab) -> Parts:
 
     def start_engine(*arguments: Any, **options: Any) -> EngineProcess:
         module = "decoding_engine" if plan.decodes else "quick_engine"
-        command = (sys.executable, "-m", f"tests.acceptance.{module}", *plan.engine)
+        command = (sys.executable, "-m", f"tests.support.{module}", *plan.engine)
         engine = _Engine(*arguments, **options, backoff=Backoff(0.05, 0.5), command=command)
         engine.lab = lab
         return engine

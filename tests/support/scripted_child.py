@@ -47,6 +47,7 @@ def main() -> None:
     arguments = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
     options = json.loads(arguments["--options"])
     peer = Peer(int(arguments["--socket"]))
+    greet(peer, mode)
     load(peer, mode, options)
     while message := peer.receive():
         match message:
@@ -54,6 +55,16 @@ def main() -> None:
                 work(peer, message)
             case protocol.Cancel(key=key):
                 peer.send(protocol.Cancelled(key))
+
+
+def greet(peer: Peer, mode: str) -> None:
+    match mode.partition(":")[0]:
+        case "speaks":  # the rest of the mode is a version
+            peer.send(protocol.Hello(int(mode.partition(":")[2])))
+        case "silent":
+            pass
+        case _:
+            peer.send(protocol.Hello(protocol.VERSION))
 
 
 def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
@@ -66,6 +77,8 @@ def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
             sys.exit(1)
         case "load_crashes":
             sys.exit("ERROR out of luck")
+        case "load_raises":
+            raise RuntimeError("hunter2")
         case "load_hangs":
             time.sleep(60)
         case "load_moves":
@@ -80,8 +93,9 @@ def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
             peer.send_raw(struct.pack("!II", len(header), 0) + header)
             time.sleep(60)
         case "secretive":
-            names = [name for name in os.environ if name.startswith("MOONDREAM2MQTT__")]
-            sys.stderr.write(f"WARNING saw {names}\n")
+            kinds = ("MOONDREAM2MQTT__", "HF_HUB_DISABLE")
+            seen = [f"{name}={os.environ[name]}" for name in os.environ if name.startswith(kinds)]
+            sys.stderr.write(f"WARNING saw {seen}\n")
     peer.send(
         protocol.Ready(
             options["name"],
@@ -121,7 +135,7 @@ def work(peer: Peer, job: protocol.Submit) -> None:
             peer.send(protocol.Done(job.key, (), 0.1))
         case _:
             peer.send(protocol.Started(job.key))
-            answer = {"text": str(len(job.body)), "confidence": 1.0, "token_ids": []}
+            answer = protocol.TextAnswer(str(len(job.body)), (), 1.0)
             peer.send(protocol.Done(job.key, (answer,), 0.1, body=job.body[:1]))
 
 

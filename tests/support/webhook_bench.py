@@ -18,10 +18,10 @@ from schemas.status import DeadLetter
 from service.delivery.webhooks import WebhookSender
 from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
-from service.store.database import Faults
 from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
+from tests.support.store_faults import NO_FAULTS, Faults, open_faulty
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="  # noqa: S105 - of the tests
 _NUMBERS = count(1)
@@ -129,7 +129,7 @@ async def webhook_bench(
     values = {"secret": SecretStr(SECRET), "timeout": 1.0, **settings}
     clock = clock or FakeClock(NOON)
     url = f"sqlite:///{folder / 'jobs.db'}"
-    async with Store.open(url, clock=clock, faults=faults) as store:
+    async with open_faulty(url, faults or NO_FAULTS, clock=clock) as store:
         letters: list[DeadLetter] = []
 
         async def bury(*given_up: DeadLetter) -> None:

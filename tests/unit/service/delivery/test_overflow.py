@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
-from tests.support.store_faults import FailEvery
+from tests.support.store_faults import FailEvery, open_faulty
 from tests.support.webhook_bench import document
 
 MIB = 1 << 20
@@ -181,7 +181,7 @@ async def test_flood_is_held_near_the_limit(store: Store, clock: FakeClock) -> N
 
 async def test_run_survives_a_store_that_refuses(tmp_path: Path, clock: FakeClock) -> None:
     faults = FailEvery(1_000_000)
-    async with Store.open(f"sqlite:///{tmp_path / 'store.db'}", faults=faults) as store:
+    async with open_faulty(f"sqlite:///{tmp_path / 'store.db'}", faults) as store:
         await store.accept([], {}, [webhook("http://a", f"a{number}") for number in range(150)])
         overflow, letters = make_overflow(store, clock, {"max_messages": 100})
         faults.fail_in(1)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.protocol import (
+    VERSION,
     Cancelled,
     Capacity,
     Done,
@@ -24,6 +25,7 @@ from engine.protocol import (
     Started,
     Submit,
     TaskSpec,
+    TextAnswer,
 )
 from service.engines.process import Backoff, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
@@ -70,7 +72,7 @@ async def test_job_is_answered_with_its_body_both_ways() -> None:
         await engine.submit(make_submit("job-1", body))
         assert isinstance(await next_event(engine, Started), Started)
         done = await next_event(engine, Done)
-        assert done.answers[0]["text"] == str(4 << 20)
+        assert done.answers == (TextAnswer(str(4 << 20), (), 1.0),)
         assert done.body == body[:1]
         assert not engine.held
 
@@ -205,6 +207,33 @@ async def test_load_with_progress_outlasts_its_timeout() -> None:
         assert isinstance(await next_event(engine), Loading)
 
 
+@pytest.mark.parametrize(
+    ("mode", "theirs"),
+    [(f"speaks:{VERSION + 1}", f"version {VERSION + 1}"), ("silent", "no version")],
+)
+async def test_child_of_another_version_is_refused_and_not_started_again(
+    mode: str, theirs: str
+) -> None:
+    async with make_engine(mode) as engine:
+        with pytest.raises(EngineError, match=f"speaks {theirs} .* restart the service") as caught:
+            await engine.load()
+        assert caught.value.code == "engine_version"
+        refused = await next_event(engine, LoadFailed)
+        assert f"the service version {VERSION}" in refused.message
+        await until(lambda: engine.pid is None)
+        await asyncio.sleep(0.5)
+        assert engine.events.empty()
+        assert (engine.state.state, engine.state.message) == ("failed", refused.message)
+        assert engine.capacity == 0
+
+
+async def test_last_words_that_are_not_an_error_of_ours_are_not_told_outside() -> None:
+    """A traceback's last line may quote anything."""
+    async with make_engine("load_raises") as engine:
+        lost = await next_event(engine, Lost)
+        assert lost.message == "the engine exited with 1"
+
+
 async def test_garbage_ends_the_child() -> None:
     async with make_engine("garbage") as engine:
         assert "garbage" in (await next_event(engine, Lost)).message
@@ -303,13 +332,14 @@ async def test_output_of_child_is_logged_in_pieces(caplog: pytest.LogCaptureFixt
     assert max(len(record.getMessage()) for record in lines) <= 8192
 
 
-async def test_child_does_not_see_our_secrets(
+async def test_child_sees_no_secrets_and_sends_no_telemetry(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MOONDREAM2MQTT__MQTT__PASSWORD", "hunter2")
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     async with make_engine("secretive") as engine:
         await engine.load()
-    assert "saw []" in caplog.text
+    assert "saw ['HF_HUB_DISABLE_TELEMETRY=1']" in caplog.text
 
 
 async def test_nobody_takes_events_and_the_child_waits_alive() -> None:

@@ -18,11 +18,11 @@ from service.queue.heap import JobHeap, Ticket
 from service.queue.line import Line
 from service.queue.tickets import ticket_of
 from service.statistics import Statistics
-from service.store.database import Step
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
 from tests.support.stages import any_camera
+from tests.support.store_faults import Step, open_faulty
 
 # -- the index -----------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Waiting:
 @pytest.fixture
 async def waiting(tmp_path: Path) -> AsyncIterator[Waiting]:
     steps = CountingSteps()
-    async with Store.open(f"sqlite:///{tmp_path / 'store.db'}", faults=steps) as store:
+    async with open_faulty(f"sqlite:///{tmp_path / 'store.db'}", steps) as store:
         yield Waiting(store, steps)
 
 

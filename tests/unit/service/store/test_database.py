@@ -19,7 +19,7 @@ from service.store.store import Store
 from service.store.tables import cameras
 from tests.support.factories import NOON, make_job
 from tests.support.postgres import Postgres
-from tests.support.store_faults import FailEvery
+from tests.support.store_faults import FailEvery, open_faulty
 
 
 @dataclass
@@ -319,8 +319,7 @@ async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
 
 async def test_fault_after_the_commit_is_an_error_though_all_is_written(store_url: str) -> None:
     faults = FailEvery(1, "committed")
-    async with Store.open(store_url, faults=faults) as store:
-        faults.failed.clear()  # opening writes as well
+    async with open_faulty(store_url, faults) as store:
         job = make_job()
         with pytest.raises(StoreError):
             await store.accept([job], {job.key: b"x"}, [])

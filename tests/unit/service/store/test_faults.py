@@ -10,10 +10,9 @@ import pytest
 from schemas.job import Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.errors import StoreError
-from service.store.database import Step
 from service.store.store import Ending, Store
 from tests.support.factories import NOON, make_job
-from tests.support.store_faults import FailEvery
+from tests.support.store_faults import FailEvery, Step, open_faulty
 
 NUM_JOBS = 12
 
@@ -60,7 +59,7 @@ async def test_every_nth_step_failing_loses_and_doubles_nothing(
 ) -> None:
     faults = FailEvery(n, *kinds)
     jobs = [make_job() for _ in range(NUM_JOBS)]
-    async with Store.open(store_url, faults=faults) as store:
+    async with open_faulty(store_url, faults) as store:
         for job in jobs:
             await live(store, job)
     assert len(faults.failed) > 1
@@ -78,7 +77,7 @@ async def test_finish_is_whole_or_not_at_all_whichever_step_fails(store_url: str
     failed: list[Step] = []
     for n in range(1, 9):
         faults = FailEvery(1_000_000)
-        async with Store.open(store_url, faults=faults) as store:
+        async with open_faulty(store_url, faults) as store:
             job = make_job()
             await store.accept([job], {job.key: b"x"}, [])
             await store.start([job.key], NOON)

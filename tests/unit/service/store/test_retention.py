@@ -16,7 +16,7 @@ from service.store.retention import DiskState, Retention
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
-from tests.support.store_faults import FailEvery
+from tests.support.store_faults import FailEvery, open_faulty
 
 MIB = 1 << 20
 
@@ -196,7 +196,7 @@ async def test_state_is_taken_though_nothing_can_be_deleted(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     faults = FailEvery(1, "begin")
-    async with Store.open(f"sqlite:///{tmp_path / 'refusing.db'}", faults=faults) as store:
+    async with open_faulty(f"sqlite:///{tmp_path / 'refusing.db'}", faults) as store:
         sweeper = Retention(store, make_settings(), clock, FakeDisk(0))
         with pytest.raises(StoreError):
             await sweeper.sweep()

@@ -1,0 +1,47 @@
+"""Connections that leave a promise out: the negative controls of the tests that hold the others.
+
+Each loses messages where `Connection` does not, or those tests would prove nothing.
+"""
+
+import ssl
+from typing import Any
+
+from broker.connection import Connection
+from broker.handover import Ack
+from broker.link import Link
+from broker.message import Message
+
+
+class _UnguardedLink(Link):
+    """Sends late acknowledgements on whatever connection there is."""
+
+    def _acknowledge(self, ack: Ack) -> None:
+        self._client.ack(ack.mid, 1)
+
+
+class UnguardedConnection(Connection):
+    """Without the generation guard."""
+
+    _make_link = _UnguardedLink
+
+    def acknowledge(self, message: Message) -> bool:
+        super().acknowledge(message)
+        return True
+
+
+class _HastyLink(Link):
+    """Acknowledges on arrival."""
+
+    def _make_client(self, tls: ssl.SSLContext | None) -> Any:
+        client = super()._make_client(tls)
+        client.manual_ack_set(False)
+        return client
+
+
+class HastyConnection(Connection):
+    """Acknowledges before anything is committed."""
+
+    _make_link = _HastyLink
+
+    def acknowledge(self, message: Message) -> bool:
+        return True
