@@ -16,6 +16,7 @@ from service.store.tables import cameras
 
 logger = logging.getLogger(__name__)
 
+_TOLERANCE = 1_000_000  # microseconds: a moment that is converted twice may differ by one
 _SEEN = (
     update(cameras)
     .where(cameras.c.camera_id == bindparam("this_camera"))
@@ -60,7 +61,7 @@ def save(
     written: list[OutboxMessage] = []
     for camera_id, (last_seen, messages) in forgotten.items():
         # Another service on this database may have seen it since: then it is not forgotten there.
-        is_silent = or_(cameras.c.seen.is_(None), cameras.c.seen <= last_seen)
+        is_silent = or_(cameras.c.seen.is_(None), cameras.c.seen <= last_seen + _TOLERANCE)
         query = delete(cameras).where(cameras.c.camera_id == camera_id, is_silent)
         if connection.execute(query).rowcount:
             written += insert_messages(connection, messages, stamp)

@@ -119,7 +119,7 @@ def test_read_properties_reads_every_kind() -> None:
         ("metadata", "[" * 20 + "]" * 20),
         ("metadata", json.dumps({"a": "x" * 9000})),
         ("priority", "urgent"),
-        ("timestamp", "2026-01-01T12:00:00"),
+        ("timestamp", "0001-01-01T00:00:00"),
         ("camera_id", "a/b"),
         ("webhook_headers", '{"X-A": "a\\r\\nB: c"}'),
         ("webhook_headers", json.dumps({f"X-{number}": "" for number in range(33)})),
