@@ -26,6 +26,7 @@ from schemas.result import Result, ResultDocument
 from schemas.status import DeadLetter, StatusDocument
 from service.boundary import INTERNAL, contained
 from service.clock import Clock
+from service.delivery.place import Place
 from service.http.urls import origin
 from service.statistics import Statistics
 from service.store.retry import until_stored
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_TOPIC = 1024  # characters of a hostile topic that are worth keeping
 _MESSAGES = {
-    JobStatus.QUEUED: "Waiting for the model",
+    JobStatus.QUEUED: "Waiting",  # its place says for what
     JobStatus.PROCESSING: "The model is looking at it",
     JobStatus.COMPLETED: "Captioned",
 }
@@ -231,10 +232,9 @@ class Deliver:
         """Tell the senders that there may be rows that nobody told them of."""
         self._notify((), is_all=False)
 
-    def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
+    def announce(self, job: Job, place: Place | None = None) -> None:
         """Publish where a job is, without promise."""
-        document = self._status(job, self._clock.now(), position, wait)
-        self._announcer.announce(document)
+        self._announcer.announce(self._status(job, self._clock.now(), place))
 
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
@@ -394,22 +394,16 @@ class Deliver:
         message = address(document, self._topics)
         return to_outbox(message, job_key=key, created_at=document.timestamp)
 
-    def _status(
-        self,
-        job: Job,
-        now: datetime,
-        position: int | None = None,
-        wait: float | None = None,
-    ) -> StatusDocument:
-        message = job.error.message if job.error else _MESSAGES.get(job.status, job.status.value)
+    def _status(self, job: Job, now: datetime, place: Place | None = None) -> StatusDocument:
+        message = place.message if place else _MESSAGES.get(job.status, job.status.value)
         return StatusDocument(
             job_id=job.job_id,
             camera_id=job.camera_id,
             status=job.status,
-            message=message,
+            message=job.error.message if job.error else message,
             priority=job.priority,
-            queue_position=position,
-            estimated_wait_time=wait,
+            queue_position=place.position if place else None,
+            estimated_wait_time=place.wait_s if place else None,
             webhook_configured=job.webhook_url is not None,
             attempts=job.attempts,
             error=job.error,

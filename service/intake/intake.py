@@ -450,8 +450,8 @@ class Intake:
             async with self._deliver.boundary(job):
                 evicted += self._line.push([ticket_of(job, self._clock)])
         with contained("new jobs cannot be announced"):
-            for job, position, wait in self._line.places(here):
-                self._deliver.announce(job, position, wait)
+            for job, place in self._line.places(here):
+                self._deliver.announce(job, place)
         await self._line.drop_evicted(evicted)
         with contained("known frames cannot be answered"):
             await self._answer_again(group.repeats)

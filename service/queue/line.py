@@ -17,6 +17,7 @@ from schemas.job import ErrorDetail, Job, JobStatus
 from service.boundary import isolate
 from service.clock import Clock
 from service.delivery.deliver import Deliver
+from service.delivery.place import Place
 from service.queue.expiry import Deadlines
 from service.queue.heap import JobHeap, Ticket
 from service.statistics import Statistics
@@ -138,12 +139,12 @@ class Line:
                 return True
         return False
 
-    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, int, float | None]]:
-        """Position and estimated seconds for those of the jobs that wait in the heap."""
+    def places(self, jobs: Sequence[Job]) -> list[tuple[Job, Place]]:
+        """Where those of the jobs stand that wait in the heap."""
         pace = self._statistics.seconds_per_caption(self._clock.monotonic())
         waiting = [(job, self._heap.position(job.key)) for job in jobs if job.key in self._heap]
         return [
-            (job, position, None if pace is None else round(position * pace, 2))
+            (job, Place(position, None if pace is None else round(position * pace, 2), "Waiting"))
             for job, position in waiting
         ]
 
