@@ -26,11 +26,28 @@ _TOLERANCE = 6
 
 Fingerprint = NDArray[np.int16]
 
+#: Begins every fingerprint that travels. The service keeps them; one of another way of measuring,
+#: from before an update, is not compared.
+_MARK = b"\x01"
+
 
 def fingerprint(image: Image.Image) -> Fingerprint:
     """Mean brightness of the cells, (32, 32)."""
     small = image.resize((_CELLS, _CELLS), Image.Resampling.BOX, reducing_gap=4.0)
     return np.asarray(small.convert("L"), dtype=np.int16)
+
+
+def to_bytes(print_: Fingerprint) -> bytes:
+    """A fingerprint to be kept outside of the engine."""
+    return _MARK + print_.astype(np.uint8).tobytes()
+
+
+def from_bytes(data: bytes) -> Fingerprint | None:
+    """The fingerprint that `to_bytes` was given; None if this is not one of ours."""
+    if not data.startswith(_MARK) or len(data) != len(_MARK) + _CELLS * _CELLS:
+        return None
+    cells = np.frombuffer(data, dtype=np.uint8, offset=len(_MARK))
+    return cells.reshape(_CELLS, _CELLS).astype(np.int16)
 
 
 def likeness(one: Fingerprint, other: Fingerprint) -> float:
@@ -43,19 +60,23 @@ def likeness(one: Fingerprint, other: Fingerprint) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
+    """A frame that is being captioned or was."""
+
     key: str
-    seen_at: float
+    seen_at: float  #: on the clock of `Scenes`
     importance: int
     fingerprint: Fingerprint
 
 
 class Scenes:
-    """The frames of each camera that are being captioned or were, within a window.
+    """The frames of each camera that are being captioned here or were.
 
     Only the newest counts: when a visitor has left, the empty scene is news again, though it was
     captioned before the visitor came. A frame whose caption fails is forgotten, and the one before
-    it counts again. Safe to use from several threads.
+    it counts again. What other engines caption, and this one's process before it was started again,
+    comes with each frame and counts for that frame only, because nobody would say here that its
+    caption has failed. Safe to use from several threads.
 
     Args:
         clock: Seconds that never jump.
@@ -67,7 +88,7 @@ class Scenes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._cameras: dict[str, list[_Seen]] = {}
+        self._cameras: dict[str, list[Seen]] = {}
 
     def match_or_add(
         self,
@@ -78,6 +99,7 @@ class Scenes:
         similarity: float,
         window_s: float,
         importance: int,
+        last: Seen | None = None,
     ) -> tuple[str, float] | None:
         """Name the job whose frame this one resembles, or let this one count from now on.
 
@@ -88,6 +110,7 @@ class Scenes:
             similarity: Least likeness that counts as the same.
             window_s: Seconds after which a frame counts no more.
             importance: A frame of greater importance than the one it resembles is not its like.
+            last: The newest frame of the camera as far as is known outside.
 
         Returns:
             The other's key and likeness, or None if the frame is new.
@@ -95,11 +118,12 @@ class Scenes:
         now = self._clock()
         with self._lock:
             seen = self._of(camera_id, without=key)
-            if seen and now - seen[-1].seen_at <= window_s and importance <= seen[-1].importance:
-                found = likeness(print_, seen[-1].fingerprint)
+            newest = _newest(seen, last if last is not None and last.key != key else None)
+            if newest and now - newest.seen_at <= window_s and importance <= newest.importance:
+                found = likeness(print_, newest.fingerprint)
                 if found >= similarity:
-                    return seen[-1].key, found
-            seen.append(_Seen(key, now, importance, print_))
+                    return newest.key, found
+            seen.append(Seen(key, now, importance, print_))
             return None
 
     def forget(self, camera_id: str, key: str) -> None:
@@ -107,10 +131,18 @@ class Scenes:
         with self._lock:
             self._of(camera_id, without=key)
 
-    def _of(self, camera_id: str, *, without: str) -> list[_Seen]:
+    def _of(self, camera_id: str, *, without: str) -> list[Seen]:
         """The frames of a camera, oldest first; the camera that was quiet longest is forgotten."""
         seen = [each for each in self._cameras.pop(camera_id, []) if each.key != without]
         self._cameras[camera_id] = seen = seen[-self._MOST_FRAMES :]
         while len(self._cameras) > self._MOST_CAMERAS:
             del self._cameras[next(iter(self._cameras))]
         return seen
+
+
+def _newest(seen: list[Seen], last: Seen | None) -> Seen | None:
+    """The newest of the frames known here, oldest first, and the one that is known outside."""
+    newest = seen[-1] if seen else None
+    if last is None or (newest is not None and newest.seen_at >= last.seen_at):
+        return newest
+    return last

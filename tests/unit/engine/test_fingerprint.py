@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from engine.fingerprint import Scenes, fingerprint, likeness
+from engine.fingerprint import Scenes, Seen, fingerprint, from_bytes, likeness, to_bytes
 from tests.support.factories import make_picture
 
 SAME = 0.97
@@ -89,9 +89,16 @@ def look(
     *,
     camera: str = "front",
     importance: int = 0,
+    last: Seen | None = None,
 ) -> str | None:
     match = scenes.match_or_add(
-        camera, key, fingerprint(image), similarity=SAME, window_s=60.0, importance=importance
+        camera,
+        key,
+        fingerprint(image),
+        similarity=SAME,
+        window_s=60.0,
+        importance=importance,
+        last=last,
     )
     return match[0] if match else None
 
@@ -142,6 +149,61 @@ def test_scenes_do_not_match_a_job_with_itself() -> None:
     scenes = Scenes(Hands())
     look(scenes, "a", SCENE)
     assert look(scenes, "a", SCENE) is None
+
+
+OTHER = make_picture(4, (640, 480))
+
+
+def seen(key: str, at: float, image: Image.Image = SCENE, importance: int = 0) -> Seen:
+    """A frame of another engine, or of this one before it was started again."""
+    return Seen(key, at, importance, fingerprint(image))
+
+
+def test_scenes_know_the_frame_that_comes_with_another() -> None:
+    scenes = Scenes(Hands(100.0))
+    assert look(scenes, "b", SCENE, last=seen("a", 90.0)) == "a"
+    assert look(scenes, "c", OTHER, last=seen("a", 90.0)) is None
+
+
+def test_scenes_apply_window_and_importance_to_a_frame_from_outside() -> None:
+    scenes = Scenes(Hands(100.0))
+    assert look(scenes, "b", SCENE, last=seen("a", 39.0)) is None
+    assert look(Scenes(Hands(100.0)), "b", SCENE, last=seen("a", 90.0), importance=1) is None
+
+
+def test_scenes_take_the_newer_of_the_frames_known_here_and_outside() -> None:
+    hands = Hands(100.0)
+    scenes = Scenes(hands)
+    assert look(scenes, "own", SCENE) is None
+    hands.now = 110.0
+    assert look(scenes, "b", SCENE, last=seen("older", 90.0, OTHER)) == "own"
+    assert look(scenes, "c", OTHER, last=seen("newer", 105.0, OTHER)) == "newer"
+
+
+def test_scenes_hold_a_frame_from_outside_against_one_frame_only() -> None:
+    """Its caption may fail, and only the next frame's companion says so."""
+    scenes = Scenes(Hands(100.0))
+    assert look(scenes, "b", OTHER, last=seen("a", 90.0)) is None
+    scenes.forget("front", "b")
+    assert look(scenes, "c", SCENE) is None
+
+
+def test_scenes_do_not_match_a_job_with_its_own_frame_from_before() -> None:
+    scenes = Scenes(Hands(100.0))
+    assert look(scenes, "a", SCENE, last=seen("a", 90.0)) is None
+
+
+def test_fingerprint_that_travelled_is_the_same() -> None:
+    print_ = fingerprint(SCENE)
+    back = from_bytes(to_bytes(print_))
+    assert back is not None
+    assert (back == print_).all()
+    assert len(to_bytes(print_)) < 1100
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x02" + bytes(1024), bytes(1025)])
+def test_fingerprint_of_another_measure_is_none(data: bytes) -> None:
+    assert from_bytes(data) is None
 
 
 def test_scenes_of_many_cameras_are_bounded() -> None:
