@@ -10,9 +10,8 @@ import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
 
-from engine.protocol import Cancelled, Done, Started, Submit
+from engine.protocol import Cancelled, Done, Started, Submit, TextAnswer
 from schemas.status import LoadedModel, ModelStatus
 from service.engines.process import EngineEvent
 
@@ -124,6 +123,6 @@ class StandIn:
                 self.events.put_nowait(Done(row.job.key, _answers(row.job), now - row.arrived))
 
 
-def _answers(job: Submit) -> tuple[dict[str, Any], ...]:
-    text = {"text": "A picture nobody looked at.", "token_ids": [], "confidence": 1.0}
+def _answers(job: Submit) -> tuple[TextAnswer, ...]:
+    text = TextAnswer("A picture nobody looked at.", (), 1.0)
     return tuple(text for _ in job.tasks)

@@ -1,52 +1,48 @@
 """The captioned frame as a JPEG with what was found drawn on it."""
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.protocol import TaskSpec
+from engine.protocol import Answer, Box, BoxesAnswer, Point, PointsAnswer, TaskSpec
 
 _MAX_SIDE = 1920  # pixels; it is looked at on a telephone
 _QUALITY = 85
 _COLOURS = ("#ff5252", "#40c4ff", "#ffd740", "#69f0ae", "#e040fb", "#ff9100")
 
 
-def draw(image: Image.Image, tasks: Sequence[TaskSpec], answers: Sequence[dict[str, Any]]) -> bytes:
+def draw(image: Image.Image, tasks: Sequence[TaskSpec], answers: Sequence[Answer]) -> bytes:
     """Return the frame as a JPEG, with the boxes and points of its answers and their labels.
 
     Args:
         image: In RGB; it is not changed.
         tasks: What was asked.
-        answers: One for each task, as in `Done`.
+        answers: One for each task.
     """
     picture = image.copy()
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     pen = ImageDraw.Draw(picture)
-    for colour, label, answer in _labelled(tasks, answers):
-        for box in answer.get("boxes", ()):
-            _draw_box(pen, picture.size, box, label, colour)
-        for point in answer.get("points", ()):
-            _draw_point(pen, picture.size, point, colour)
+    for index, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
+        colour = _COLOURS[index % len(_COLOURS)]
+        match answer:
+            case BoxesAnswer(boxes=boxes):
+                for box in boxes:
+                    _draw_box(pen, picture.size, box, task.text, colour)
+            case PointsAnswer(points=points):
+                for point in points:
+                    _draw_point(pen, picture.size, point, colour)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 
 
-def _labelled(
-    tasks: Sequence[TaskSpec], answers: Sequence[dict[str, Any]]
-) -> Iterable[tuple[str, str, dict[str, Any]]]:
-    for index, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
-        yield _COLOURS[index % len(_COLOURS)], task.text, answer
-
-
 def _draw_box(
-    pen: ImageDraw.ImageDraw, size: tuple[int, int], box: dict[str, float], label: str, colour: str
+    pen: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, label: str, colour: str
 ) -> None:
     width, height = size
-    left, right = sorted((box["x_min"] * width, box["x_max"] * width))
-    top, bottom = sorted((box["y_min"] * height, box["y_max"] * height))
+    left, right = sorted((box.x_min * width, box.x_max * width))
+    top, bottom = sorted((box.y_min * height, box.y_max * height))
     stroke = max(2, width // 400)
     pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
     font = ImageFont.load_default(max(12, width // 60))
@@ -55,9 +51,7 @@ def _draw_box(
     pen.text(place, label, fill="black", font=font)
 
 
-def _draw_point(
-    pen: ImageDraw.ImageDraw, size: tuple[int, int], point: dict[str, float], colour: str
-) -> None:
+def _draw_point(pen: ImageDraw.ImageDraw, size: tuple[int, int], point: Point, colour: str) -> None:
     radius = max(4, size[0] // 200)
-    place = (point["x"] * size[0], point["y"] * size[1])
+    place = (point.x * size[0], point.y * size[1])
     pen.circle(place, radius, fill=colour, outline="black", width=max(1, radius // 4))

@@ -4,14 +4,21 @@ Both sides import this file and nothing else of each other. It knows the standar
 that the asyncio process never loads torch and the engine never loads pydantic.
 
 On the wire (a socket pair, never stdout) a message is two unsigned 32-bit lengths in network order,
-then a JSON header with the name of the class and its fields, then the body as raw bytes: the image
-of a `Submit`, empty otherwise.
+then a JSON header with the name of the class and its fields (see `codec`), then the body as raw
+bytes: the image of a `Submit`, the JPEG of a `Done`, empty otherwise.
+
+The engine speaks first, with its `Hello`. One of another version is ended: the program on the disk
+was changed while the service ran.
 """
 
-import json
 import struct
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from engine.codec import Codec
+
+#: Raised with every change of a message; `tests/unit/engine/test_protocol.py` asks for it.
+VERSION = 1
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -43,6 +50,16 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LastFrame:
+    """The newest frame of a camera that is being captioned or was, by whichever engine."""
+
+    key: str
+    fingerprint: bytes = field(repr=False)  #: as its `Started` said
+    age_s: float  #: seconds since it was compared with those before it
+    importance: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     """Service to engine: caption this image. The encoded image travels as the body."""
 
@@ -61,6 +78,8 @@ class Submit:
     similarity_window: float = 0.0
     #: a frame that matters more than the one it resembles is captioned all the same
     importance: int = 0
+    #: what this frame is compared with besides those that the engine knows itself
+    last_frame: LastFrame | None = None
     want_image: bool = False  #: return the frame as a JPEG with the boxes drawn
     body: bytes = field(default=b"", repr=False)
 
@@ -70,6 +89,13 @@ class Cancel:
     """Service to engine: forget this job. Answered by `Cancelled` unless an outcome came first."""
 
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Engine to service, before anything else. Its own form never changes."""
+
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +141,8 @@ class Started:
     """Engine to service: the job left the engine's waiting line."""
 
     key: str
+    #: of its frame, for the `LastFrame` of those to come; None when it was not to be compared
+    fingerprint: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +155,57 @@ class Similar:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """Engine to service: every task is answered; the body is the JPEG when one was wanted.
+class TextAnswer:
+    """Answer of a caption or query."""
 
-    `answers` has one entry per task, in order: `{"text","token_ids","confidence"}` for caption and
-    query, `{"boxes": [{"x_min","y_min","x_max","y_max"}],"confidence"}` for detect,
-    `{"points": [{"x","y"}],"confidence"}` for point.
-    """
+    text: str
+    token_ids: tuple[int, ...]
+    confidence: float  #: 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box as shares of the frame's width and height; it may reach over the border."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesAnswer:
+    """Answer of a detect task."""
+
+    boxes: tuple[Box, ...]
+    confidence: float  #: 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place as shares of the frame's width and height."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class PointsAnswer:
+    """Answer of a point task."""
+
+    points: tuple[Point, ...]
+    confidence: float  #: 0..1
+
+
+Answer = TextAnswer | BoxesAnswer | PointsAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Engine to service: every task is answered; the body is the JPEG when one was wanted."""
 
     key: str
-    answers: tuple[dict[str, Any], ...]
+    answers: tuple[Answer, ...]  #: one for each task, in order
     engine_seconds: float  #: from arrival in the engine to here
     timings: dict[str, float] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
@@ -170,46 +239,26 @@ class Alive:
 
 
 ToEngine = Submit | Cancel
-ToService = (
+Event = (
     Loading | Ready | LoadFailed | Capacity | Started | Similar | Done | Failed | Cancelled | Alive
 )
+ToService = Hello | Event
 Message = ToEngine | ToService
 
-_CLASSES: dict[str, type[Any]] = {
-    cls.__name__: cls
-    for cls in (
-        Submit,
-        Cancel,
-        Loading,
-        Ready,
-        LoadFailed,
-        Capacity,
-        Started,
-        Similar,
-        Done,
-        Failed,
-        Cancelled,
-        Alive,
-    )
-}
-
-
-def _kind(hint: Any) -> type[Any] | tuple[type[Any], ...]:
-    return (float, int) if hint is float else get_origin(hint) or hint
-
-
-#: What the values of each field are, containers without what is in them.
-_KINDS = {
-    cls: {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
-    for cls in _CLASSES.values()
-}
+_HEADERS: Codec[Message] = Codec(Message)
 
 
 def encode(message: Message) -> bytes:
-    """The message as it travels."""
-    content = asdict(message)
-    body = content.pop("body", b"")
-    header = json.dumps([type(message).__name__, content]).encode()
+    """The message as it travels.
+
+    Raises:
+        ValueError: A field holds what its type does not allow.
+    """
+    body = b""
+    if isinstance(message, Submit | Done):
+        body = message.body
+        message = replace(message, body=b"")
+    header = _HEADERS.encode(message)
     return b"".join((_LENGTHS.pack(len(header), len(body)), header, body))
 
 
@@ -219,6 +268,8 @@ def lengths(preamble: bytes) -> tuple[int, int]:
     Raises:
         ValueError: The stream is out of step.
     """
+    if len(preamble) != PREAMBLE_BYTES:
+        raise ValueError("the stream ended inside a message")
     header, body = _LENGTHS.unpack(preamble)
     if header > MAX_HEADER_BYTES or body > MAX_BODY_BYTES:
         raise ValueError(f"a message of {header} + {body} bytes: the stream is out of step")
@@ -229,19 +280,11 @@ def decode(header: bytes, body: bytes) -> Message:
     """The message that `encode` made.
 
     Raises:
-        ValueError, KeyError, TypeError, RecursionError: It is none.
+        ValueError: It is none; the error names the field.
     """
-    name, content = json.loads(header)
-    cls = _CLASSES[name]
-    if name == "Submit":
-        content["tasks"] = tuple(TaskSpec(**task) for task in content["tasks"])
-        content["rank"] = tuple(content["rank"])
-    if name == "Done":
-        content["answers"] = tuple(content["answers"])
-    if any(each.name == "body" for each in fields(cls)):
-        content["body"] = body
-    message: Message = cls(**content)
-    for each in fields(cls):
-        if not isinstance(getattr(message, each.name), _KINDS[cls][each.name]):
-            raise TypeError(f"{each.name} of {name} is no {each.type}")
+    message = _HEADERS.decode(header)
+    if isinstance(message, Submit | Done):
+        return replace(message, body=body)
+    if body:
+        raise ValueError(f"{type(message).__name__}: has no body")
     return message

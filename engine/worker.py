@@ -18,17 +18,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn, assert_never
+from typing import NoReturn, assert_never
 
 import psutil
 import torch
 from PIL import Image
 
+from engine.answers import make_request, to_protocol
 from engine.channel import Link, die_with_parent
 from engine.drawing import draw
 from engine.errors import ImageError
 from engine.faults import Faults
-from engine.fingerprint import Scenes, fingerprint
+from engine.fingerprint import Scenes, Seen, fingerprint, from_bytes, to_bytes
 from engine.images import ImageLimits
 from engine.loading import DeviceError, Loaded, load, name_of
 from engine.pixels import decode
@@ -48,7 +49,6 @@ from engine.protocol import (
     Similar,
     Started,
     Submit,
-    TaskSpec,
 )
 from moondream2 import tasks
 from moondream2.crops import Crops, prepare
@@ -74,6 +74,7 @@ class _Job:
     submit: Submit
     arrived_at: float
     image: Image.Image | None = None  # kept when it is to be returned
+    fingerprint: bytes | None = None  # when it is compared with others
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -233,7 +234,7 @@ class Worker:
         begin = time.monotonic()
         self._faults.before_decode(submit.key)
         image = decode(submit.body, self._limits)
-        if match := self._match(submit, image):
+        if match := self._match(job, image):
             return _Ended(job, Similar(submit.key, *match))
         crops = prepare(image, self._engine.model.config.vision, self._max_crops)
         if submit.want_image:
@@ -241,35 +242,26 @@ class Worker:
         job.timings["prepare"] = time.monotonic() - begin
         return _Prepared(job, pin(crops, self._loaded.device))
 
-    def _match(self, submit: Submit, image: Image.Image) -> tuple[str, float] | None:
+    def _match(self, job: _Job, image: Image.Image) -> tuple[str, float] | None:
+        submit = job.submit
         if submit.similarity <= 0:
             return None
+        print_ = fingerprint(image)
+        job.fingerprint = to_bytes(print_)
         return self._scenes.match_or_add(
             submit.camera_id,
             submit.key,
-            fingerprint(image),
+            print_,
             similarity=submit.similarity,
             window_s=submit.similarity_window,
             importance=submit.importance,
+            last=_last_seen(job),
         )
 
     # On the main thread: to and from the model
 
     def _feed(self, job: _Job, crops: Crops) -> None:
-        submit = job.submit
-        self._engine.submit(
-            tasks.Request(
-                key=submit.key,
-                rank=submit.rank,
-                crops=crops,
-                tasks=tuple(_task(spec) for spec in submit.tasks),
-                temperature=submit.temperature,
-                top_p=submit.top_p,
-                max_tokens=submit.max_tokens,
-                seed=submit.seed,
-                max_objects=submit.max_objects,
-            )
-        )
+        self._engine.submit(make_request(job.submit, crops))
 
     def _tell(self, event: tasks.Event) -> None:
         if not isinstance(event, tasks.Resized) and event.key not in self._jobs:
@@ -277,7 +269,7 @@ class Worker:
         match event:
             case tasks.Started(key=key):
                 self._faults.before_run(key)
-                self._link.send(Started(key))
+                self._link.send(Started(key, self._jobs[key].fingerprint))
             case tasks.Finished():
                 self._num_out_of_memory = 0
                 self._finish(event)
@@ -296,7 +288,7 @@ class Worker:
         """Send the answers, by way of the pool if a picture goes with them."""
         job = self._jobs[event.key]
         job.timings.update(asdict(event.timings))
-        answers = tuple(_plain(answer) for answer in event.answers)
+        answers = tuple(to_protocol(answer) for answer in event.answers)
 
         def conclude(job: _Job) -> _Ended:
             body = b"" if job.image is None else draw(job.image, job.submit.tasks, answers)
@@ -318,40 +310,16 @@ class Worker:
                 _exit(_EXIT_OUT_OF_MEMORY, "no memory on the device, time and again")
 
 
+def _last_seen(job: _Job) -> Seen | None:
+    """The frame that came with a job to be compared with."""
+    last = job.submit.last_frame
+    if last is None or (print_ := from_bytes(last.fingerprint)) is None:
+        return None
+    return Seen(last.key, job.arrived_at - last.age_s, last.importance, print_)
+
+
 def _failed(job: _Job, code: str, message: str, *, can_retry: bool) -> Failed:
     return Failed(job.submit.key, code, message, can_retry)
-
-
-def _task(spec: TaskSpec) -> tasks.Task:
-    match spec.kind:
-        case "caption":
-            return tasks.Caption(spec.text)
-        case "query":
-            return tasks.Query(spec.text)
-        case "detect":
-            return tasks.Detect(spec.text)
-        case "point":
-            return tasks.Point(spec.text)
-    raise ValueError(f"no task is called {spec.kind!r}")
-
-
-def _plain(answer: tasks.Answer) -> dict[str, Any]:
-    """An answer as it travels, see `Done`."""
-    match answer:
-        case tasks.TextAnswer():
-            return {
-                "text": answer.text,
-                "token_ids": list(answer.token_ids),
-                "confidence": answer.confidence,
-            }
-        case tasks.ObjectsAnswer():
-            boxes = [asdict(box) for box in answer.boxes]
-            return {"boxes": boxes, "confidence": answer.confidence}
-        case tasks.PointsAnswer():
-            points = [{"x": x, "y": y} for x, y in answer.points]
-            return {"points": points, "confidence": answer.confidence}
-        case _:
-            assert_never(answer)
 
 
 def memory_mb(device: torch.device) -> tuple[float, float]:

@@ -6,7 +6,7 @@ Drives an engine process exactly as `serve` does, so what it prints is what a fr
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,16 @@ import typer
 from rich.console import Console
 
 from engine.images import ImageLimits
-from engine.protocol import Done, Failed, ModelOptions, Submit, TaskSpec
+from engine.protocol import (
+    BoxesAnswer,
+    Done,
+    Failed,
+    ModelOptions,
+    PointsAnswer,
+    Submit,
+    TaskSpec,
+    TextAnswer,
+)
 from schemas.frame import Length, TaskKind
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
@@ -196,25 +205,25 @@ def _answers(tasks: Sequence[TaskSpec], done: Done) -> dict[str, Any]:
     """What the engine said about one image, as it is printed with `--json`."""
     found: dict[str, Any] = {"caption": None, "queries": [], "objects": [], "points": []}
     for task, answer in zip(tasks, done.answers, strict=True):
-        match task.kind:
-            case TaskKind.CAPTION:
+        match answer:
+            case TextAnswer() if task.kind == TaskKind.CAPTION:
                 found["caption"] = _text(answer, "text")
-            case TaskKind.QUERY:
+            case TextAnswer():
                 found["queries"].append({"question": task.text, **_text(answer, "answer")})
-            case TaskKind.DETECT:
-                boxes = answer["boxes"]
-                found["objects"].append({"label": task.text, "count": len(boxes), "boxes": boxes})
-            case TaskKind.POINT:
-                spots = answer["points"]
-                found["points"].append({"label": task.text, "count": len(spots), "points": spots})
+            case BoxesAnswer(boxes=boxes):
+                places = [asdict(box) for box in boxes]
+                found["objects"].append({"label": task.text, "count": len(boxes), "boxes": places})
+            case PointsAnswer(points=spots):
+                places = [asdict(spot) for spot in spots]
+                found["points"].append({"label": task.text, "count": len(spots), "points": places})
     return found
 
 
-def _text(answer: dict[str, Any], name: str) -> dict[str, Any]:
+def _text(answer: TextAnswer, name: str) -> dict[str, Any]:
     return {
-        name: answer["text"],
-        "token_ids": answer["token_ids"],
-        "confidence": answer["confidence"],
+        name: answer.text,
+        "token_ids": list(answer.token_ids),
+        "confidence": answer.confidence,
     }
 
 

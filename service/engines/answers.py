@@ -1,9 +1,10 @@
 """From a job's tasks to what the engine is asked, and from its answers to the result."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
 
-from engine.protocol import Done, TaskSpec
+from engine import protocol
+from engine.protocol import BoxesAnswer, Done, PointsAnswer, TaskSpec, TextAnswer
 from schemas.frame import Task, TaskKind
 from schemas.job import Job
 from schemas.result import (
@@ -43,8 +44,14 @@ def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Re
         done: The answers.
         model: Who answered.
         latency: Seconds from the arrival of the frame to theirs.
+
+    Raises:
+        ValueError: They are not answers to these tasks.
     """
     pairs = list(zip(job.tasks, done.answers, strict=True))
+    for task, answer in pairs:
+        if not isinstance(answer, _ANSWERS[task.kind]):
+            raise ValueError(f"a {task.kind} task was answered by a {type(answer).__name__}")
     answers = tuple(_texts(pairs))
     objects = tuple(_objects(pairs))
     points = tuple(_points(pairs))
@@ -69,7 +76,14 @@ def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Re
     )
 
 
-_Pair = tuple[Task, dict[str, Any]]
+_Pair = tuple[Task, protocol.Answer]
+
+_ANSWERS: dict[TaskKind, type[protocol.Answer]] = {
+    TaskKind.CAPTION: TextAnswer,
+    TaskKind.QUERY: TextAnswer,
+    TaskKind.DETECT: BoxesAnswer,
+    TaskKind.POINT: PointsAnswer,
+}
 
 
 def _caption(
@@ -80,36 +94,37 @@ def _caption(
 ) -> tuple[str, float]:
     """The caption; without such a task the first answer, else what was counted."""
     for task, answer in pairs:
-        if task.kind is TaskKind.CAPTION:
-            return answer["text"].strip(), answer["confidence"]
+        if task.kind is TaskKind.CAPTION and isinstance(answer, TextAnswer):
+            return answer.text.strip(), answer.confidence
     if answers:
         return answers[0].answer, answers[0].confidence
     counts = [(each.label, each.count) for each in objects]
     counts += [(each.label, each.count) for each in points]
     counted = ", ".join(f"{label}: {count}" for label, count in counts)
-    return counted, min(answer["confidence"] for _, answer in pairs)
+    return counted, min(answer.confidence for _, answer in pairs)
 
 
 def _texts(pairs: list[_Pair]) -> Iterator[Answer]:
     for task, answer in pairs:
-        if task.kind is TaskKind.QUERY:
-            confidence = round(answer["confidence"], 4)
-            yield Answer(question=task.text, answer=answer["text"].strip(), confidence=confidence)
+        if task.kind is TaskKind.QUERY and isinstance(answer, TextAnswer):
+            confidence = round(answer.confidence, 4)
+            yield Answer(question=task.text, answer=answer.text.strip(), confidence=confidence)
 
 
 def _objects(pairs: list[_Pair]) -> Iterator[DetectedObjects]:
     for task, answer in pairs:
-        if task.kind is TaskKind.DETECT:
-            # The model's box is centre ± half a size, which may reach over the border.
-            boxes = tuple(
-                Box(**{side: min(max(value, 0.0), 1.0) for side, value in box.items()})
-                for box in answer["boxes"]
-            )
+        if isinstance(answer, BoxesAnswer):
+            boxes = tuple(_inside(box) for box in answer.boxes)
             yield DetectedObjects(label=task.text, count=len(boxes), boxes=boxes)
+
+
+def _inside(box: protocol.Box) -> Box:
+    """The model's box is centre ± half a size, which may reach over the border."""
+    return Box(**{side: min(max(value, 0.0), 1.0) for side, value in asdict(box).items()})
 
 
 def _points(pairs: list[_Pair]) -> Iterator[PointedObjects]:
     for task, answer in pairs:
-        if task.kind is TaskKind.POINT:
-            points = tuple(Point(**point) for point in answer["points"])
+        if isinstance(answer, PointsAnswer):
+            points = tuple(Point(x=point.x, y=point.y) for point in answer.points)
             yield PointedObjects(label=task.text, count=len(points), points=points)

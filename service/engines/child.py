@@ -113,8 +113,8 @@ class Child:
             return None
         try:
             return decode(header, body)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"not a message: {header[:200]!r}") from error
+        except ValueError as error:
+            raise ValueError(f"not a message ({error}): {header[:200]!r}") from error
 
     def kill(self) -> None:
         """End the child and its group at once; harmless when it has ended."""

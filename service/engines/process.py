@@ -23,6 +23,7 @@ from engine.protocol import (
     Cancelled,
     Capacity,
     Done,
+    Event,
     Failed,
     LoadFailed,
     Loading,
@@ -32,7 +33,6 @@ from engine.protocol import (
     Similar,
     Started,
     Submit,
-    ToService,
 )
 from schemas.status import LoadedModel, ModelState, ModelStatus
 from service.engines.child import Child
@@ -55,7 +55,7 @@ class Lost:
     message: str
 
 
-EngineEvent = ToService | Lost
+EngineEvent = Event | Lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.protocol import Cancelled, Done, Failed, Started, Submit
+from engine.protocol import BoxesAnswer, Cancelled, Done, Failed, Started, Submit, TextAnswer
 from schemas.job import Job, JobStatus, job_key
 from schemas.status import ModelStatus
 from service.engines.dispatch import Dispatcher
@@ -26,7 +26,7 @@ from tests.boundaries.bench import (
 
 ODD, EVEN = "odd-1", ("even-1", "even-2")
 ODD_KEY, EVEN_KEYS = job_key("front", ODD), tuple(job_key("front", each) for each in EVEN)
-ANSWER = {"text": "A cat", "token_ids": [1], "confidence": 0.5}
+ANSWER = TextAnswer("A cat", (1,), 0.5)
 
 
 class Engine:
@@ -181,9 +181,8 @@ async def test_outcome_that_cannot_be_stored_fails_alone(
     "answer",
     [
         Done(ODD_KEY, (), 0.1),
-        Done(ODD_KEY, ({"text": "A cat"},), 0.1),
-        Done(ODD_KEY, ({"text": None, "confidence": 0.5},), 0.1),
-        Done(ODD_KEY, ({"text": "A cat", "confidence": float("nan")},), 0.1),
+        Done(ODD_KEY, (BoxesAnswer((), 0.5),), 0.1),
+        Done(ODD_KEY, (TextAnswer("A cat", (1,), float("nan")),), 0.1),
         Done(ODD_KEY, (ANSWER,), float("inf")),
     ],
 )

@@ -59,7 +59,7 @@ def make_submit(key: str, tasks: tuple[TaskSpec, ...] = ()) -> Submit:
 
 @pytest.mark.parametrize("header", ODD_HEADERS, ids=lambda header: header[:20])
 def test_header_that_is_no_message_is_refused(header: str) -> None:
-    with pytest.raises((ValueError, KeyError, TypeError, RecursionError)):
+    with pytest.raises(ValueError):
         decode(header.encode(), b"")
 
 

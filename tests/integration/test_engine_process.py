@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,19 @@ from PIL import Image
 
 from engine.faults import VARIABLE
 from engine.protocol import (
+    BoxesAnswer,
     Cancelled,
     Capacity,
     Done,
     Failed,
+    LastFrame,
     ModelOptions,
     Ready,
     Similar,
     Started,
     Submit,
     TaskSpec,
+    TextAnswer,
 )
 from service.engines.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
@@ -126,15 +130,15 @@ async def test_answers_equal_the_recorded_ones(engine: EngineProcess) -> None:
         done = endings[job.key]
         assert isinstance(done, Done)
         for answer, record in zip(done.answers, expected, strict=True):
-            if "text" in record:
-                assert answer["text"] == record["text"]
-                assert answer["token_ids"] == record["token_ids"]
+            if isinstance(answer, TextAnswer):
+                assert answer.text == record["text"]
+                assert list(answer.token_ids) == record["token_ids"]
             else:
-                found = answer["boxes"] if "boxes" in answer else answer["points"]
+                found = answer.boxes if isinstance(answer, BoxesAnswer) else answer.points
                 assert len(found) == len(record["objects"])
                 for one, other in zip(found, record["objects"], strict=True):
-                    assert one == pytest.approx(other, abs=1e-6)
-            assert 0 <= answer["confidence"] <= 1
+                    assert asdict(one) == pytest.approx(other, abs=1e-6)
+            assert 0 <= answer.confidence <= 1
         assert done.engine_seconds > 0
         assert done.timings["prepare"] > 0
 
@@ -224,6 +228,24 @@ async def test_similar_frame_is_not_captioned_twice(engine: EngineProcess) -> No
         assert isinstance((await run(engine, [job]))[job.key], Done)
     # The scene of `a` is back: news again, as the newest caption tells of another.
     assert isinstance((await run(engine, [make_submit("f", first, **policy)]))["f"], Done)
+
+
+async def test_frame_like_one_of_another_engine_is_not_captioned(engine: EngineProcess) -> None:
+    """What one engine says of a frame when it starts it, another can be asked with."""
+    policy: dict[str, Any] = {"similarity": 0.97, "similarity_window": 60.0}
+    await engine.submit(make_submit("a", make_image(1), camera_id="here", **policy))
+    started = await next_event(engine, Started)
+    assert started.fingerprint is not None
+    await next_event(engine, Done)
+    last = LastFrame("a", started.fingerprint, age_s=30.0, importance=0)
+    jobs = [
+        make_submit("b", make_image(1, quality=60), camera_id="there", last_frame=last, **policy),
+        make_submit("c", make_image(2), camera_id="there", last_frame=last, **policy),
+    ]
+    endings = await run(engine, jobs)
+    assert isinstance(endings["b"], Similar)
+    assert endings["b"].other_key == "a"
+    assert isinstance(endings["c"], Done)
 
 
 async def test_frame_whose_like_was_cancelled_is_captioned(engine: EngineProcess) -> None:

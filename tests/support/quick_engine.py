@@ -176,8 +176,17 @@ class QuickEngine:
         except UnreadableError as error:
             code, message = error.args
             return protocol.Failed(job.key, code, message, can_retry=False)
-        answer = {"text": text, "token_ids": [], "confidence": 1.0, "boxes": [], "points": []}
-        return protocol.Done(job.key, tuple(answer for _ in job.tasks), seconds)
+        answers = tuple(answer(task, text) for task in job.tasks)
+        return protocol.Done(job.key, answers, seconds)
+
+
+def answer(task: protocol.TaskSpec, text: str) -> protocol.Answer:
+    match task.kind:
+        case "detect":
+            return protocol.BoxesAnswer((), 1.0)
+        case "point":
+            return protocol.PointsAnswer((), 1.0)
+    return protocol.TextAnswer(text, (), 1.0)
 
 
 def digest(data: bytes) -> str:

@@ -121,7 +121,7 @@ def work(peer: Peer, job: protocol.Submit) -> None:
             peer.send(protocol.Done(job.key, (), 0.1))
         case _:
             peer.send(protocol.Started(job.key))
-            answer = {"text": str(len(job.body)), "confidence": 1.0, "token_ids": []}
+            answer = protocol.TextAnswer(str(len(job.body)), (), 1.0)
             peer.send(protocol.Done(job.key, (answer,), 0.1, body=job.body[:1]))
 
 

@@ -1,20 +1,25 @@
 import io
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from engine.drawing import draw
-from engine.protocol import TaskSpec
+from engine.protocol import (
+    Answer,
+    Box,
+    BoxesAnswer,
+    Point,
+    PointsAnswer,
+    TaskSpec,
+    TextAnswer,
+)
 
 GREY = Image.new("RGB", (400, 300), (90, 90, 90))
-BOX = {"x_min": 0.25, "y_min": 0.2, "x_max": 0.75, "y_max": 0.8}
+BOX = Box(0.25, 0.2, 0.75, 0.8)
 
 
-def drawn(
-    tasks: list[TaskSpec], answers: list[dict[str, Any]], image: Image.Image = GREY
-) -> Image.Image:
+def drawn(tasks: list[TaskSpec], answers: list[Answer], image: Image.Image = GREY) -> Image.Image:
     return Image.open(io.BytesIO(draw(image, tasks, answers)))
 
 
@@ -24,25 +29,25 @@ def changed(picture: Image.Image) -> NDArray[np.bool_]:
 
 
 def test_draw_box_marks_its_edges_and_not_its_inside() -> None:
-    marked = changed(drawn([TaskSpec("detect", "person")], [{"boxes": [BOX], "confidence": 1.0}]))
+    marked = changed(drawn([TaskSpec("detect", "person")], [BoxesAnswer((BOX,), 1.0)]))
     assert marked[100:240, 99:103].any(axis=1).all()
     assert not marked[150:230, 150:290].any()
 
 
 def test_draw_box_outside_of_the_picture_and_turned_does_no_harm() -> None:
-    wild = {"x_min": 1.4, "y_min": -3.0, "x_max": -0.2, "y_max": 0.5}
-    drawn([TaskSpec("detect", "Größe 大きさ")], [{"boxes": [wild], "confidence": 1.0}])
+    wild = Box(1.4, -3.0, -0.2, 0.5)
+    drawn([TaskSpec("detect", "Größe 大きさ")], [BoxesAnswer((wild,), 1.0)])
 
 
 def test_draw_point_marks_its_place() -> None:
-    answer = {"points": [{"x": 0.5, "y": 0.5}], "confidence": 1.0}
+    answer = PointsAnswer((Point(0.5, 0.5),), 1.0)
     marked = changed(drawn([TaskSpec("point", "face")], [answer]))
     assert marked[150, 200]
     assert marked.sum() < 200
 
 
 def test_draw_caption_leaves_the_picture_alone() -> None:
-    marked = changed(drawn([TaskSpec("caption", "short")], [{"text": "a", "confidence": 1.0}]))
+    marked = changed(drawn([TaskSpec("caption", "short")], [TextAnswer("a", (1,), 1.0)]))
     assert not marked.any()
 
 

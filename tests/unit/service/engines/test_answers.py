@@ -1,6 +1,18 @@
+from dataclasses import asdict
 from typing import Any
 
-from engine.protocol import Done, TaskSpec
+import pytest
+
+from engine.protocol import (
+    Answer,
+    Box,
+    BoxesAnswer,
+    Done,
+    Point,
+    PointsAnswer,
+    TaskSpec,
+    TextAnswer,
+)
 from schemas.frame import Length, Task
 from schemas.job import Job
 from schemas.result import Result, shorten
@@ -9,20 +21,20 @@ from service.engines.answers import build_result, task_specs
 from tests.support.factories import make_job
 
 MODEL = ModelStatus(name="tiny", revision="1", device="cpu", dtype="float32", state="ready")
-BOX = {"x_min": 0.1, "y_min": 0.2, "x_max": 0.3, "y_max": 0.4}
+BOX = Box(0.1, 0.2, 0.3, 0.4)
 
 
 def job_with(*tasks: object, **fields: Any) -> Job:
     return make_job(tasks=[Task.model_validate(task) for task in tasks], **fields)
 
 
-def result_of(job: Job, *answers: dict[str, Any], engine_seconds: float = 0.25) -> Result:
+def result_of(job: Job, *answers: Answer, engine_seconds: float = 0.25) -> Result:
     done = Done(job.job_id, answers, engine_seconds)
     return build_result(job, done, MODEL, 1.0)
 
 
-def text(words: str, confidence: float = 0.5) -> dict[str, Any]:
-    return {"text": words, "token_ids": [1], "confidence": confidence}
+def text(words: str, confidence: float = 0.5) -> TextAnswer:
+    return TextAnswer(words, (1,), confidence)
 
 
 def test_task_specs_name_every_task_in_order() -> None:
@@ -44,8 +56,8 @@ def test_result_takes_each_answer_to_its_place() -> None:
         job,
         text(" A dog.", 0.9),
         text("Nobody"),
-        {"boxes": [BOX], "confidence": 0.4},
-        {"points": [{"x": 0.5, "y": 0.6}], "confidence": 0.3},
+        BoxesAnswer((BOX,), 0.4),
+        PointsAnswer((Point(0.5, 0.6),), 0.3),
     )
     assert (result.caption, result.confidence) == ("A dog.", 0.9)
     assert result.answers[0].model_dump() == {
@@ -54,7 +66,7 @@ def test_result_takes_each_answer_to_its_place() -> None:
         "confidence": 0.5,
     }
     assert (result.objects[0].label, result.objects[0].count) == ("dog", 1)
-    assert result.objects[0].boxes[0].model_dump() == BOX
+    assert result.objects[0].boxes[0].model_dump() == asdict(BOX)
     assert result.points[0].points[0].model_dump() == {"x": 0.5, "y": 0.6}
 
 
@@ -68,17 +80,31 @@ def test_result_without_a_caption_task_says_what_was_answered_or_counted() -> No
     assert asked.caption == "A postman"
     counted = result_of(
         job_with({"detect": "dog"}, {"detect": "cat"}),
-        {"boxes": [BOX, BOX], "confidence": 0.4},
-        {"boxes": [], "confidence": 0.8},
+        BoxesAnswer((BOX, BOX), 0.4),
+        BoxesAnswer((), 0.8),
     )
     assert (counted.caption, counted.confidence) == ("dog: 2, cat: 0", 0.4)
 
 
 def test_boxes_end_at_the_border_of_the_image() -> None:
-    over = {"x_min": -0.1, "y_min": 0.2, "x_max": 1.15, "y_max": 0.4}
-    result = result_of(job_with({"detect": "dog"}), {"boxes": [over], "confidence": 0.4})
+    over = Box(-0.1, 0.2, 1.15, 0.4)
+    result = result_of(job_with({"detect": "dog"}), BoxesAnswer((over,), 0.4))
     box = result.objects[0].boxes[0]
     assert (box.x_min, box.x_max) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("caption", BoxesAnswer((BOX,), 0.4)),
+        ({"query": "Who?"}, PointsAnswer((), 0.4)),
+        ({"detect": "dog"}, TextAnswer("a dog", (1,), 0.4)),
+        ({"point": "dog"}, BoxesAnswer((BOX,), 0.4)),
+    ],
+)
+def test_answer_to_another_kind_of_task_is_refused(task: object, answer: Answer) -> None:
+    with pytest.raises(ValueError, match="was answered by"):
+        result_of(job_with(task), answer)
 
 
 def test_shorten_cuts_at_a_word() -> None:

@@ -70,7 +70,7 @@ async def test_job_is_answered_with_its_body_both_ways() -> None:
         await engine.submit(make_submit("job-1", body))
         assert isinstance(await next_event(engine, Started), Started)
         done = await next_event(engine, Done)
-        assert done.answers[0]["text"] == str(4 << 20)
+        assert done.answers[0].text == str(4 << 20)
         assert done.body == body[:1]
         assert not engine.held
 
