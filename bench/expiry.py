@@ -16,7 +16,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
 from service.queue.heap import JobHeap, Ticket
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.queue.tickets import ticket_of
 from service.statistics import Statistics
 from service.store.store import Store
@@ -61,10 +61,10 @@ async def _end_all(folder: Path) -> None:
     clock, statistics = Clock(), Statistics()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as store:
         deliver = Deliver(store, Topics("bench"), _Nobody(), {}, statistics, clock)
-        line = Line(JobHeap(NUM_JOBS), store, deliver, statistics, clock)
+        queue = JobQueue(JobHeap(NUM_JOBS), store, deliver, clock)
         jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
         await store.accept(jobs, {}, [])
-        line.push(ticket_of(job, clock) for job in jobs)
+        queue.push(jobs)
         lags: list[float] = []
         watch = asyncio.create_task(_lag(lags), name="lag")
         num_transactions = 0
@@ -72,10 +72,10 @@ async def _end_all(folder: Path) -> None:
         async def end(tickets: Sequence[Ticket]) -> None:
             nonlocal num_transactions
             num_transactions += 1
-            await line.expire(tickets)
+            await queue.expire(tickets)
 
         started = time.perf_counter()
-        await Expiry((line,), end).sweep()
+        await Expiry((queue,), end).sweep()
         seconds = time.perf_counter() - started
         watch.cancel()
     print(

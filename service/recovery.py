@@ -14,8 +14,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.errors import StoreError
 from service.intake.downloads import RemoteFrames
-from service.queue.line import Line
-from service.queue.tickets import ticket_of
+from service.queue.job_queue import JobQueue
 from service.store.instances import BEAT_S, SilentInstance
 from service.store.retry import until_stored
 from service.store.store import Store
@@ -29,9 +28,9 @@ class Recovery:
     Args:
         store: Where they are.
         deliver: Ends what cannot be read.
-        line: Gets the jobs that are complete.
+        queue: Gets the jobs that are complete.
         remote: Gets those whose image is still behind a URL.
-        clock: For silences and places in line.
+        clock: For silences.
         beat_s: Seconds between two looks at the other instances.
     """
 
@@ -39,28 +38,28 @@ class Recovery:
         self,
         store: Store,
         deliver: Deliver,
-        line: Line,
+        queue: JobQueue,
         remote: RemoteFrames,
         clock: Clock,
         beat_s: float = BEAT_S,
     ) -> None:
         self._store = store
         self._deliver = deliver
-        self._line = line
+        self._queue = queue
         self._remote = remote
         self._clock = clock
         self._beat_s = beat_s
 
     async def take_back(self, jobs: Sequence[Job]) -> None:
         """Let jobs that are queued in the store wait for their turn here."""
-        tickets = []
+        complete = []
         for job in jobs:
             async with self._deliver.boundary(job):
                 if job.frame_url is not None and not job.num_bytes:
                     await self._remote.want(job)
                 else:
-                    tickets.append(ticket_of(job, self._clock))
-        await self._line.join(tickets)
+                    complete.append(job)
+        await self._queue.enqueue(complete)
         if jobs:
             logger.info("%d jobs of an earlier run wait again", len(jobs))
 

@@ -70,6 +70,26 @@ class Rejection:
     error: ErrorDetail
 
 
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """What a captioned job ends with."""
+
+    result: Result
+    image: bytes | None  #: JPEG to publish beside it, if the camera wants one
+    latency: float  #: seconds since it arrived
+    fingerprint: bytes | None = None  #: what the camera's next frames are compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ends."""
+
+    job: Job  #: as it was before
+    status: JobStatus
+    error: ErrorDetail | None = None
+    captioned: Captioned | None = None
+
+
 class Deliver:
     """Turns outcomes into final states.
 
@@ -132,53 +152,55 @@ class Deliver:
             extra={"action": "frame_rejected"},
         )
 
-    async def complete(self, job: Job, result: Result, image: bytes | None, latency: float) -> bool:
-        """End a job with its result.
+    async def finish(self, outcomes: Sequence[Outcome]) -> list[Job]:
+        """End jobs, in one transaction.
 
         Args:
-            job: As it was when it went to the engine.
-            result: What the model said.
-            image: JPEG to publish beside it, if the camera wants one.
-            latency: Seconds since it arrived.
+            outcomes: Of jobs that are not final yet, as far as the caller knows.
 
         Returns:
-            False when the job had ended already, e.g. was cancelled a moment ago.
+            Those that ended here; others had ended already, e.g. were cancelled a moment ago.
         """
         now = self._clock.now()
-        job = job.model_copy(update={"status": JobStatus.COMPLETED, "finished_at": now})
-        document = result_document(job, result, now)
-        is_newest = await self._is_newest(job, now)
-        messages = self._farewell(job, now, document, image, is_newest=is_newest)
-        ending = Ending(job.key, JobStatus.COMPLETED, now, result=document, messages=messages)
-        ended = await self._finish([ending])
-        if not ended:
-            self._newest_caption.pop(job.camera_id, None)  # the store knows
-            return False
-        self._statistics.completed(
-            job.priority, latency, result.processing_time, self._clock.monotonic()
-        )
-        return True
+        ended = await self._finish([await self._ending(each, now) for each in outcomes])
+        keys = {job.key for job in ended}
+        for each in outcomes:
+            if each.captioned is None:
+                continue
+            if each.job.key not in keys:
+                self._newest_caption.pop(each.job.camera_id, None)  # the store knows
+                continue
+            self._statistics.completed(
+                each.job.priority,
+                each.captioned.latency,
+                each.captioned.result.processing_time,
+                self._clock.monotonic(),
+            )
+        return ended
 
     async def end(
         self, jobs: Sequence[Job], status: JobStatus, error: ErrorDetail | None = None
     ) -> list[Job]:
-        """End jobs without a result, in one transaction.
+        """End jobs without a result, all for the same reason; see `finish`."""
+        return await self.finish([Outcome(job, status, error) for job in jobs])
 
-        Args:
-            jobs: Not final yet, as far as the caller knows.
-            status: Failed, cancelled, dropped, expired or duplicate.
-            error: Why.
-
-        Returns:
-            Those that ended here; others had ended already.
-        """
-        now = self._clock.now()
-        endings = []
-        for job in jobs:
-            update = {"status": status, "finished_at": now, "error": error}
-            messages = self._messages_at_end(job.model_copy(update=update), now)
-            endings.append(Ending(job.key, status, now, error=error, messages=messages))
-        return await self._finish(endings)
+    async def _ending(self, outcome: Outcome, now: datetime) -> Ending:
+        update = {"status": outcome.status, "finished_at": now, "error": outcome.error}
+        job, captioned = outcome.job.model_copy(update=update), outcome.captioned
+        if captioned is None:
+            messages = self._messages_at_end(job, now)
+            return Ending(job.key, job.status, now, error=job.error, messages=messages)
+        document = result_document(job, captioned.result, now)
+        is_newest = await self._is_newest(job, now)
+        messages = self._farewell(job, now, document, captioned.image, is_newest=is_newest)
+        return Ending(
+            job.key,
+            job.status,
+            now,
+            result=document,
+            messages=messages,
+            fingerprint=captioned.fingerprint,
+        )
 
     @asynccontextmanager
     async def boundary(self, job: Job) -> AsyncIterator[None]:

@@ -29,8 +29,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver, Rejection
 from service.errors import UNEXPECTED, FrameError, UrlRefusedError
 from service.logs import Throttle
-from service.queue.line import Line
-from service.queue.tickets import ticket_of
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.sources.forms import IncomingFrame, read_frame
 from service.sources.routes import Route, Routes
@@ -140,7 +139,7 @@ class Intake:
         routes: Routes,
         store: Store,
         deliver: Deliver,
-        line: Line,
+        line: JobQueue,
         remote: Remote,
         cameras: Cameras,
         urls: UrlPolicy,
@@ -448,7 +447,7 @@ class Intake:
                     await self._remote.want(job)
         for job in here:  # in one go: no engine takes a job before it is said to wait
             async with self._deliver.boundary(job):
-                evicted += self._line.push([ticket_of(job, self._clock)])
+                evicted += self._line.push([job])
         with contained("new jobs cannot be announced"):
             for job, place in self._line.places(here):
                 self._deliver.announce(job, place)

@@ -28,7 +28,7 @@ from service.delivery.deliver import Deliver
 from service.errors import UNEXPECTED
 from service.intake.intake import Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.sources.routes import Routes
 from service.statistics import Statistics
@@ -248,7 +248,7 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
             )
         )
         heap = JobHeap(configured.queue.capacity)
-        line = Breaking(Line(heap, store, deliver, statistics, clock))  # type: ignore[arg-type]
+        line = Breaking(JobQueue(heap, store, deliver, clock))  # type: ignore[arg-type]
         cameras = Breaking(Cameras(configured, store, outside))  # type: ignore[arg-type]
         urls, gate, remote = Breaking(Urls()), Breaking(Gate()), Breaking(Remote())
         intake = Intake(

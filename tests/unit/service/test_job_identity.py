@@ -21,7 +21,7 @@ from service.cameras import Cameras
 from service.delivery.deliver import Deliver
 from service.intake.intake import Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.sources.routes import Routes
 from service.statistics import Statistics
@@ -147,7 +147,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     heap = JobHeap(100)
     async with Store.open(f"sqlite:///{folder / 'store.db'}", clock=clock) as store:
         deliver = Deliver(store, topics, announcer, {}, statistics, clock)
-        line = Line(heap, store, deliver, statistics, clock)
+        line = JobQueue(heap, store, deliver, clock)
         cameras = Cameras(settings, store, announcer)
         intake = Intake(
             inbox,

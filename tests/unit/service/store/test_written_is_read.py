@@ -29,7 +29,7 @@ from service.delivery.deliver import Deliver, Rejection
 from service.http.urls import AllowedHosts, UrlPolicy
 from service.intake.intake import Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import FrameSettings, Settings
 from service.sources.routes import Routes
 from service.statistics import Statistics
@@ -119,14 +119,14 @@ class Bench:
         self.store = await stack.enter_async_context(Store.open(self.url, clock=clock))
         self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock)
         self.deliver.forget()
-        line = Line(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, statistics, clock)
+        waiting = JobQueue(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, clock)
         hosts = AllowedHosts(["*"], "allow_hosts")
         intake = Intake(
             self.inbox,
             Routes(topics, []),
             self.store,
             self.deliver,
-            line,
+            waiting,
             Waiting(),
             Cameras(config, self.store, Nobody()),
             UrlPolicy(hosts, hosts),
