@@ -17,7 +17,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
 from service.queue.heap import JobHeap, Ticket
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.queue.tickets import ticket_of
 from service.settings import Settings
 from service.statistics import Statistics
@@ -67,10 +67,10 @@ async def _end_all(folder: Path) -> None:
         topics, nobody = Topics("bench"), _Nobody()
         cameras = Cameras(Settings(), topics, store, nobody, clock)
         deliver = Deliver(store, topics, nobody, {}, statistics, clock, cameras)
-        line = Line(JobHeap(NUM_JOBS), store, deliver, statistics, clock)
+        queue = JobQueue(JobHeap(NUM_JOBS), store, deliver, clock)
         jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
         await store.accept(jobs, {}, [])
-        line.push(jobs)
+        queue.push(jobs)
         lags: list[float] = []
         watch = asyncio.create_task(_lag(lags), name="lag")
         num_transactions = 0
@@ -78,10 +78,10 @@ async def _end_all(folder: Path) -> None:
         async def end(tickets: Sequence[Ticket]) -> None:
             nonlocal num_transactions
             num_transactions += 1
-            await line.expire(tickets)
+            await queue.expire(tickets)
 
         started = time.perf_counter()
-        await Expiry((line,), end).sweep()
+        await Expiry((queue,), end).sweep()
         seconds = time.perf_counter() - started
         watch.cancel()
     print(

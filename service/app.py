@@ -46,7 +46,7 @@ from service.logs import BridgeLog
 from service.monitor import Monitor
 from service.queue.expiry import Expiry
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import MqttSettings, Settings
 from service.sources.frames import FrameTopics
@@ -201,7 +201,7 @@ class _Service:
             clock,
             self._cameras,
         )
-        self._line = Line(heap, self._store, self._deliver, self._statistics, clock)
+        self._line = JobQueue(heap, self._store, self._deliver, clock)
         self._dispatcher = Dispatcher(
             self._line,
             self._store,

@@ -31,7 +31,7 @@ from service.engines.process import SILENT_AFTER_S
 from service.errors import UNEXPECTED, StoreError
 from service.logs import BridgeLog
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -110,7 +110,7 @@ class Monitor:
         *,
         announcer: Announcer,
         heap: JobHeap,
-        line: Line,
+        line: JobQueue,
         dispatcher: MonitoredDispatcher,
         engines: Sequence[MonitoredEngine],
         store: Store,

@@ -16,8 +16,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.errors import FrameError, StoreError
 from service.intake.downloads import Downloads
-from service.queue.line import Line
-from service.queue.tickets import ticket_of
+from service.queue.job_queue import JobQueue
 from service.store.instances import BEAT_S, SilentInstance
 from service.store.retry import until_stored
 from service.store.store import Store
@@ -31,10 +30,10 @@ class Recovery:
     Args:
         store: Where they are.
         deliver: Ends what cannot be read.
-        line: Gets the jobs that are complete.
+        queue: Gets the jobs that are complete.
         downloads: Gets those whose image is still behind a URL.
         cameras: Know whose jobs wait.
-        clock: For silences and places in line.
+        clock: For silences.
         beat_s: Seconds between two looks at the other instances.
     """
 
@@ -42,7 +41,7 @@ class Recovery:
         self,
         store: Store,
         deliver: Deliver,
-        line: Line,
+        queue: JobQueue,
         downloads: Downloads,
         cameras: Cameras,
         clock: Clock,
@@ -50,7 +49,7 @@ class Recovery:
     ) -> None:
         self._store = store
         self._deliver = deliver
-        self._line = line
+        self._queue = queue
         self._downloads = downloads
         self._cameras = cameras
         self._clock = clock
@@ -58,15 +57,15 @@ class Recovery:
 
     async def take_back(self, jobs: Sequence[Job]) -> None:
         """Let jobs that are queued in the store wait for their turn here."""
-        tickets = []
+        complete = []
         for job in jobs:
             async with self._deliver.boundary(job):
                 self._know_camera_of(job)
                 if job.frame_url is not None and not job.num_bytes:
                     await self._downloads.add(job)
                 else:
-                    tickets.append(ticket_of(job, self._clock))
-        await self._line.join(tickets)
+                    complete.append(job)
+        await self._queue.enqueue(complete)
         if jobs:
             logger.info("%d jobs of an earlier run wait again", len(jobs))
 

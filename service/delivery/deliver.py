@@ -27,6 +27,7 @@ from schemas.status import DeadLetter, StatusDocument
 from service.boundary import INTERNAL, contained
 from service.cameras import Cameras
 from service.clock import Clock
+from service.delivery.place import Place
 from service.http.urls import origin
 from service.statistics import Statistics
 from service.store.retry import until_stored
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_TOPIC = 1024  # characters of a hostile topic that are worth keeping
 _MESSAGES = {
-    JobStatus.QUEUED: "Waiting for the model",
+    JobStatus.QUEUED: "Waiting",  # its place says for what
     JobStatus.PROCESSING: "The model is looking at it",
     JobStatus.COMPLETED: "Captioned",
 }
@@ -68,6 +69,26 @@ class Rejection:
     size: int
     sha256: str | None
     error: ErrorDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """What a captioned job ends with."""
+
+    result: Result
+    image: bytes | None  #: JPEG to publish beside it, if the camera wants one
+    latency: float  #: seconds since it arrived
+    fingerprint: bytes | None = None  #: what the camera's next frames are compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ends."""
+
+    job: Job  #: as it was before
+    status: JobStatus
+    error: ErrorDetail | None = None
+    captioned: Captioned | None = None
 
 
 class Deliver:
@@ -134,54 +155,56 @@ class Deliver:
             extra={"action": "frame_rejected"},
         )
 
-    async def complete(self, job: Job, result: Result, image: bytes | None, latency: float) -> bool:
-        """End a job with its result.
+    async def finish(self, outcomes: Sequence[Outcome]) -> list[Job]:
+        """End jobs, in one transaction.
 
         Args:
-            job: As it was when it went to the engine.
-            result: What the model said.
-            image: JPEG to publish beside it, if the camera wants one.
-            latency: Seconds since it arrived.
+            outcomes: Of jobs that are not final yet, as far as the caller knows.
 
         Returns:
-            False when the job had ended already, e.g. was cancelled a moment ago.
+            Those that ended here; others had ended already, e.g. were cancelled a moment ago.
         """
         now = self._clock.now()
-        job = job.model_copy(update={"status": JobStatus.COMPLETED, "finished_at": now})
-        document = result_document(job, result, now)
-        is_newest = await self._is_newest(job, now)
-        messages = self._farewell(job, now, document, image, is_newest=is_newest)
-        ending = Ending(job.key, JobStatus.COMPLETED, now, result=document, messages=messages)
-        ended = await self._finish([ending])
-        if not ended:
-            if (camera := self._cameras.get(job.camera_id)) is not None:
-                camera.newest_caption_at = None  # the store knows
-            return False
-        self._statistics.completed(
-            job.priority, latency, result.processing_time, self._clock.monotonic()
-        )
-        return True
+        ended = await self._finish([await self._ending(each, now) for each in outcomes])
+        keys = {job.key for job in ended}
+        for each in outcomes:
+            if each.captioned is None:
+                continue
+            if each.job.key not in keys:
+                if (camera := self._cameras.get(each.job.camera_id)) is not None:
+                    camera.newest_caption_at = None  # the store knows
+                continue
+            self._statistics.completed(
+                each.job.priority,
+                each.captioned.latency,
+                each.captioned.result.processing_time,
+                self._clock.monotonic(),
+            )
+        return ended
 
     async def end(
         self, jobs: Sequence[Job], status: JobStatus, error: ErrorDetail | None = None
     ) -> list[Job]:
-        """End jobs without a result, in one transaction.
+        """End jobs without a result, all for the same reason; see `finish`."""
+        return await self.finish([Outcome(job, status, error) for job in jobs])
 
-        Args:
-            jobs: Not final yet, as far as the caller knows.
-            status: Failed, cancelled, dropped, expired or duplicate.
-            error: Why.
-
-        Returns:
-            Those that ended here; others had ended already.
-        """
-        now = self._clock.now()
-        endings = []
-        for job in jobs:
-            update = {"status": status, "finished_at": now, "error": error}
-            messages = self._messages_at_end(job.model_copy(update=update), now)
-            endings.append(Ending(job.key, status, now, error=error, messages=messages))
-        return await self._finish(endings)
+    async def _ending(self, outcome: Outcome, now: datetime) -> Ending:
+        update = {"status": outcome.status, "finished_at": now, "error": outcome.error}
+        job, captioned = outcome.job.model_copy(update=update), outcome.captioned
+        if captioned is None:
+            messages = self._messages_at_end(job, now)
+            return Ending(job.key, job.status, now, error=job.error, messages=messages)
+        document = result_document(job, captioned.result, now)
+        is_newest = await self._is_newest(job, now)
+        messages = self._farewell(job, now, document, captioned.image, is_newest=is_newest)
+        return Ending(
+            job.key,
+            job.status,
+            now,
+            result=document,
+            messages=messages,
+            fingerprint=captioned.fingerprint,
+        )
 
     @asynccontextmanager
     async def boundary(self, job: Job) -> AsyncIterator[None]:
@@ -235,10 +258,9 @@ class Deliver:
         """Tell the senders that there may be rows that nobody told them of."""
         self._notify((), is_all=False)
 
-    def announce(self, job: Job, position: int | None = None, wait: float | None = None) -> None:
+    def announce(self, job: Job, place: Place | None = None) -> None:
         """Publish where a job is, without promise."""
-        document = self._status(job, self._clock.now(), position, wait)
-        self._announcer.announce(document)
+        self._announcer.announce(self._status(job, self._clock.now(), place))
 
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:
         stored = await asyncio.shield(self._store.finish_many(endings))
@@ -401,22 +423,16 @@ class Deliver:
         message = address(document, self._topics)
         return to_outbox(message, job_key=key, created_at=document.timestamp)
 
-    def _status(
-        self,
-        job: Job,
-        now: datetime,
-        position: int | None = None,
-        wait: float | None = None,
-    ) -> StatusDocument:
-        message = job.error.message if job.error else _MESSAGES.get(job.status, job.status.value)
+    def _status(self, job: Job, now: datetime, place: Place | None = None) -> StatusDocument:
+        message = place.message if place else _MESSAGES.get(job.status, job.status.value)
         return StatusDocument(
             job_id=job.job_id,
             camera_id=job.camera_id,
             status=job.status,
-            message=message,
+            message=job.error.message if job.error else message,
             priority=job.priority,
-            queue_position=position,
-            estimated_wait_time=wait,
+            queue_position=place.position if place else None,
+            estimated_wait_time=place.wait_s if place else None,
             webhook_configured=job.webhook_url is not None,
             attempts=job.attempts,
             error=job.error,

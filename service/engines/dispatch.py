@@ -1,22 +1,22 @@
-"""From the line into free engine slots, and from engine events to endings.
+"""From the queue into free places in the engines.
 
-The engines pull: a job leaves the heap only when an engine has room, so priority is decided as late
-as possible. A critical job that finds no room takes the place of the least urgent running one,
-which returns to the line without a counted attempt: it never waits behind a lesser one longer than
-the step that is running.
+The engines pull: a job leaves the queue only when an engine has room, so priority is decided as
+late as possible, and the engine with the most room gets it. A critical job that finds no room takes
+the place of the least urgent running one, which returns to the queue without a counted attempt: it
+never waits behind a lesser one longer than the step that is running.
 
 Attempts are committed before the engine sees a job, so a job that kills its engine is known after
-a restart. Jobs that were in an engine when it died run again alone; the one that kills it twice is
-not tried a third time.
+a restart. Jobs that were in an engine when it died wait in quarantine and run alone; the one that
+kills it twice is not tried a third time.
 """
 
 import asyncio
+import heapq
 import logging
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Literal, Protocol, assert_never
+from typing import assert_never
 
 from engine.protocol import (
     Alive,
@@ -32,75 +32,47 @@ from engine.protocol import (
     Submit,
 )
 from schemas.frame import Priority
-from schemas.job import ErrorDetail, Job, JobStatus, split_key
-from schemas.status import ModelStatus
-from service.boundary import contained, keep_running
+from schemas.job import ErrorDetail, Job, JobStatus
+from service.boundary import contained, isolate, keep_running
 from service.clock import Clock
 from service.delivery.deliver import Deliver
-from service.engines.answers import build_result, task_specs
+from service.engines.answers import task_specs
+from service.engines.assignment import Assigned, Assignment, release
+from service.engines.fate import NotTaken, Setback
+from service.engines.feed import Captioner, Feed, Running
+from service.engines.last_frames import LastFrames
+from service.engines.outcomes import Outcomes, Said
 from service.engines.process import EngineEvent, Lost
 from service.errors import EngineError, StoreError
 from service.queue.heap import Ticket
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
+from service.store.jobs import Attempt
 from service.store.retry import until_stored
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-_MOST_LOSSES = 2  # the second time a job's engine dies under it, it ends
-_MOST_STARTED_AT_ONCE = 16  # one transaction; more would make an urgent newcomer wait for it
 _STORE_RETRY_S = 1.0
-
-
-class Captioner(Protocol):
-    """One engine, as seen from here; see `service.engines.process`."""
-
-    events: asyncio.Queue[EngineEvent]
-
-    @property
-    def state(self) -> ModelStatus:
-        """The model and what is happening to it."""
-
-    @property
-    def capacity(self) -> int:
-        """Most jobs held at once; 0 while it is not ready. Jobs being cancelled do not count."""
-
-    async def submit(self, job: Submit) -> None:
-        """Hand over a job. Raises EngineError when it was not taken."""
-
-    async def cancel(self, key: str) -> None:
-        """Ask to forget a job; `Cancelled` follows unless an outcome came first."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """A job in an engine."""
-
-    job: Job
-    ticket: Ticket
-    engine: Captioner
-    is_started: bool = False
-    leaving: Literal["cancel", "preempt"] | None = None
 
 
 class Dispatcher:
     """Feeds engines and collects what they say.
 
     Args:
-        line: Waiting jobs.
+        queue: Waiting jobs.
         store: Job records and images.
         deliver: The exit.
         engines: At least one.
         settings: Model, queue and dedupe sections are used.
         statistics: Counts preemptions.
-        clock: For ages and backoff.
+        clock: For ages.
     """
 
     def __init__(
         self,
-        line: Line,
+        queue: JobQueue,
         store: Store,
         deliver: Deliver,
         engines: Sequence[Captioner],
@@ -108,64 +80,53 @@ class Dispatcher:
         statistics: Statistics,
         clock: Clock,
     ) -> None:
-        self._line = line
+        self._queue = queue
         self._store = store
         self._deliver = deliver
-        self._engines = engines
         self._settings = settings
         self._statistics = statistics
         self._clock = clock
-        self._running: dict[str, _Running] = {}
-        self._is_paused = False
+        self._feeds = [Feed(engine, clock) for engine in engines]
+        self._assignment = Assignment(queue, self._feeds)
+        self._running: dict[str, Running] = {}
+        self._last_frames = LastFrames(store, clock)
+        self._outcomes = Outcomes(
+            queue, store, deliver, settings.queue.retry_delay, self._on_settled
+        )
         self._is_stopping = False
-        self._handled = asyncio.Event()
+        self._settled = asyncio.Event()
 
     @property
     def num_running(self) -> int:
-        """Jobs in engines."""
+        """Jobs in engines, or whose outcome is still to be stored."""
         return len(self._running)
 
     @property
     def is_paused(self) -> bool:
         """Whether the engines take no new jobs."""
-        return self._is_paused
+        return self._queue.pace.is_paused
 
     def pause(self) -> None:
         """Take no new jobs; frames are still accepted."""
-        self._is_paused = True
+        self._queue.pace.is_paused = True
 
     def resume(self) -> None:
         """Take jobs again."""
-        self._is_paused = False
-        self._line.notify()
-
-    async def cancel(self, job: Job) -> bool:
-        """End a queued job at once, a running one at the engine's next step.
-
-        Returns:
-            False when it is neither waiting nor running.
-        """
-        if running := self._running.get(job.key):
-            running.leaving = "cancel"
-            await running.engine.cancel(job.key)
-            return True
-        if not self._line.remove(job.key):
-            return False
-        error = ErrorDetail(code="cancelled", message="Cancelled by request")
-        ended = await until_stored(
-            lambda: self._deliver.end([job], JobStatus.CANCELLED, error),
-            f"{job.key} cannot be cancelled",
-        )
-        return bool(ended)
+        self._queue.pace.is_paused = False
+        self._queue.notify()
 
     async def run(self) -> None:
         """Feed and collect for ever."""
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "dispatch-feed": self._feed,
+            "dispatch-settle": self._outcomes.run,
+        }
+        for number, feed in enumerate(self._feeds):
+            work[f"dispatch-send-{number}"] = partial(self._send, feed)
+            work[f"dispatch-collect-{number}"] = partial(self._collect, feed)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_running(self._feed, "dispatch-feed"), name="dispatch-feed")
-            for number, engine in enumerate(self._engines):
-                name = f"dispatch-collect-{number}"
-                collect = partial(self._collect, engine)
-                tasks.create_task(keep_running(collect, name), name=name)
+            for name, run in work.items():
+                tasks.create_task(keep_running(run, name), name=name)
 
     async def drain(self, timeout_s: float) -> None:
         """Take nothing new, wait for running jobs, return the rest to the store."""
@@ -173,142 +134,115 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._running:
-                    self._handled.clear()
-                    await self._handled.wait()
+                    self._settled.clear()
+                    await self._settled.wait()
         except TimeoutError:
-            rest = list(self._running)
+            rest = list(self._running.values())
             logger.info("%d running jobs return to the store", len(rest))
-            self._running.clear()
+            for running in rest:
+                running.is_settled = True
+                self._on_settled(running)
             try:
-                await self._store.requeue(rest, refund=True)
+                await self._store.requeue([running.job.key for running in rest], refund=True)
             except StoreError as error:  # the next start takes them back; the attempt counts then
                 logger.error("not returned: %s", error, extra={"action": "store_failed"})
 
-    # -- feeding ---------------------------------------------------------------------------------
+    # Feeding
 
     async def _feed(self) -> None:
-        self._line.notify()  # there may be news from before an error
+        self._queue.notify()  # there may be news from before an error
         while True:
-            await self._line.wait()
-            try:
-                while not (self._is_paused or self._is_stopping) and await self._feed_once():
-                    pass
-            except StoreError as error:
-                logger.error("jobs cannot be started: %s", error, extra={"action": "store_failed"})
-                await asyncio.sleep(_STORE_RETRY_S)
-                self._line.notify()
+            await self._queue.wait()
+            self._update_pace()
+            while not (self.is_paused or self._is_stopping) and await self._feed_once():
+                pass
 
     async def _feed_once(self) -> bool:
         """Start what fits; False when nothing more can be started now."""
-        for engine in self._engines:
-            if tickets := self._choose(engine):
-                await self._start_or_fail(engine, tickets)
-                return True
+        if chosen := self._assignment.next_group():
+            await self._start(chosen)
+            return True
         return await self._make_room()
 
-    def _choose(self, engine: Captioner) -> list[Ticket]:
-        """Tickets for the free places of an engine, most urgent first."""
-        here = [each for each in self._running.values() if each.engine is engine]
-        room = engine.capacity - sum(each.leaving != "preempt" for each in here)
-        is_alone = self._line.has_suspects or any(each.job.engine_losses for each in here)
-        if is_alone and self._line.most_urgent() is not Priority.CRITICAL:
-            # A job that was in an engine when it died runs alone, so that the killer is known.
-            may_run = self._line.has_suspects and engine.capacity and not here
-            return [self._line.take_suspect()] if may_run else []
-        chosen: list[Ticket] = []
-        while room > len(chosen) < _MOST_STARTED_AT_ONCE:
-            if (ticket := self._line.take()) is None:
-                break
-            chosen.append(ticket)
-        return chosen
-
     async def _make_room(self) -> bool:
-        """Preempt for a waiting critical job; False when there is no cause or nobody to preempt."""
-        if self._line.most_urgent() is not Priority.CRITICAL:
+        """Preempt for waiting critical jobs; False when there are none, or nobody to preempt."""
+        if self._queue.most_urgent() is not Priority.CRITICAL:
             return False
         lesser = [
-            each
-            for each in self._running.values()
-            if each.leaving is None and each.job.priority < Priority.CRITICAL
+            running
+            for running in self._running.values()
+            if running.job.priority < Priority.CRITICAL
+            and not (running.is_preempted or running.has_left or running.feed.is_stuck)
         ]
-        if not lesser:
-            return False
-        victim = min(
-            lesser, key=lambda each: (each.is_started, each.job.priority, -each.ticket.queued_at)
-        )
-        victim.leaving = "preempt"
-        self._statistics.num_preempted += 1
-        await victim.engine.cancel(victim.job.key)
-        return True
+        num_wanted = self._queue.num_in(Priority.CRITICAL)
+        for victim in heapq.nsmallest(num_wanted, lesser, key=_value):
+            self._statistics.num_preempted += 1
+            if victim.feed.take_back(victim):
+                await self._leave(victim, NotTaken(victim.job.key))
+        return bool(lesser)
 
-    async def _start_or_fail(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
-        """Start jobs; after an unexpected error each runs alone, and one that fails so ends.
-
-        Raises:
-            StoreError: See `_start`.
-        """
-        try:
-            await self._start(engine, tickets)
-        except StoreError:
-            raise
-        except Exception:
-            logger.exception("%d jobs cannot be started", len(tickets))
-            if len(tickets) > 1:
-                self._line.join_alone(tickets)
-                return
+    async def _start(self, chosen: Sequence[Assigned]) -> None:
+        """Start jobs that are not too old; one with which that fails unexpectedly ends."""
+        now = self._clock.monotonic()
+        late = [each for each in chosen if each.ticket.expires_at <= now]
+        release(late)
+        await self._queue.expire([each.ticket for each in late])
+        fresh = [each for each in chosen if each.ticket.expires_at > now]
+        if not fresh:
+            return
+        failed = await isolate(self._start_together, fresh, "jobs cannot be started")
+        release(failed)
+        if failed:
             with contained("a job that cannot be started cannot be ended"):
-                found = await self._store.existing([each.job_key for each in tickets])
+                found = await self._store.existing([each.key for each in failed])
                 await self._deliver.abandon(found.values())
 
-    async def _start(self, engine: Captioner, tickets: Sequence[Ticket]) -> None:
-        """Commit the attempt, then hand over.
-
-        Raises:
-            StoreError: Nothing was started; the tickets wait again.
-        """
-        now = self._clock.monotonic()
-        fresh = {each.job_key: each for each in tickets if each.expires_at > now}
-        await self._line.expire([each for each in tickets if each.job_key not in fresh])
+    async def _start_together(self, chosen: Sequence[Assigned]) -> None:
+        """Commit the attempts, then hand over."""
+        by_key = {each.key: each for each in chosen}
         try:
-            jobs = await self._store.start(list(fresh), self._clock.now())
-        except StoreError:
-            await self._return(list(fresh.values()))
-            raise
-        for job in jobs:
-            async with self._deliver.boundary(job):
-                await self._hand_over(engine, job, fresh[job.key])
+            attempts = await self._store.start(list(by_key), self._clock.now())
+        except StoreError as error:
+            logger.error("jobs cannot be started: %s", error, extra={"action": "store_failed"})
+            await self._put_back(chosen)
+            await asyncio.sleep(_STORE_RETRY_S)
+            return
+        cameras = {each.job.camera_id for each in attempts if each.job.similarity > 0}
+        with contained("last frames cannot be read"):
+            await self._last_frames.load(cameras)
+        for attempt in attempts:
+            await self._hand_over(attempt, by_key.pop(attempt.job.key))
+        release(by_key.values())  # they have ended meanwhile
 
-    async def _return(self, tickets: Sequence[Ticket]) -> None:
-        """Let jobs wait again whose attempt was counted, or may have been, and did not happen."""
-        keys = [each.job_key for each in tickets]
+    async def _put_back(self, chosen: Sequence[Assigned]) -> None:
+        """Let jobs wait again whose attempt may have been counted, and did not happen."""
+        keys = [each.key for each in chosen]
         await until_stored(
             lambda: self._store.requeue(keys, refund=True), f"{len(keys)} jobs cannot be returned"
         )
-        await self._line.join(tickets)
+        release(chosen)
+        await self._queue.put_back([each.ticket for each in chosen])
 
-    async def _hand_over(self, engine: Captioner, job: Job, ticket: Ticket) -> None:
-        image = await until_stored(
-            lambda: self._store.image(job.key), f"{job.key}: its frame cannot be read"
-        )
-        if image is None:
+    async def _hand_over(self, attempt: Attempt, chosen: Assigned) -> None:
+        job = attempt.job
+        async with self._deliver.boundary(job):
+            if attempt.image is not None:
+                self._give(job, attempt.image, chosen)
+                return
             error = ErrorDetail(code="frame_gone", message="The frame is no longer in the store")
             await until_stored(
                 lambda: self._deliver.end([job], JobStatus.FAILED, error),
                 f"{job.key} cannot be ended",
             )
-            return
-        order = self._order(job, ticket, image)
+        chosen.feed.release(chosen.key)
+
+    def _give(self, job: Job, image: bytes, chosen: Assigned) -> None:
+        order = self._order(job, chosen.ticket, image)
         self._deliver.announce(job)
-        self._running[job.key] = _Running(job, ticket, engine)
-        try:
-            await engine.submit(order)
-        except EngineError:
-            # It was not taken, so no event will name it.
-            if self._running.pop(job.key, None) is not None:
-                await self._return([ticket])
-        except Exception:
-            self._running.pop(job.key, None)
-            raise
+        is_alone = self._num_held() == 1
+        running = Running(job, chosen.ticket, chosen.feed, self._clock.monotonic(), is_alone)
+        self._running[job.key] = running
+        chosen.feed.give(running, order)
 
     def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
         model = self._settings.model
@@ -325,144 +259,112 @@ class Dispatcher:
             similarity=job.similarity,
             similarity_window=self._settings.dedupe.window,
             importance=int(job.priority),
+            last_frame=self._last_frames.newest(job.camera_id) if job.similarity > 0 else None,
             want_image=job.publish_image,
             body=image,
         )
 
-    # -- collecting ------------------------------------------------------------------------------
+    # Sending and collecting
 
-    async def _collect(self, engine: Captioner) -> None:
+    async def _send(self, feed: Feed) -> None:
+        """Send one engine what it is given."""
         while True:
-            event = await engine.events.get()
-            await self._handle_or_fail(event)
-            self._handled.set()
-            self._line.notify()
+            order = await feed.next_order()
+            try:
+                await feed.send(order)
+            except EngineError:  # no event will name the job
+                await self._leave(order.running, NotTaken(order.running.job.key))
+            except Exception:
+                logger.exception("%s cannot be sent", order.running.job.key)
+                if order.submit is not None:
+                    await self._fail(order.running)
+            self._queue.notify()  # more can be on their way
 
-    async def _handle_or_fail(self, event: EngineEvent) -> None:
-        """Do what an event asks for; after an unexpected error its jobs end, each for its own."""
-        try:
-            await until_stored(partial(self._handle, event), "an outcome cannot be stored")
-        except Exception:
-            logger.exception("%s cannot be handled", type(event).__name__)
-            if isinstance(event, Lost) and len(event.keys) > 1:
-                for key in event.keys:
-                    await self._handle_or_fail(replace(event, keys=(key,)))
-                return
-            keys = event.keys if isinstance(event, Lost) else (getattr(event, "key", ""),)
-            hit = [self._running.pop(key).job for key in keys if key in self._running]
-            await self._deliver.abandon(hit)
+    async def _collect(self, feed: Feed) -> None:
+        """Take what one engine says."""
+        while True:
+            event = await feed.engine.events.get()
+            with contained("what an engine says cannot be taken"):
+                await self._take(feed, event)
+            self._queue.notify()
 
-    async def _handle(self, event: EngineEvent) -> None:
-        """Do what an event asks for; done twice, it is as if it were done once.
-
-        Raises:
-            StoreError: It must be done again.
-        """
+    async def _take(self, feed: Feed, event: EngineEvent) -> None:
         match event:
-            case Started(key=key):
-                if running := self._running.get(key):
-                    running.is_started = True
-            case Done():
-                await self._complete(event)
-            case Similar():
-                await self._skip(event)
-            case Failed():
-                await self._fail(event)
-            case Cancelled(key=key):
-                await self._released(key)
-            case Lost(keys=keys, message=message):
-                await self._lost(keys, message)
+            case Started():
+                if running := self._in(feed, event.key):
+                    self._note_start(running, event.fingerprint)
+            case Done() | Similar() | Failed() | Cancelled():
+                if running := self._in(feed, event.key):
+                    self._measure(running, event)
+                    await self._leave(running, event)
+            case Lost():
+                num_jobs = len(event.keys)
+                logger.error(
+                    "the engine was lost with %d jobs: %s",
+                    num_jobs,
+                    event.message,
+                    extra={"action": "engine_lost"},
+                )
+                for key in event.keys:
+                    if running := self._in(feed, key):
+                        await self._leave(running, event)
             case Ready() | Loading() | LoadFailed() | Capacity() | Alive():
-                pass
+                pass  # its capacity is read when it counts
             case _:
                 assert_never(event)
 
-    async def _complete(self, event: Done) -> None:
-        running = self._running.get(event.key)
-        if running is None:
-            return
-        latency = self._clock.monotonic() - running.ticket.queued_at
-        result = build_result(running.job, event, running.engine.state, latency)
-        await self._deliver.complete(running.job, result, event.body or None, latency)
-        self._running.pop(event.key, None)
+    def _in(self, feed: Feed, job_key: str) -> Running | None:
+        """The job with this key, if it is in this engine."""
+        running = self._running.get(job_key)
+        return running if running is not None and running.feed is feed else None
 
-    async def _skip(self, event: Similar) -> None:
-        running = self._running.get(event.key)
-        if running is None:
-            return
-        _, other_id = split_key(event.other_key)
-        error = ErrorDetail(
-            code="similar",
-            message=f"Looks like the frame of {other_id} ({event.likeness:.0%} alike)",
-        )
-        await self._deliver.end([running.job], JobStatus.DUPLICATE, error)
-        self._running.pop(event.key, None)
+    def _note_start(self, running: Running, fingerprint: bytes | None) -> None:
+        running.is_started = True
+        if fingerprint is not None:
+            running.fingerprint = fingerprint
+            job = running.job
+            self._last_frames.add(job.camera_id, job.key, fingerprint, int(job.priority))
 
-    async def _fail(self, event: Failed) -> None:
-        running = self._running.get(event.key)
-        if running is None:
-            return
-        error = ErrorDetail(code=event.code, message=event.message)
-        if event.can_retry and running.job.attempts < running.job.max_attempts:
-            await self._store.requeue([event.key], error=error)
-            delay = self._settings.queue.retry_delay * 2.0 ** min(running.job.attempts - 1, 16)
-            self._line.join_later(running.ticket, delay)
-            logger.warning(
-                "%s %s attempt %d failed, next in %.1f s: %s",
-                running.job.job_id,
-                running.job.camera_id,
-                running.job.attempts,
-                delay,
-                event.message,
-                extra={"action": "job_retried"},
-            )
-        else:
-            await self._deliver.end([running.job], JobStatus.FAILED, error)
-        self._running.pop(event.key, None)
+    def _measure(self, running: Running, event: Done | Setback) -> None:
+        """Learn from a job that leaves how long the others will wait."""
+        num_others = self._num_held() - 1
+        now = self._clock.monotonic()
+        is_alone = isinstance(event, Done) and running.is_alone and num_others == 0
+        alone_s = now - running.given_at if is_alone else None
+        self._queue.pace.ended(now, num_others + len(self._queue), alone_s)
 
-    async def _released(self, key: str) -> None:
-        running = self._running.get(key)
-        if running is None:
+    async def _leave(self, running: Running, event: Done | Setback) -> None:
+        """A job has left its engine: its place is free, and what becomes of it is to be stored."""
+        if running.has_left:
             return
-        if running.leaving == "cancel":
-            error = ErrorDetail(code="cancelled", message="Cancelled by request")
-            await self._deliver.end([running.job], JobStatus.CANCELLED, error)
-        else:
-            await self._store.requeue([key], refund=True)
-        self._running.pop(key, None)
-        if running.leaving != "cancel":
-            await self._line.join([running.ticket])
+        running.has_left = True
+        running.feed.release(running.job.key)
+        await self._outcomes.put(Said(running, event, self._clock.monotonic()))
 
-    async def _lost(self, keys: Sequence[str], message: str) -> None:
-        logger.error(
-            "the engine was lost with %d jobs: %s",
-            len(keys),
-            message,
-            extra={"action": "engine_lost"},
-        )
-        held = [self._running[key] for key in keys if key in self._running]
-        lost = [each for each in held if each.leaving != "cancel"]
-        guilty = [each for each in lost if each.job.engine_losses + 1 >= _MOST_LOSSES]
-        spent = [
-            each
-            for each in lost
-            if each not in guilty and each.job.attempts >= each.job.max_attempts
-        ]
-        for each in guilty:
-            error = ErrorDetail(
-                code="engine_killer",
-                message="The engine died under this job twice; not tried again",
-            )
-            await self._deliver.end([each.job], JobStatus.FAILED, error)
-        for each in spent:
-            error = ErrorDetail(code="engine_lost", message=message)
-            await self._deliver.end([each.job], JobStatus.FAILED, error)
-        for each in (each for each in held if each.leaving == "cancel"):
-            error = ErrorDetail(code="cancelled", message="Cancelled by request")
-            await self._deliver.end([each.job], JobStatus.CANCELLED, error)
-        again = [each for each in lost if each not in guilty and each not in spent]
-        if again:
-            await self._store.requeue([each.job.key for each in again], count_loss=True)
-            self._line.join_alone(each.ticket for each in again)
-        for each in held:
-            self._running.pop(each.job.key, None)
+    async def _fail(self, running: Running) -> None:
+        if not running.has_left:
+            running.has_left = True
+            await self._outcomes.fail(running)
+
+    def _on_settled(self, running: Running) -> None:
+        job = running.job
+        if self._running.get(job.key) is running:
+            del self._running[job.key]
+        running.feed.release(job.key)
+        if not running.is_captioned:
+            self._last_frames.drop(job.camera_id, job.key)
+        self._settled.set()
+        self._queue.notify()
+
+    def _num_held(self) -> int:
+        return sum(feed.num_held for feed in self._feeds)
+
+    def _update_pace(self) -> None:
+        """Let those who wait know of the engines."""
+        self._queue.pace.capacity = sum(feed.engine.capacity for feed in self._feeds)
+        self._queue.pace.num_running = self._num_held()
+
+
+def _value(running: Running) -> tuple[bool, Priority, float]:
+    """What preempting it loses: least if it has not begun, then by class, then the youngest."""
+    return running.is_started, running.job.priority, -running.ticket.queued_at

@@ -15,7 +15,7 @@ from service.delivery.deliver import Deliver
 from service.errors import FrameError, UrlRefusedError
 from service.queue.expiry import Deadlines
 from service.queue.heap import Ticket
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.queue.tickets import ticket_of
 from service.store.retry import until_stored
 from service.store.store import Store
@@ -46,7 +46,7 @@ class Downloads:
         fetch: Fetch,
         store: Store,
         deliver: Deliver,
-        line: Line,
+        line: JobQueue,
         limits: ImageLimits,
         capacity: int,
         clock: Clock,
@@ -99,16 +99,16 @@ class Downloads:
 
     async def _complete(self, job: Job) -> None:
         try:
-            ticket = await until_stored(
+            complete = await until_stored(
                 lambda: self._attach(job), f"{job.key}: its image cannot be stored"
             )
-        finally:  # from here on its time is the line's matter
+        finally:  # from here on its time is the queue's matter
             self._pending.pop(job.key, None)
             self._deadlines.discard(job.key)
-        if ticket is not None:
-            await self._line.join([ticket])
+        if complete is not None:
+            await self._line.enqueue([complete])
 
-    async def _attach(self, job: Job) -> Ticket | None:
+    async def _attach(self, job: Job) -> Job | None:
         """Get and keep the image; None when the job has ended without one."""
         image = await self._store.image(job.key)  # fetched before a restart
         if image is None:
@@ -121,4 +121,4 @@ class Downloads:
                 return None
             if not await self._store.add_image(job.key, image):
                 return None  # cancelled meanwhile
-        return ticket_of(job.model_copy(update={"num_bytes": len(image)}), self._clock)
+        return job.model_copy(update={"num_bytes": len(image)})

@@ -24,7 +24,7 @@ from service.delivery.deliver import Deliver, Rejection
 from service.errors import FrameError, UrlRefusedError
 from service.intake.rules import Candidate, Facts, ImageFacts, Plan, decide, resolve
 from service.intake.submission import Accepted, Outcome, Repeated, Submission
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.store.retry import until_stored
 from service.store.store import Known, Store
@@ -101,7 +101,7 @@ class Intake:
     Args:
         store: Is asked for known ids and content.
         deliver: Commits.
-        line: Gets the committed jobs.
+        queue: Gets the committed jobs.
         download: Takes those whose image is still behind a URL.
         cameras: Everything kept per camera.
         checks: What a frame must pass.
@@ -113,7 +113,7 @@ class Intake:
         self,
         store: Store,
         deliver: Deliver,
-        line: Line,
+        queue: JobQueue,
         download: Callable[[Job], Awaitable[None]],
         cameras: Cameras,
         checks: Checks,
@@ -122,7 +122,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._deliver = deliver
-        self._line = line
+        self._queue = queue
         self._download = download
         self._cameras = cameras
         self._checks = checks
@@ -175,7 +175,7 @@ class Intake:
                 each.answer.set_result(taken)
         await asyncio.sleep(0)  # a source acknowledges before the next step, which may wait
         for plan in plans:
-            await self._queue(plan)
+            await self._enqueue(plan)
 
     # -- check -----------------------------------------------------------------------------------
 
@@ -270,16 +270,16 @@ class Intake:
         conflating = {
             each.camera.camera_id for each in candidates if each.camera.settings.newest_wins
         }
-        waiting = self._line.waiting_of(conflating) if conflating else ()
+        waiting = self._queue.waiting_of(conflating) if conflating else ()
         return Facts(known.keys, known.elsewhere, newest, waiting)
 
     # -- after the commit ------------------------------------------------------------------------
 
-    async def _queue(self, plan: Plan) -> None:
+    async def _enqueue(self, plan: Plan) -> None:
         """Let the new jobs wait for their turn, and say where they stand."""
         for ticket, newer in plan.replaced:
             with contained(f"{ticket.job_key} cannot be replaced"):
-                await self._line.replace(ticket, newer)
+                await self._queue.replace(ticket, newer)
         new = [job for job in plan.jobs.values() if job.status is JobStatus.QUEUED]
         here, evicted = [], []
         for job in new:
@@ -291,11 +291,11 @@ class Intake:
                     await self._download(job)
         for job in here:  # in one go: no engine takes a job before it is said to wait
             async with self._deliver.boundary(job):
-                evicted += self._line.push([job])
+                evicted += self._queue.push([job])
         with contained("new jobs cannot be announced"):
-            for job, position, wait in self._line.places(here):
-                self._deliver.announce(job, position, wait)
-        await self._line.drop_evicted(evicted)
+            for job, place in self._queue.places(here):
+                self._deliver.announce(job, place)
+        await self._queue.drop_evicted(evicted)
         with contained("known frames cannot be answered"):
             await self._answer_again(plan.repeats)
 

@@ -18,9 +18,8 @@ Rules, in this order:
 Push, pop and evict cost O(log n); removal is lazy and paid for when the dead outnumber the living.
 """
 
-import asyncio
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
@@ -58,7 +57,7 @@ class _Lane:
     entries: list[tuple[_Key, _Entry]] = field(default_factory=list)
     num_waiting: int = 0
     turn: float = 0.0  # virtual time at which its next ticket may leave
-    listed: tuple[float, _Key] | None = None  # its one valid place in the line of cameras
+    listed: tuple[float, _Key] | None = None  # its one valid place in the order of cameras
 
 
 class _Turns:
@@ -67,7 +66,7 @@ class _Turns:
     def __init__(self, rank: Priority) -> None:
         self._rank = rank
         self._lanes: dict[str, _Lane] = {}
-        self._line: list[tuple[float, _Key, str]] = []
+        self._order: list[tuple[float, _Key, str]] = []
         self._now = 0.0  # virtual time: the turn of the ticket that left last
         self.num_waiting = 0
 
@@ -91,14 +90,14 @@ class _Turns:
 
     def first(self) -> _Entry | None:
         """The ticket whose turn it is; it stays."""
-        while self._line:
-            turn, key, camera_id = self._line[0]
+        while self._order:
+            turn, key, camera_id = self._order[0]
             lane = self._lanes.get(camera_id)
             if lane is None or lane.listed != (turn, key):
-                heapq.heappop(self._line)
+                heapq.heappop(self._order)
                 continue
             if lane.num_waiting == 0:
-                heapq.heappop(self._line)
+                heapq.heappop(self._order)
                 self._retire(camera_id, lane)
                 continue
             while not self._is_here(lane.entries[0][1]):
@@ -106,9 +105,15 @@ class _Turns:
             place = (lane.turn, lane.entries[0][0])
             if place == lane.listed:
                 return lane.entries[0][1]
-            heapq.heappop(self._line)
+            heapq.heappop(self._order)
             self._list(camera_id, lane, place)
         return None
+
+    def of_camera(self, camera_id: str) -> list[Ticket]:
+        """The tickets of one camera."""
+        lane = self._lanes.get(camera_id)
+        entries = [] if lane is None else lane.entries
+        return [entry.ticket for _, entry in entries if self._is_here(entry)]
 
     def take(self, entry: _Entry) -> None:
         """Let the ticket that `first` returned leave."""
@@ -120,7 +125,7 @@ class _Turns:
 
     def rebuild(self) -> None:
         """Leave the dead behind."""
-        self._line = []
+        self._order = []
         for camera_id, lane in list(self._lanes.items()):
             lane.entries = [(key, entry) for key, entry in lane.entries if self._is_here(entry)]
             heapq.heapify(lane.entries)
@@ -134,7 +139,7 @@ class _Turns:
 
     def _list(self, camera_id: str, lane: _Lane, place: tuple[float, _Key]) -> None:
         lane.listed = place
-        heapq.heappush(self._line, (*place, camera_id))
+        heapq.heappush(self._order, (*place, camera_id))
 
     def _retire(self, camera_id: str, lane: _Lane) -> None:
         """An empty lane is kept only while it remembers a turn still to be paid for."""
@@ -143,7 +148,7 @@ class _Turns:
             del self._lanes[camera_id]
 
 
-class _Shed:
+class _Evictions:
     """One class as its senders gave it: whom to evict. The camera with the most tickets pays."""
 
     def __init__(self) -> None:
@@ -207,15 +212,14 @@ class JobHeap:
             "newest": lambda ticket: -ticket.queued_at,
             "smallest": lambda ticket: float(ticket.num_bytes),
         }[order]
-        self._shed_largest = order == "smallest"
+        self._evicts_largest = order == "smallest"
         self._patience = patience
         self._arrivals = count()
         self._entries: dict[str, _Entry] = {}
         self._num_gone = 0
         self._turns = [_Turns(rank) for rank in Priority]
-        self._sheds = [_Shed() for _ in Priority]
+        self._evictions = [_Evictions() for _ in Priority]
         self._lifts: list[tuple[float, int, _Entry]] = []
-        self.not_empty = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -223,9 +227,9 @@ class JobHeap:
     def __contains__(self, job_key: str) -> bool:
         return job_key in self._entries
 
-    def __iter__(self) -> Iterator[Ticket]:
-        """All tickets, in no particular order."""
-        return (entry.ticket for entry in self._entries.values())
+    def of_camera(self, camera_id: str) -> list[Ticket]:
+        """All tickets of a camera, in no particular order."""
+        return [ticket for turns in self._turns for ticket in turns.of_camera(camera_id)]
 
     def push(self, ticket: Ticket) -> Ticket | None:
         """Add a ticket and return the one evicted to make room, if any.
@@ -239,10 +243,9 @@ class JobHeap:
             raise ValueError(f"{ticket.job_key} is waiting already")
         entry = _Entry(ticket, ticket.priority, (self._key(ticket), next(self._arrivals)))
         self._add(entry)
-        self.not_empty.set()
         if len(self._entries) <= self._capacity:
             return None
-        worst = next(worst for shed in self._sheds if (worst := shed.worst()) is not None)
+        worst = next(found for each in self._evictions if (found := each.worst()) is not None)
         self._remove(worst)
         return worst.ticket
 
@@ -266,7 +269,7 @@ class JobHeap:
         return self._turns[rank].num_waiting
 
     def position(self, job_key: str) -> int:
-        """The place in the line counted over classes, 1 is next; with turns it may come sooner.
+        """How many leave before it and itself, by class; with turns it may come sooner.
 
         Raises:
             KeyError: The job does not wait here.
@@ -282,17 +285,6 @@ class JobHeap:
         self._remove(entry)
         return entry.ticket
 
-    def rerank(self, ticket: Ticket) -> bool:
-        """Give a waiting job another ticket, e.g. of another class; its age stays what it says.
-
-        Returns:
-            False when no such job waits.
-        """
-        if self.remove(ticket.job_key) is None:
-            return False
-        self.push(ticket)
-        return True
-
     def _add(self, entry: _Entry) -> None:
         self._entries[entry.ticket.job_key] = entry
         self._turns[entry.rank].add(entry)
@@ -301,8 +293,8 @@ class JobHeap:
     def _consider(self, entry: _Entry) -> None:
         """Make the ticket a candidate for eviction and for lifting."""
         ticket = entry.ticket
-        staleness = -float(ticket.num_bytes) if self._shed_largest else ticket.queued_at
-        self._sheds[ticket.priority].add(entry, (staleness, entry.key[1]))
+        staleness = -float(ticket.num_bytes) if self._evicts_largest else ticket.queued_at
+        self._evictions[ticket.priority].add(entry, (staleness, entry.key[1]))
         self._schedule_lift(entry)
 
     def _remove(self, entry: _Entry) -> None:
@@ -312,9 +304,7 @@ class JobHeap:
     def _forget(self, entry: _Entry) -> None:
         entry.is_waiting = False
         del self._entries[entry.ticket.job_key]
-        self._sheds[entry.ticket.priority].discount(entry.ticket.camera_id)
-        if not self._entries:
-            self.not_empty.clear()
+        self._evictions[entry.ticket.priority].discount(entry.ticket.camera_id)
         self._num_gone += 1
         if self._num_gone > max(1024, 2 * len(self._entries)):
             self._rebuild()
@@ -341,7 +331,7 @@ class JobHeap:
         self._num_gone = 0
         for turns in self._turns:
             turns.rebuild()
-        self._sheds = [_Shed() for _ in Priority]
+        self._evictions = [_Evictions() for _ in Priority]
         self._lifts = []
         for entry in self._entries.values():
             self._consider(entry)

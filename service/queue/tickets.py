@@ -1,4 +1,4 @@
-"""The place in line of a job: what the heap needs to know, on the monotonic clock."""
+"""The ticket of a job: what the heap needs to know of it, on the monotonic clock."""
 
 from schemas.job import Job
 from service.clock import Clock

@@ -1,6 +1,7 @@
 """What the store does to images, as functions of a connection inside a transaction."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -24,8 +25,16 @@ def insert_frames(connection: Connection, images: Mapping[str, bytes]) -> None:
 
 def image_of(connection: Connection, job_key: str) -> bytes | None:
     """See `Store.image`."""
-    image = connection.scalar(select(frames.c.image).where(frames.c.job_key == job_key))
-    return image if isinstance(image, bytes) else None  # SQLite keeps any type in any column
+    return images_of(connection, [job_key]).get(job_key)
+
+
+def images_of(connection: Connection, job_keys: Sequence[str]) -> dict[str, bytes]:
+    """The images of these jobs, as far as they are kept."""
+    images: dict[str, Any] = {}  # SQLite keeps any type in any column
+    for group in in_groups(job_keys):
+        query = select(frames.c.job_key, frames.c.image).where(frames.c.job_key.in_(group))
+        images |= dict(connection.execute(query).all())
+    return {job_key: image for job_key, image in images.items() if isinstance(image, bytes)}
 
 
 def has_frame(connection: Connection, job_key: str) -> bool:

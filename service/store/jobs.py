@@ -30,7 +30,7 @@ from schemas.job import ErrorDetail, Job, JobStatus, sources_of, split_key
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store.database import in_groups
-from service.store.frames import delete_frames, insert_frames
+from service.store.frames import delete_frames, images_of, insert_frames
 from service.store.outbox import insert_messages, meet_unsendable
 from service.store.rows import (
     JOB_COLUMNS,
@@ -65,6 +65,7 @@ _END = (
         ended=bindparam("ended_elapsed"),
         error=bindparam("ended_error"),
         result=bindparam("ended_result"),
+        fingerprint=bindparam("ended_fingerprint"),
     )
 )
 
@@ -93,6 +94,15 @@ class Ending:
     error: ErrorDetail | None = None
     result: ResultDocument | None = None
     messages: Sequence[OutboxMessage] = ()
+    fingerprint: bytes | None = None  #: of the frame, when it was captioned and compared
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A job that has been started, and its image; None when that is not kept any more."""
+
+    job: Job
+    image: bytes | None
 
 
 #: The job as it ended, and its messages with their ids.
@@ -216,14 +226,16 @@ def start(
     job_keys: Sequence[str],
     at: datetime,
     instance: str,
-) -> list[Job]:
+) -> list[Attempt]:
     """See `Store.start`."""
     change = _after(JobStatus.PROCESSING, instance).values(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
     )
-    return _change(connection, met, change, job_keys)
+    started = _change(connection, met, change, job_keys)
+    images = images_of(connection, [job.key for job in started])
+    return [Attempt(job, images.get(job.key)) for job in started]
 
 
 def requeue(
@@ -403,6 +415,7 @@ def _end_row(ending: Ending, stamp: Stamp) -> dict[str, Any]:
         "ended_elapsed": stamp.elapsed,
         "ended_error": None if ending.error is None else ending.error.model_dump_json(),
         "ended_result": None if ending.result is None else ending.result.model_dump_json(),
+        "ended_fingerprint": ending.fingerprint,
     }
 
 

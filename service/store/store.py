@@ -24,8 +24,9 @@ from service.errors import StoreError
 from service.store import cameras, frames, jobs
 from service.store.cameras import KeptCamera
 from service.store.database import Database
+from service.store.fingerprints import LastCaptioned, last_captioned
 from service.store.instances import Instances
-from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
+from service.store.jobs import Attempt, Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
 from service.store.set_aside import LastWords, SetAside, set_aside
@@ -193,10 +194,15 @@ class Store:
         """When the newest frame of a camera that has been captioned arrived."""
         return await self._database.read(jobs.newest_completed, camera_id)
 
+    async def last_captioned(self, camera_ids: Collection[str]) -> dict[str, LastCaptioned]:
+        """The frame of each camera that was captioned last, if it was compared with others."""
+        elapsed = self._timekeeper.elapsed()
+        return await self._database.read(last_captioned, camera_ids, elapsed)
+
     # Life
 
-    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Job]:
-        """Move queued jobs to `processing` and count the attempt.
+    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+        """Move queued jobs to `processing`, count the attempt, and read their images.
 
         Returns:
             The jobs that were still queued, in the order asked for.

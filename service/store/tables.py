@@ -43,12 +43,20 @@ jobs = Table(
     Column("error", Text),  # ErrorDetail as JSON
     Column("document", Text, nullable=False),  # Job as JSON
     Column("result", Text),  # ResultDocument as JSON
+    Column("fingerprint", LargeBinary),  # of a captioned frame, as its engine said; else NULL
 )
 Index("jobs_by_id", jobs.c.job_id, jobs.c.camera_id)
 Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
 Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
 Index("jobs_by_content", jobs.c.content)
 Index("jobs_by_end", jobs.c.ended)
+Index(
+    "jobs_by_fingerprint",
+    jobs.c.camera_id,
+    jobs.c.ended,
+    sqlite_where=jobs.c.fingerprint.is_not(None),
+    postgresql_where=jobs.c.fingerprint.is_not(None),
+)
 
 frames = Table(
     "frames",

@@ -28,7 +28,7 @@ from service.delivery.deliver import Deliver
 from service.errors import UNEXPECTED
 from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -254,7 +254,7 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
             )
         )
         heap = JobHeap(configured.queue.capacity)
-        line = Breaking(Line(heap, store, deliver, statistics, clock))  # type: ignore[arg-type]
+        line = Breaking(JobQueue(heap, store, deliver, clock))  # type: ignore[arg-type]
         urls, gate, downloads = Breaking(Urls()), Breaking(Gate()), Breaking(Downloads())
         intake = Intake(
             store,  # type: ignore[arg-type]

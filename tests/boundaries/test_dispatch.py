@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from engine.protocol import BoxesAnswer, Cancelled, Done, Failed, Started, Submit, TextAnswer
-from schemas.job import Job, JobStatus, job_key
+from schemas.job import JobStatus, job_key
 from schemas.status import ModelStatus
 from service.engines.dispatch import Dispatcher
 from service.engines.process import EngineEvent, Lost
-from service.store.jobs import Ending
+from service.store.jobs import Attempt, Ending
 from tests.boundaries.bench import (
     Bench,
     Breaking,
@@ -112,10 +112,12 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 class OddTasks(Breaking):
     """Hands out the odd job with tasks that nobody can read."""
 
-    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Job]:
-        jobs = await self.part.start(job_keys, at)
-        odd = {"tasks": (None,)}
-        return [job.model_copy(update=odd) if job.job_id == ODD else job for job in jobs]
+    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+        attempts = await self.part.start(job_keys, at)
+        return [self._odd(each) if each.job.job_id == ODD else each for each in attempts]
+
+    def _odd(self, attempt: Attempt) -> Attempt:
+        return replace(attempt, job=attempt.job.model_copy(update={"tasks": (None,)}))
 
 
 async def test_job_whose_tasks_make_no_order_fails_alone(
@@ -147,7 +149,6 @@ async def test_job_whose_tasks_make_no_order_fails_alone(
     ("part", "method"),
     [
         ("store", "start"),
-        ("store", "image"),
         ("deliver", "announce"),
         ("broken_engine", "submit"),
     ],
@@ -242,7 +243,7 @@ async def test_job_that_cannot_even_be_ended_frees_its_slot(
     assert waiting.job_id == ODD
 
 
-@pytest.mark.parametrize("method", ["take", "wait", "most_urgent"])
+@pytest.mark.parametrize("method", ["pop", "wait", "most_urgent"])
 async def test_feeding_that_breaks_begins_again(
     stage: Stage, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -134,7 +134,7 @@ async def test_instance_that_comes_back_in_time_keeps_its_rows(url: str) -> None
             assert [each.key for each in await old.recover()] == [job.key]
             assert await new.instances.take_over(gone) == []
             assert await new.instances.silent(2 * SILENT_S) == []
-            assert [each.key for each in await old.start([job.key], NOON)] == [job.key]
+            assert [each.job.key for each in await old.start([job.key], NOON)] == [job.key]
 
 
 async def test_instance_that_was_only_slow_ends_nothing_it_has_lost(url: str) -> None:
@@ -163,7 +163,7 @@ async def test_instance_that_was_only_slow_ends_nothing_it_has_lost(url: str) ->
         later = make_job()
         await accept(slow, later)
         assert await slow.instances.silent(0.0) == []
-        assert [each.key for each in await slow.start([later.key], NOON)] == [later.key]
+        assert [each.job.key for each in await slow.start([later.key], NOON)] == [later.key]
         assert await new.instances.silent(2 * SILENT_S) == []
         await slow.instances.silent(5.0)
         assert await new.instances.silent(3 * SILENT_S) == []

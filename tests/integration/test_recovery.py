@@ -20,7 +20,7 @@ from schemas.outbox import Channel, OutboxMessage
 from service.delivery.deliver import Deliver
 from service.intake.downloads import Downloads
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import FrameSettings
 from service.statistics import Statistics
@@ -77,15 +77,14 @@ class Site:
         self.deliver = Deliver(
             self.store, topics, Nobody(), senders, self.statistics, self.clock, cameras
         )
-        self.line = Line(
-            JobHeap(100, "oldest", 60.0), self.store, self.deliver, self.statistics, self.clock
-        )
+        heap = JobHeap(100, "oldest", 60.0)
+        self.queue = JobQueue(heap, self.store, self.deliver, self.clock)
         limits = ImageLimits(**FrameSettings().model_dump())
         downloads = Downloads(
-            NoImages(), self.store, self.deliver, self.line, limits, 100, self.clock
+            NoImages(), self.store, self.deliver, self.queue, limits, 100, self.clock
         )
         self.recovery = Recovery(
-            self.store, self.deliver, self.line, downloads, cameras, self.clock, beat_s=0.01
+            self.store, self.deliver, self.queue, downloads, cameras, self.clock, beat_s=0.01
         )
 
     async def said(self) -> dict[str, Any]:
@@ -206,7 +205,7 @@ async def test_url_of_a_webhook_does_not_show_in_its_dead_letter(url: str) -> No
         assert letter["topic"] == "https://hooks.example.com"
 
 
-async def test_jobs_of_a_silent_instance_join_the_line(
+async def test_jobs_of_a_silent_instance_join_the_queue(
     server: Postgres, request: pytest.FixtureRequest
 ) -> None:
     url = server.create(request.node.name.removeprefix("test_")[:60])
@@ -219,8 +218,8 @@ async def test_jobs_of_a_silent_instance_join_the_line(
         site = Site(new)
         await new.recover()
         async with recovering(site), asyncio.timeout(SOON_S):
-            while len(site.line) < len(jobs):
+            while len(site.queue) < len(jobs):
                 site.clock.advance(SILENT_S / 10)
                 await asyncio.sleep(0.02)
-        assert len(site.line) == len(jobs)
+        assert len(site.queue) == len(jobs)
         assert site.listener.num_calls

@@ -21,7 +21,7 @@ from service.cameras import Cameras
 from service.delivery.deliver import Deliver
 from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -157,7 +157,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     async with Store.open(f"sqlite:///{folder / 'store.db'}", clock=clock) as store:
         cameras = Cameras(settings, topics, store, announcer, clock)
         deliver = Deliver(store, topics, announcer, {}, statistics, clock, cameras)
-        line = Line(heap, store, deliver, statistics, clock)
+        line = JobQueue(heap, store, deliver, clock)
         intake = Intake(
             store,
             deliver,

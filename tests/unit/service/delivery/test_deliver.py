@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from broker.topics import Topics
 from schemas.frame import Priority
-from schemas.job import ErrorDetail, Job
+from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ModelInfo, Result
 from schemas.status import DeadLetter
-from service.delivery.deliver import Deliver
+from service.delivery.deliver import Captioned, Deliver, Outcome
 from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
@@ -61,10 +61,13 @@ class Site:
     async def begin(self, job: Job) -> Job:
         await self.deliver.accept([job], {}, [])
         [started] = await self.store.start([job.key], self.clock.now())
-        return started
+        return started.job
 
     async def complete(self, job: Job, image: bytes | None = None) -> bool:
-        return await self.deliver.complete(job, make_result(), image, 1.0)
+        captioned = Captioned(make_result(), image, 1.0)
+        return bool(
+            await self.deliver.finish([Outcome(job, JobStatus.COMPLETED, captioned=captioned)])
+        )
 
 
 def make_result() -> Result:

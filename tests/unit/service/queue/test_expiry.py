@@ -15,8 +15,7 @@ from service.delivery.deliver import Deliver
 from service.intake.downloads import Downloads
 from service.queue.expiry import MOST_AT_ONCE, Deadlines, Expiry
 from service.queue.heap import JobHeap, Ticket
-from service.queue.line import Line
-from service.queue.tickets import ticket_of
+from service.queue.job_queue import JobQueue
 from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
@@ -127,7 +126,7 @@ class Waiting:
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOON))
     statistics: Statistics = field(default_factory=Statistics)
     host: SilentHost = field(default_factory=SilentHost)
-    line: Line = field(init=False)
+    queue: JobQueue = field(init=False)
     downloads: Downloads = field(init=False)
     expiry: Expiry = field(init=False)
 
@@ -136,19 +135,21 @@ class Waiting:
         topics = Topics("base")
         cameras = any_camera(self.store, clock, topics)
         deliver = Deliver(self.store, topics, Topic(), {}, statistics, clock, cameras)
-        self.line = Line(JobHeap(20_000), self.store, deliver, statistics, clock)
+        self.queue = JobQueue(JobHeap(20_000), self.store, deliver, clock)
         self.downloads = Downloads(
-            self.host, self.store, deliver, self.line, ImageLimits(), 100, clock
+            self.host, self.store, deliver, self.queue, ImageLimits(), 100, clock
         )
-        self.expiry = Expiry((self.line, self.downloads), self.line.expire)
+        self.expiry = Expiry((self.queue, self.downloads), self.queue.expire)
 
     async def accept(self, count: int = 1, **fields: Any) -> list[Job]:
         jobs = [make_job(**{"max_age": 60.0, **fields}) for _ in range(count)]
         await self.store.accept(jobs, {}, [])
         return jobs
 
-    def tickets(self, jobs: list[Job]) -> list[Ticket]:
-        return [ticket_of(job, self.clock) for job in jobs]
+    def take(self, jobs: list[Job]) -> list[Ticket]:
+        """Let jobs wait, and take them."""
+        self.queue.push(jobs)
+        return [ticket for _ in jobs if (ticket := self.queue.pop()) is not None]
 
     async def statuses(self, jobs: list[Job]) -> set[JobStatus]:
         found = await self.store.existing([job.key for job in jobs])
@@ -165,7 +166,7 @@ async def waiting(tmp_path: Path) -> AsyncIterator[Waiting]:
 async def test_jobs_in_the_heap_expire_on_time_and_together(waiting: Waiting) -> None:
     jobs = await waiting.accept(50)
     late = await waiting.accept(max_age=600.0)
-    waiting.line.push(jobs + late)
+    waiting.queue.push(jobs + late)
     waiting.clock.advance(59.9)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.QUEUED}
@@ -175,35 +176,35 @@ async def test_jobs_in_the_heap_expire_on_time_and_together(waiting: Waiting) ->
     assert waiting.steps.num_commits == before + 1
     assert await waiting.statuses(jobs) == {JobStatus.EXPIRED}
     assert await waiting.statuses(late) == {JobStatus.QUEUED}
-    assert len(waiting.line) == 1
+    assert len(waiting.queue) == 1
     assert waiting.statistics.endings[JobStatus.EXPIRED] == 50
 
 
 async def test_job_that_waits_for_a_later_attempt_expires(waiting: Waiting) -> None:
     jobs = await waiting.accept(3)
-    for each in waiting.tickets(jobs):
-        waiting.line.join_later(each, 3600.0)
+    for ticket in waiting.take(jobs):
+        waiting.queue.delay(ticket, 3600.0)
     waiting.clock.advance(61)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.EXPIRED}
-    assert len(waiting.line) == 0
+    assert len(waiting.queue) == 0
 
 
 async def test_job_that_has_to_run_alone_expires(waiting: Waiting) -> None:
     jobs = await waiting.accept(3)
-    waiting.line.join_alone(waiting.tickets(jobs))
+    waiting.queue.quarantine(waiting.take(jobs))
     waiting.clock.advance(61)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.EXPIRED}
-    assert not waiting.line.has_suspects
+    assert not waiting.queue.has_quarantined
 
 
 async def test_job_in_an_engine_does_not_expire(waiting: Waiting) -> None:
     jobs = await waiting.accept(2)
-    waiting.line.push(jobs[:1])
-    waiting.line.join_alone(waiting.tickets(jobs[1:]))
-    assert waiting.line.take() is not None
-    waiting.line.take_suspect()
+    waiting.queue.quarantine(waiting.take(jobs[1:]))
+    waiting.queue.push(jobs[:1])
+    assert waiting.queue.pop() is not None
+    waiting.queue.pop_quarantined()
     waiting.clock.advance(61)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.QUEUED}
@@ -211,11 +212,9 @@ async def test_job_in_an_engine_does_not_expire(waiting: Waiting) -> None:
 
 async def test_job_that_returns_from_an_engine_expires(waiting: Waiting) -> None:
     jobs = await waiting.accept()
-    waiting.line.push(jobs)
-    taken = waiting.line.take()
-    assert taken is not None
+    taken = waiting.take(jobs)
     waiting.clock.advance(61)
-    await waiting.line.join([taken])
+    await waiting.queue.put_back(taken)
     await waiting.expiry.sweep()
     assert await waiting.statuses(jobs) == {JobStatus.EXPIRED}
 
@@ -243,7 +242,6 @@ async def test_one_job_that_cannot_be_ended_does_not_keep_the_others(
     waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = await waiting.accept()
-    expired = waiting.tickets(jobs)
     ended: asyncio.Queue[Ticket] = asyncio.Queue()
 
     class Broken:
@@ -254,9 +252,9 @@ async def test_one_job_that_cannot_be_ended_does_not_keep_the_others(
         for each in tickets:
             ended.put_nowait(each)
 
-    waiting.line.push(jobs)
+    waiting.queue.push(jobs)
     waiting.clock.advance(61)
-    running = asyncio.create_task(Expiry((Broken(), waiting.line), end).run())
-    assert await ended.get() == expired[0]
+    running = asyncio.create_task(Expiry((Broken(), waiting.queue), end).run())
+    assert (await ended.get()).job_key == jobs[0].key
     running.cancel()
     assert "injected" in caplog.text

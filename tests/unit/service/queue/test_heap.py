@@ -151,17 +151,6 @@ def test_remove_takes_a_ticket_out_of_turn() -> None:
     assert drain(heap) == [tickets[1].job_key, tickets[2].job_key]
 
 
-def test_rerank_moves_a_ticket_to_another_class() -> None:
-    heap = JobHeap(capacity=10)
-    first, second = ticket(queued_at=0), ticket(Priority.LOW, queued_at=1)
-    heap.push(first)
-    heap.push(second)
-    raised = Ticket(second.job_key, second.camera_id, Priority.CRITICAL, queued_at=1)
-    assert heap.rerank(raised)
-    assert drain(heap) == [second.job_key, first.job_key]
-    assert not heap.rerank(raised)
-
-
 def test_position_counts_the_classes_before_it() -> None:
     heap = JobHeap(capacity=10)
     low = ticket(Priority.LOW)
@@ -171,20 +160,11 @@ def test_position_counts_the_classes_before_it() -> None:
     assert heap.position(low.job_key) == 3
 
 
-def test_not_empty_follows_the_content() -> None:
-    heap = JobHeap(capacity=10)
-    assert not heap.not_empty.is_set()
-    heap.push(ticket())
-    assert heap.not_empty.is_set()
-    heap.pop(0.0)
-    assert not heap.not_empty.is_set()
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["push", "push", "push", "pop", "remove", "rerank"]),
+            st.sampled_from(["push", "push", "push", "pop", "remove"]),
             st.sampled_from(list(Priority)),
             st.sampled_from(["a", "b", "c"]),
             st.integers(0, 10**6),
@@ -222,17 +202,12 @@ def test_any_history_loses_nothing_and_keeps_the_classes(
                 del waiting[popped.job_key]
         elif waiting:
             chosen = list(waiting.values())[number % len(waiting)]
-            if action == "remove":
-                assert heap.remove(chosen.job_key) is chosen
-                del waiting[chosen.job_key]
-            else:
-                changed = Ticket(
-                    chosen.job_key, chosen.camera_id, priority, chosen.queued_at, num_bytes=number
-                )
-                assert heap.rerank(changed)
-                waiting[chosen.job_key] = changed
+            assert heap.remove(chosen.job_key) is chosen
+            del waiting[chosen.job_key]
         assert len(heap) == len(waiting)
         assert sum(heap.num_in(rank) for rank in Priority) == len(waiting)
+        of_cameras = [each for name in "abc" for each in heap.of_camera(name)]
+        assert sorted(each.job_key for each in of_cameras) == sorted(waiting)
     assert sorted(drain(heap, len(history))) == sorted(waiting)
 
 

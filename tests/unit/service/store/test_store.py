@@ -1,8 +1,10 @@
 """What the store promises, on both databases."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event
@@ -125,7 +127,8 @@ async def test_one_id_of_two_cameras_is_two_jobs(store: Store) -> None:
     messages = [make_message(job.key) for job in (mine, theirs)]
     assert len(await store.accept([mine, theirs], images, messages)) == 2
     assert await store.existing(keys([mine, theirs])) == {mine.key: mine, theirs.key: theirs}
-    assert keys(await store.start([mine.key], LATER)) == [mine.key]
+    [attempt] = await store.start([mine.key], LATER)
+    assert (attempt.job.key, attempt.image) == (mine.key, b"mine")
     assert await store.finish(mine.key, JobStatus.FAILED, at=LATER, error=ERROR) is not None
     assert await store.get(theirs.key) == theirs
     assert keys(await store.recover()) == [theirs.key]
@@ -180,12 +183,58 @@ async def test_start_counts_the_attempt_of_queued_jobs_only(store: Store) -> Non
     first, second, ended = make_job(), make_job(), make_job()
     await accept(store, first, second, ended)
     await store.finish(ended.key, JobStatus.CANCELLED, at=LATER)
-    started = await store.start([*keys([second, ended, first]), "unknown"], LATER)
+    attempts = await store.start([*keys([second, ended, first]), "unknown"], LATER)
+    started = [attempt.job for attempt in attempts]
     assert keys(started) == keys([second, first])
     assert {(job.status, job.attempts, job.started_at) for job in started} == {
         (JobStatus.PROCESSING, 1, LATER)
     }
     assert await store.start([first.key], LATER) == []
+
+
+async def test_start_reads_the_images_that_are_kept(store: Store) -> None:
+    with_image, without = make_job(), make_job()
+    await store.accept([with_image, without], {with_image.key: b"jpeg"})
+    attempts = await store.start(keys([without, with_image]), LATER)
+    assert [(each.job.key, each.image) for each in attempts] == [
+        (without.key, None),
+        (with_image.key, b"jpeg"),
+    ]
+
+
+async def complete(store: Store, job: Job, fingerprint: bytes | None) -> None:
+    await accept(store, job)
+    await store.start([job.key], LATER)
+    ending = Ending(job.key, JobStatus.COMPLETED, LATER, fingerprint=fingerprint)
+    assert await store.finish_many([ending])
+
+
+async def test_last_captioned_is_the_newest_with_a_fingerprint(store_url: str) -> None:
+    clock = FakeClock(NOON)
+    async with Store.open(store_url, clock=clock) as store:
+        for number, fingerprint in enumerate((b"old", b"new", None)):
+            await complete(store, make_job(Priority.HIGH, job_id=f"{number}"), fingerprint)
+            clock.advance(10)
+        await complete(store, make_job(camera_id="garden"), b"green")
+        await complete(store, make_job(camera_id="street"), None)
+        clock.advance(5)
+    async with Store.open(store_url, clock=clock) as store:  # also after a restart
+        found = await store.last_captioned(["front", "garden", "street", "nowhere"])
+    assert set(found) == {"front", "garden"}
+    last = found["front"]
+    assert (last.job_key, last.fingerprint, last.priority) == ("front/1", b"new", Priority.HIGH)
+    assert last.age_s == pytest.approx(25)
+
+
+@pytest.mark.parametrize("change", ["ended = 'x'", "priority = 77", "fingerprint = 'text'"])
+async def test_last_captioned_that_cannot_be_read_is_none(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "store.db"  # SQLite keeps any type in any column
+    async with Store.open(path) as store:
+        for camera_id in ("front", "garden"):
+            await complete(store, make_job(camera_id=camera_id), b"print")
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute(f"UPDATE jobs SET {change} WHERE camera_id = 'front'")  # noqa: S608
+        assert set(await store.last_captioned(["front", "garden"])) == {"garden"}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from service.delivery.deliver import Deliver, Rejection
 from service.http.urls import AllowedHosts, UrlPolicy
 from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
-from service.queue.line import Line
+from service.queue.job_queue import JobQueue
 from service.settings import FrameSettings, Settings
 from service.statistics import Statistics
 from service.store.store import Store
@@ -113,12 +113,12 @@ class Bench:
         cameras = Cameras(config, topics, self.store, Nobody(), clock)
         self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock, cameras)
         self.deliver.forget()
-        line = Line(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, statistics, clock)
+        waiting = JobQueue(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, clock)
         hosts = AllowedHosts(["*"], "allow_hosts")
         intake = Intake(
             self.store,
             self.deliver,
-            line,
+            waiting,
             never,
             cameras,
             Checks(UrlPolicy(hosts, hosts), ImageLimits(**FrameSettings().model_dump())),
