@@ -222,6 +222,7 @@ def start(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
+        error=None,  # that of the attempt before
     )
     return _change(connection, met, change, job_keys)
 
