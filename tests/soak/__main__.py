@@ -28,14 +28,14 @@ from tests.soak.memory import Plan, watch_memory
 _PARTS = ("kills", "hostile", "load")
 
 
-def main() -> None:
-    """Soak for a while."""
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="none: kills, hostile, load")
+    parser.add_argument("parts", nargs="*", type=_part, metavar="PART", help="none: all")
     parser.add_argument("--minutes", type=float, default=10.0, help="of load")
     parser.add_argument("--rate", type=float, default=20.0, help="frames a second, floods apart")
     parser.add_argument("--seed", type=int, default=1)
@@ -48,10 +48,18 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="for the samples of --memory")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="a sample")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(_PARTS):
-        parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(_PARTS)}")
-    sys.exit(0 if asyncio.run(_run(arguments)) else 1)
+    return parser
+
+
+def _part(name: str) -> str:
+    if name not in _PARTS:
+        raise argparse.ArgumentTypeError(f"no part is called {name}: {', '.join(_PARTS)}")
+    return name
+
+
+def main() -> None:
+    """Soak for a while."""
+    sys.exit(0 if asyncio.run(_run(parser().parse_args())) else 1)
 
 
 async def _run(arguments: argparse.Namespace) -> bool:
