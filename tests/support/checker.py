@@ -260,7 +260,8 @@ def has_fitting_code(status: dict[str, Any]) -> bool:
     """Whether the error code of a final status document, or that it has none, fits its end."""
     if status["status"] == JobStatus.COMPLETED:
         return status["error"] is None
-    return status["status"] in STATUSES.get((status["error"] or {}).get("code"), ())
+    error: dict[str, str] = status["error"] or {"code": ""}
+    return status["status"] in STATUSES.get(error["code"], ())
 
 
 async def until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:

@@ -15,6 +15,8 @@ from service.store.store import Ending, Known, Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
 
+pytestmark = pytest.mark.both_databases
+
 LATER = NOON + timedelta(seconds=5)
 ERROR = ErrorDetail(code="engine", message="out of luck")
 
