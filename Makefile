@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test check lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test check quick unit lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ test: $(READY) ## Run every test; ARGS goes to pytest.
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint types imports test ## Everything a change must pass.
+
+quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
+
+unit: $(READY) ## The tests of single parts; ARGS goes to pytest.
+	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 lint: $(READY) ## Rules and layout of the code.
 	$(BIN)/ruff check .
@@ -64,7 +70,7 @@ bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
 	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))); do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
-soak: $(READY) ## Hours of load, crashes and restarts, judged from outside; ARGS="--memory 3600": memory.
+soak: $(READY) ## Kills, all hostile messages in every way, then load; ARGS="load --minutes 60" or "--memory 3600".
 	$(BIN)/python -m tests.soak $(ARGS)
 
 demo-model: $(READY) ## Train the demonstration model again, from its seed.

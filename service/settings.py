@@ -230,13 +230,14 @@ class QueueSettings(_Section):
         default=60.0,
         ge=0.1,
         le=_WEEK_S,
-        description="seconds after which a low frame ranks with normal ones",
+        description="seconds of waiting that lift a frame one class, at most to high: a low one "
+        "ranks with normal ones, after as long again with high ones",
     )
     max_age: float = Field(
         default=300.0,
         ge=0.1,
         le=MAX_AGE_S,
-        description="seconds; an older frame expires instead of being captioned",
+        description="seconds from its arrival; a frame whose turn has not come by then expires",
     )
     max_attempts: int = Field(default=3, ge=1, le=10, description="tries of one job")
     retry_delay: float = Field(
@@ -372,7 +373,9 @@ class Settings(BaseSettings):
 
     mqtt: MqttSettings = Field(default_factory=MqttSettings, description="the broker")
     data_dir: File = Field(
-        default=Path("./data"), description="database and keys; nothing is written elsewhere"
+        default=Path("./data"),
+        description="database, frames and the instance's name; what is downloaded of a model goes "
+        "into the Hugging Face cache (HF_HOME), and nothing is written elsewhere",
     )
     store: StoreSettings = Field(default_factory=StoreSettings, description="jobs and frames")
     model: ModelSettings = Field(default_factory=ModelSettings, description="Moondream2")

@@ -56,20 +56,18 @@ class FrameTopics:
         route = self._routes.find(message.topic)
         if message.retain and not (route is not None and route.accept_retained):
             return None
-        if route is None:
-            error = ErrorDetail(
-                code="bad_topic", message=f"{message.topic!r} names no valid camera"
-            )
-            return refuse(message, None, error)
+        camera_id = route.camera_id if route else None
         try:
+            if route is None:
+                raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
             return self._submission(message, route)
         except PayloadError as error:
             detail = ErrorDetail(code=error.code, message=str(error))
-            return refuse(message, route.camera_id, detail, error.job_id)
+            return refuse(message, camera_id, detail, error.job_id)
         except Exception:
             # Whatever a hostile payload finds must not stop the others.
             logger.exception("a frame on %s broke its reader", message.topic)
-            return refuse(message, route.camera_id, INTERNAL)
+            return refuse(message, camera_id, INTERNAL)
 
     def _submission(self, message: Message, route: Route) -> Submission:
         frame = read_frame(message, route.camera_id, max_image_bytes=self._max_image_bytes)

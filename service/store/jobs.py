@@ -232,6 +232,7 @@ def start(
         status=JobStatus.PROCESSING.value,
         started_at=to_microseconds(at),
         attempts=jobs.c.attempts + 1,
+        error=None,  # that of the attempt before
     )
     started = _change(connection, met, change, job_keys)
     images = images_of(connection, [job.key for job in started])

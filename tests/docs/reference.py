@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from broker.topics import TABLE
+from schemas.codes import TABLE as CODES
 from service.cli import COMMANDS, build
 from service.settings import Settings
 from tests.support.setting_bounds import leaves
@@ -76,6 +77,15 @@ def topics_table() -> str:
     return "\n".join(lines)
 
 
+def codes_table() -> str:
+    """Every error code, and which ends carry it."""
+    lines = ["| Code | Status | Meaning |", "|---|---|---|"]
+    for spec in CODES:
+        ends = ", ".join(status.value for status in spec.statuses) or "dead letter only"
+        lines.append(f"| `{spec.code}` | {ends} | {_cell(spec.meaning)} |")
+    return "\n".join(lines)
+
+
 def commands_reference() -> str:
     """Every command with its arguments and options."""
     parts = []
@@ -104,6 +114,7 @@ def targets_table() -> str:
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/settings.md", "settings", settings_table),
     ("docs/topics.md", "topics", topics_table),
+    ("docs/topics.md", "codes", codes_table),
     ("docs/commands.md", "commands", commands_reference),
     ("docs/commands.md", "targets", targets_table),
 )

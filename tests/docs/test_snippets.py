@@ -1,5 +1,6 @@
 """What the documentation tells people to type would work, and its links lead somewhere."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -18,8 +19,9 @@ from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
 from service.configuration import load_settings
 from tests.docs.reference import ROOT
+from tests.soak.__main__ import parser as soak_parser
 
-_FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+_FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("mosquitto/*.md")])
 _EVERYDAY = {"source", "cp", "docker", "mosquitto_pub", "mosquitto_sub", "base64"}
 
 
@@ -41,6 +43,13 @@ def _lines(code: str) -> Iterator[list[str]]:
                 yield words
 
 
+def _inline() -> Iterator[str]:
+    """Commands inside of sentences, placeholders in capitals left out."""
+    for path in _FILES:
+        found = re.findall(r"`((?:make|moondream2mqtt|python) [^`\n]+)`", path.read_text())
+        yield from (each for each in found if " COMMAND" not in each)
+
+
 _BASH = list(_snippets("bash"))
 _JSON = list(_snippets("json"))
 _YAML = list(_snippets("yaml"))
@@ -52,12 +61,23 @@ def test_commands_exist_with_their_options(path: Path, code: str) -> None:
         if program == "moondream2mqtt":
             _check_own(words)
         elif program == "make":
-            targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            assert words[0] in targets
+            _check_make(words)
         elif program in {"mosquitto_pub", "mosquitto_sub"}:
             _check_topics(words)
         else:
             assert program in _EVERYDAY | {"jq"}, f"{path}: {program}"
+
+
+@pytest.mark.parametrize("command", sorted(set(_inline())))
+def test_commands_in_sentences_exist(command: str) -> None:
+    program, *words = shlex.split(command)
+    if program == "make":
+        _check_make(words)
+    elif program == "python":
+        assert words[0] == "-m"
+        assert importlib.util.find_spec(words[1]) is not None
+    elif words != ["--version"]:
+        _check_own(words)
 
 
 @pytest.mark.parametrize(("path", "code"), _JSON, ids=_ids(_JSON))
@@ -84,6 +104,21 @@ def test_settings_are_valid(path: Path, code: str, tmp_path: Path) -> None:
 def test_links_lead_to_files(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def _check_make(words: list[str]) -> None:
+    """A target of the Makefile, and what its variables hand on."""
+    target, *variables = words
+    makefile = (ROOT / "Makefile").read_text()
+    assert target in re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
+    given = dict(each.split("=", 1) for each in variables)
+    assert given.keys() <= {"ARGS", "BENCH", "TORCH_ARGS", "PYTHON"}
+    assert "BENCH" not in given or (ROOT / "bench" / f"{given['BENCH']}.py").is_file()
+    arguments = shlex.split(given.get("ARGS", ""))
+    if target == "soak":
+        soak_parser().parse_args(arguments)
+    elif target in {"demo", "run"}:
+        _check_own([{"run": "serve"}.get(target, target), *arguments])
 
 
 def _check_own(words: list[str]) -> None:

@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("families", nargs="*", metavar="FAMILY", help="none: all of them")
     parser.add_argument(
-        "--quick", action="store_true", help="each protocol once; else each QoS of each"
+        "--quick", action="store_true", help="each message once; else at each QoS of each protocol"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.families) - FAMILIES.keys():

@@ -15,6 +15,7 @@ from typing import Any, Self
 from broker.topics import TABLE
 from tests.hostile.case import BASE, CONFIGURED, SECRET
 from tests.hostile.wire import RawClient
+from tests.support.checker import has_fitting_code
 
 _FINAL = frozenset(
     {"completed", "failed", "cancelled", "dropped", "expired", "duplicate", "rejected"}
@@ -141,6 +142,8 @@ class Listener:
             known = trace.ends.setdefault(camera, {}).setdefault(job_id, document)
             if known != document:
                 trace.problems.append(f"{job_id} has two ends")
+            if not has_fitting_code(document):
+                trace.problems.append(f"{document['status']} with {document['error']}")
         trace.changed.set()
 
     def _take_stray(self, topic: str, payload: bytes) -> None:

@@ -236,7 +236,7 @@ async def try_all(
     Args:
         folder: Empty.
         corpus: Cases by family.
-        is_full: Every case with both protocols at every QoS; see `plan`.
+        is_full: Every case with both protocols at every QoS, else once; see `plan`.
         program: The broker; None for the one that is installed.
     """
     began = time.monotonic()

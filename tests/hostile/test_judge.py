@@ -141,6 +141,14 @@ async def test_another_code_and_a_missing_dead_letter_are_problems(forger: Forge
     ]
 
 
+async def test_a_code_that_such_an_end_does_not_have_is_a_problem(forger: Forger) -> None:
+    sent = replace(_SENT, shot=Shot(PLAIN, frozenset({"dropped bad_json"})))
+    await forger.end("dropped", code="bad_json")
+    await forger.canary()
+    [problem] = await forger.problems(sent)
+    assert problem.startswith("dropped with {'code': 'bad_json'")
+
+
 async def test_an_answer_elsewhere_is_a_stray_of_its_job(forger: Forger) -> None:
     await forger.say("response/CAMERA-B/1", job_id="job")
     await forger.problems()

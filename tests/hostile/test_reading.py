@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from engine.images import inspect
 from schemas.frame import FrameOptions, MotionFrame
 from service.sources.forms import IncomingFrame, read_frame
 from tests.hostile.case import BASE64, IMAGE_CODES, PLAIN, READING_CODES
-from tests.hostile.families.images import specimens
+from tests.hostile.families.images import small
 
 _MOST_SECONDS = 1.0  # of processor time; the slowest take some milliseconds
 _MOST_CHARACTERS = 1000  # of an error message
@@ -176,7 +177,7 @@ def test_read_properties_gives_options_or_a_known_code(pairs: tuple[tuple[str, s
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_inspect_of_a_damaged_image_gives_a_header_or_a_known_code(data: st.DataObject) -> None:
-    image = bytearray(data.draw(st.sampled_from(_SMALL)))
+    image = bytearray(data.draw(st.sampled_from(_small_images())))
     for _ in range(data.draw(st.integers(0, 6))):
         place = data.draw(st.integers(0, len(image) - 1))
         image[place] = data.draw(st.sampled_from([0, 0xD8, 0xFF]) | st.integers(0, 255))
@@ -190,7 +191,9 @@ def test_inspect_of_a_damaged_image_gives_a_header_or_a_known_code(data: st.Data
     assert time.process_time() - began < _MOST_SECONDS
 
 
-_SMALL = [each.data for each in specimens() if 0 < len(each.data) < 4000]
+@cache
+def _small_images() -> list[bytes]:
+    return [each.data for each in small() if 0 < len(each.data) < 4000]
 
 
 def test_every_field_of_a_frame_is_drawn() -> None:

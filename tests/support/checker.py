@@ -17,6 +17,8 @@ from typing import Any, Self
 
 from paho.mqtt.client import MQTTMessage
 
+from schemas.codes import STATUSES
+from schemas.job import JobStatus
 from tests.support.client import Client
 
 # How long to wait for what must happen. It is no measurement: the machine may be busy with other
@@ -39,12 +41,14 @@ class Verdict:
     unheard: tuple[str, ...]  #: completed, but their caption was never published
     conflicting: tuple[str, ...]  #: with more than one distinct end
     mixed_up: tuple[str, ...]  #: captioned with another frame's caption
+    miscoded: tuple[str, ...]  #: with an error code that such an end does not have
     num_copies: int  #: copies of final documents beyond the first, which are allowed
 
     @property
     def is_kept(self) -> bool:
         """Whether every promise was."""
-        return not (self.lost or self.unheard or self.conflicting or self.mixed_up)
+        broken = self.lost or self.unheard or self.conflicting or self.mixed_up or self.miscoded
+        return not broken
 
     def __str__(self) -> str:
         ends = ", ".join(f"{count} {status}" for status, count in sorted(self.finals.items()))
@@ -52,7 +56,7 @@ class Verdict:
             f"{self.num_accepted} accepted, {self.finals.total()} final ({ends}), "
             f"{len(self.lost)} lost, {len(self.unheard)} unheard, "
             f"{len(self.conflicting)} conflicting, {len(self.mixed_up)} mixed up, "
-            f"{self.num_copies} copies"
+            f"{len(self.miscoded)} miscoded, {self.num_copies} copies"
         )
 
 
@@ -65,6 +69,7 @@ class _Story:
     captions: Counter[bytes] = field(default_factory=Counter)  # result documents
     texts: set[str] = field(default_factory=set)
     heard: Counter[str] = field(default_factory=Counter)  # statuses that are not final
+    is_miscoded: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -180,6 +185,7 @@ class Checker:
                     for job_id, each in stories.items()
                     if self._expected[job_id] is not None and each.texts - {self._expected[job_id]}
                 ),
+                miscoded=tuple(job_id for job_id, each in stories.items() if each.is_miscoded),
                 num_copies=sum(
                     max(0, copies.total() - 1)
                     for each in stories.values()
@@ -243,10 +249,19 @@ class Checker:
                 self.order.append(job_id)
             story.status = story.status or document["status"]
             story.ends[payload] += 1
+            story.is_miscoded |= not has_fitting_code(document)
         else:
             story.heard[document["status"]] += 1
         if story.is_whole:
             self._open.discard(job_id)
+
+
+def has_fitting_code(status: dict[str, Any]) -> bool:
+    """Whether the error code of a final status document, or that it has none, fits its end."""
+    if status["status"] == JobStatus.COMPLETED:
+        return status["error"] is None
+    error: dict[str, str] = status["error"] or {"code": ""}
+    return status["status"] in STATUSES.get(error["code"], ())
 
 
 async def until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:

@@ -53,12 +53,20 @@ def specimens() -> list[Specimen]:
         *_orientations(),
         *_unusual_modes(),
         *_truncations(),
-        *_bombs(),
-        *_animations(),
+        *costly(),
         *_not_images(),
-        *_edges(),
         *_flipped_bytes(),
     ]
+
+
+def costly() -> list[Specimen]:
+    """Those that are there for what they could cost, and those that cost most."""
+    return [*_bombs(), *_animations(), *_edges()]
+
+
+def small() -> list[Specimen]:
+    """Those that are made in a moment."""
+    return [*_orientations(), *_unusual_modes(), *_not_images(), *_flipped_bytes()]
 
 
 def _reject(name: str, data: bytes, *codes: str) -> Specimen:

@@ -17,7 +17,7 @@ PLAN = Plan(
     seed=1,
     scenes=6,
     sight_steps=1,
-    speech_steps=2,
+    speech_steps=1,
     sight_batch=2,
     speech_batch=2,
     learning_rate=1e-3,
@@ -86,7 +86,7 @@ def test_trainer_resumed_run_repeats_an_unbroken_one(folder: Path) -> None:
     unbroken.run(checkpoint_s=1e9)
     (folder / "checkpoint.pt").unlink()
     first = Trainer(PLAN, folder, folder / "broken")
-    first.plan = Plan(1, 6, 1, 1, 2, 2, 1e-3, 120)
+    first.plan = Plan(1, 6, 1, 0, 2, 2, 1e-3, 120)
     first._learn()
     first.step += 1
     first.save()

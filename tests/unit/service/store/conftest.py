@@ -1,4 +1,8 @@
-"""Every test that asks for `store` or `store_url` runs on both databases."""
+"""Who asks for `store` or `store_url` has an SQLite file.
+
+Marked `both_databases`, a test runs on a PostgreSQL server as well: where the SQL differs, what a
+column keeps, or what a transaction promises.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -21,7 +25,14 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store_url" in metafunc.fixturenames:
+        on_both = metafunc.definition.get_closest_marker("both_databases")
+        names = ["sqlite", "postgres"] if on_both else ["sqlite"]
+        metafunc.parametrize("store_url", names, indirect=True)
+
+
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'data' / 'store.db'}"

@@ -41,12 +41,14 @@ def read_cameras(connection: Connection) -> list[str]:
     return list(connection.scalars(select(cameras.c.camera_id).order_by(cameras.c.camera_id)))
 
 
+@pytest.mark.both_databases
 async def test_write_commits_and_returns_what_the_work_returns(store_url: str) -> None:
     async with Database(store_url) as database:
         assert await database.write(insert_camera, "front") == "front"
         assert await database.read(read_cameras) == ["front"]
 
 
+@pytest.mark.both_databases
 async def test_write_that_fails_leaves_nothing(store_url: str) -> None:
     def insert_twice(connection: Connection) -> None:
         insert_camera(connection, "garden")
@@ -60,6 +62,7 @@ async def test_write_that_fails_leaves_nothing(store_url: str) -> None:
         await database.write(insert_camera, "front")  # the connection is still good
 
 
+@pytest.mark.both_databases
 async def test_write_goes_on_when_its_caller_is_cancelled(store_url: str) -> None:
     async with Database(store_url) as database:
         writing = asyncio.create_task(database.write(insert_camera, "front"))
@@ -71,6 +74,7 @@ async def test_write_goes_on_when_its_caller_is_cancelled(store_url: str) -> Non
         assert await database.read(read_cameras) == ["front", "garden"]
 
 
+@pytest.mark.both_databases
 async def test_write_that_has_not_begun_is_cancelled(store_url: str) -> None:
     async with Database(store_url) as database:
         first = asyncio.create_task(database.write(insert_camera, "front"))
@@ -83,6 +87,7 @@ async def test_write_that_has_not_begun_is_cancelled(store_url: str) -> None:
         assert await database.read(read_cameras) == ["front"]
 
 
+@pytest.mark.both_databases
 async def test_close_waits_for_the_write_under_way(store_url: str) -> None:
     async with Database(store_url) as database:
         writing = asyncio.create_task(database.write(insert_camera, "front"))
@@ -92,6 +97,7 @@ async def test_close_waits_for_the_write_under_way(store_url: str) -> None:
         assert await database.read(read_cameras) == ["front"]
 
 
+@pytest.mark.both_databases
 async def test_many_writers_take_turns(store_url: str) -> None:
     names = [f"camera-{i:02d}" for i in range(50)]
     async with Database(store_url) as database:
@@ -99,6 +105,7 @@ async def test_many_writers_take_turns(store_url: str) -> None:
         assert await database.read(read_cameras) == names
 
 
+@pytest.mark.both_databases
 async def test_an_error_does_not_carry_the_data_of_the_statement(store_url: str) -> None:
     async with Database(store_url) as database:
         await database.write(insert_camera, "secret-name")
@@ -317,6 +324,7 @@ async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
         await writing
 
 
+@pytest.mark.both_databases
 async def test_fault_after_the_commit_is_an_error_though_all_is_written(store_url: str) -> None:
     faults = FailEvery(1, "committed")
     async with open_faulty(store_url, faults) as store:

@@ -73,6 +73,7 @@ async def test_every_nth_step_failing_loses_and_doubles_nothing(
             assert await store.image(job.key) == job.key.encode()
 
 
+@pytest.mark.both_databases
 async def test_finish_is_whole_or_not_at_all_whichever_step_fails(store_url: str) -> None:
     failed: list[Step] = []
     for n in range(1, 9):

@@ -25,6 +25,8 @@ from service.store.tables import metadata
 from tests.support.factories import NOON, make_job
 from tests.support.old_store import OldMessage, write_old_store
 
+pytestmark = pytest.mark.both_databases
+
 LATER = NOON + timedelta(seconds=5)
 WAITING = make_job(job_id="1", sha256="a" * 64)
 RUNNING = make_job(

@@ -10,6 +10,8 @@ from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
 
+pytestmark = pytest.mark.both_databases
+
 MANY = Size(100, 1 << 20)
 
 

@@ -18,6 +18,8 @@ from service.store.store import Ending, Known, Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
 
+pytestmark = pytest.mark.both_databases
+
 LATER = NOON + timedelta(seconds=5)
 ERROR = ErrorDetail(code="engine", message="out of luck")
 
@@ -265,6 +267,15 @@ async def test_requeue_takes_processing_jobs_back(
         error,
     )
     assert await store.get(job.key) == back
+
+
+async def test_start_forgets_the_error_of_the_attempt_before(store: Store) -> None:
+    job = make_job()
+    await accept(store, job)
+    await store.start([job.key], LATER)
+    await store.requeue([job.key], error=ErrorDetail(code="engine", message="no"))
+    [again] = await store.start([job.key], LATER)
+    assert (again.job.attempts, again.job.error) == (2, None)
 
 
 async def test_finish_writes_end_result_and_messages_together(store: Store) -> None:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete
@@ -290,6 +291,7 @@ def messages(draw: st.DrawFn) -> Message:
     return make_message(payload, draw(st.sampled_from(["front", "a" * 64, "-"])), properties)
 
 
+@pytest.mark.both_databases
 def test_what_is_accepted_is_read_back_equal(store_url: str) -> None:
     assert set(FIELDS) == set(FrameOptions.model_fields) - {"camera_id", "job_id"}
     bench = Bench(store_url)

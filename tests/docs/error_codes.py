@@ -1,0 +1,168 @@
+"""Reads from the code which error codes it can make, and which ends of a frame carry them.
+
+A code is made in one of three ways: an exception is raised with it (or its class has it), an
+`ErrorDetail` is built with it, or it is handed to a function that ends frames. Which end that is
+follows from who catches the exception, or from the `JobStatus` named nearest to the code.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.job import JobStatus
+
+_Ends = frozenset[JobStatus]
+_CODE = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+
+_REJECTED = frozenset({JobStatus.REJECTED})
+_FAILED = frozenset({JobStatus.FAILED})
+_DROPPED = frozenset({JobStatus.DROPPED})
+_LETTER: _Ends = frozenset()  # it stands in dead letters only
+
+#: Exceptions that are raised with a code: intake rejects, after a frame is accepted it fails.
+_RAISED_WITH = {
+    "PayloadError": _REJECTED,
+    "FrameError": _REJECTED,
+    "ImageError": _REJECTED | _FAILED,
+    "ImageTooLargeError": _REJECTED | _FAILED,
+    "ImageDecodeError": _REJECTED | _FAILED,
+}
+#: Files that see accepted frames only.
+_AFTER_ACCEPTANCE = {Path("service/intake/fetch.py"), Path("engine/pixels.py")}
+#: Exceptions whose class has the code.
+_OF_CLASS = {
+    "UrlRefusedError": _REJECTED | _FAILED,
+    "EngineError": _FAILED,
+    "MoondreamError": _FAILED,
+    "PromptError": _FAILED,
+    "OutOfMemoryError": _FAILED,
+    "NotANumberError": _FAILED,
+    "DeliveryError": _LETTER,
+    "ReceiverGoneError": _LETTER,
+}
+#: Raised towards the operator or inside the service: in the log, never in a document.
+_INSIDE = {
+    "ConfigurationError",
+    "DeviceError",
+    "DownloadError",
+    "FrameError",  # always raised with another
+    "InstanceInUseError",
+    "ModelFileError",
+    "QuantizeError",
+    "ServiceError",
+    "StoreError",
+    "StoreFullError",
+}
+#: Functions that end frames with a code they are given.
+_ENDING = {"_drop": _DROPPED, "_failed": _FAILED, "Failed": _FAILED}
+#: Made where no end is in sight.
+_KNOWN = {
+    "internal": _REJECTED | _FAILED,  # service.boundary: whoever has the frame in hand ends it
+    "unreadable": _FAILED,  # service.store.set_aside: the job of the row, where it is one
+}
+
+
+class Made(NamedTuple):
+    """A code at one place."""
+
+    code: str
+    ends: _Ends  #: of frames that carry it from there
+    where: str
+
+
+def codes(root: Path) -> Iterator[Made]:
+    """Every code that can be seen outside, by the places below `root` where it is made.
+
+    Raises:
+        LookupError: Where one leads is not known; the tables above are to be completed.
+    """
+    for package in ("broker", "engine", "moondream2", "service"):
+        for path in sorted((root / package).rglob("*.py")):
+            if "commands" not in path.parts:  # these speak to the operator
+                yield from _codes_in(path.read_text(encoding="utf-8"), path.relative_to(root))
+
+
+def _codes_in(text: str, path: Path) -> Iterator[Made]:
+    tree = ast.parse(text)
+    around = {inner: outer for outer in ast.walk(tree) for inner in ast.iter_child_nodes(outer)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            found = list(_of_class(node))
+        elif isinstance(node, ast.Call):
+            found = list(_of_call(node, around))
+        else:
+            continue
+        for code, ends in found:
+            where = f"{path}:{node.lineno}"
+            if ends is None:
+                raise LookupError(f"{where}: what becomes of a frame with {code!r}?")
+            is_late = path in _AFTER_ACCEPTANCE and ends
+            yield Made(code, _FAILED if is_late else ends, where)
+
+
+def _of_class(node: ast.ClassDef) -> Iterator[tuple[str, _Ends | None]]:
+    for statement in node.body:
+        is_code = isinstance(statement, ast.Assign) and "code" in map(_name, statement.targets)
+        if is_code and node.name not in _INSIDE:
+            assert isinstance(statement, ast.Assign)
+            yield _text(statement.value), _OF_CLASS.get(node.name)
+
+
+def _of_call(node: ast.Call, around: dict[ast.AST, ast.AST]) -> Iterator[tuple[str, _Ends | None]]:
+    called = _name(node.func)
+    given = [*node.args, *(each.value for each in node.keywords if each.arg == "code")]
+    for code in filter(_CODE.fullmatch, map(_text, given)):
+        if called in _RAISED_WITH:
+            yield code, _RAISED_WITH[called]
+        elif called in _ENDING:
+            yield code, _ENDING[called]
+        elif called == "ErrorDetail":
+            yield code, _KNOWN.get(code, _nearest(node, around))
+        elif ends := frozenset(filter(None, map(_end, node.args))):  # an end and its code
+            yield code, ends
+
+
+def _nearest(node: ast.AST, around: dict[ast.AST, ast.AST]) -> _Ends | None:
+    """The ends named in the smallest piece of code around it, at most its function."""
+    for piece in _pieces(node, around):
+        inside = [each for part in piece for each in ast.walk(part)]
+        if ends := frozenset(filter(None, map(_end, inside))):
+            return ends
+        if any(isinstance(each, ast.Call) and _makes_letter(each) for each in inside):
+            return _LETTER
+    return None
+
+
+def _pieces(node: ast.AST, around: dict[ast.AST, ast.AST]) -> Iterator[list[ast.AST]]:
+    """What is around it, from the inside out: expressions, then blocks of statements."""
+    while not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+        outer = around[node]
+        lists = [value for _, value in ast.iter_fields(outer) if isinstance(value, list)]
+        is_statement = isinstance(node, ast.stmt)
+        yield next((each for each in lists if is_statement and node in each), [outer])
+        node = outer
+
+
+def _end(node: ast.AST) -> JobStatus | None:
+    """The final status that a node names, e.g. `JobStatus.FAILED`."""
+    if not (isinstance(node, ast.Attribute) and _name(node.value) == "JobStatus"):
+        return None
+    status = JobStatus.__members__.get(node.attr)
+    return status if status is not None and status.is_final else None
+
+
+def _makes_letter(node: ast.Call) -> bool:
+    return _name(node.func).removeprefix("_") in {"DeadLetter", "dead_letter"}
+
+
+def _name(node: ast.AST) -> str:
+    """Of a name or an attribute."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _text(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
