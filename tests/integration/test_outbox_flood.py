@@ -22,6 +22,7 @@ from service.delivery.receivers import Receivers
 from service.delivery.webhooks import WebhookSender
 from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
+from service.store.sqlite import SqliteConnections
 from service.store.store import Store
 from tests.support.http_receivers import Receiver, Request, answers
 from tests.support.webhook_bench import document, webhook_bench
@@ -35,7 +36,9 @@ class Statements:
     def __init__(self, store: Store) -> None:
         self.number = 0
         self.most_values = 0
-        for engine in store._database._connections.engines:
+        connections = store._database._connections
+        assert isinstance(connections, SqliteConnections)
+        for engine in (connections._writes, connections._reads.sync_engine):
             event.listen(engine, "before_cursor_execute", self._note)
 
     def _note(self, _c: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
