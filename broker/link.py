@@ -28,12 +28,14 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from broker.ending import Course, Reason, not_reached, refused
 from broker.errors import NotConnectedError, PublishError
 from broker.handover import Ack, Handover, Publish
 from broker.message import NO_PROPERTIES, UNREADABLE, Message, Properties5
 from broker.options import ConnectionOptions, Protocol, Subscription
 from broker.outgoing import Outgoing, lost, unsendable
 from broker.reconnect import End
+from broker.sockets import Watched, has_pending, is_reset, send_at_once
 from broker.state import ConnectionState
 
 logger = logging.getLogger(__name__)
@@ -43,9 +45,6 @@ _PUBACK_TIMEOUT_S = 30.0  # a broker that answers pings but nothing else for so 
 _HANG_UP_TIMEOUT_S = 1.0
 _TICK_S = 0.5  # keep-alive and timeouts are looked at this often
 
-_SESSION_TAKEN_OVER = 142
-_UNSUPPORTED_PROTOCOL = 132
-_REFUSED_CREDENTIALS = frozenset({134, 135})
 _SYS_VERSION = "$SYS/broker/version"
 _SYS_DROPPED = "$SYS/broker/publish/messages/dropped"
 
@@ -80,13 +79,7 @@ class Link:
         self._outgoing = Outgoing(quiet_s)
         self._quarantined = quarantined
         self._subscribing: dict[int, tuple[str, ...]] = {}
-        self._connected_at: float | None = None
-        self._refusal: ReasonCode | None = None  # in CONNACK
-        self._disconnect_reason: ReasonCode | None = None  # in a DISCONNECT of the broker's
-        self._was_useful = False
-        self._was_denied = False
-        self._was_reset = False
-        self._was_ours = False  # we ended it, on purpose or because nothing came back
+        self._course = Course()
         self._client = self._make_client(tls)
 
     def run(self) -> End:
@@ -94,14 +87,20 @@ class Link:
         try:
             self._connect()
         except (OSError, ValueError) as error:
-            return End(_explain_failure(error, self._options))
-        sock = self._client.socket()
-        if isinstance(sock, socket.socket):  # a websocket hides it
-            # Without it a PUBACK can wait 40 ms for the broker's delayed ACK of the one before.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return not_reached(error, self._options)
+        send_at_once(self._client.socket())
         with selectors.DefaultSelector() as selector:
             selector.register(self._handover.wake_receiver, selectors.EVENT_READ)
-            return self._judge(self._serve(_Watched(selector)))
+            problem = self._serve(Watched(selector))
+        if self._course.refusal is not None:
+            return refused(self._course.refusal, self._options)
+        return self._course.end(
+            problem,
+            time.monotonic(),
+            is_busy=self._outgoing.is_busy,
+            is_alone=self._outgoing.quarantined is not None,
+            is_gate_open=self._handover.is_gate_open(),
+        )
 
     def close(self, reason: str) -> Publish | None:
         """Close what is open, and fail what is not acknowledged.
@@ -114,7 +113,7 @@ class Link:
             self._hang_up(sock)
         not_sent = NotConnectedError(reason)
         is_stopping = self._handover.is_stopping
-        on_trial = None if is_stopping or self._was_ours else self._outgoing.quarantined
+        on_trial = None if is_stopping or self._course.was_ours else self._outgoing.quarantined
         in_flight, waiting = self._outgoing.end()
         if self._quarantined is not None:  # no answer: the broker may have gone for any reason
             in_flight.append(self._quarantined)
@@ -172,7 +171,7 @@ class Link:
             properties=properties,
         )
 
-    def _serve(self, watched: "_Watched") -> str | None:
+    def _serve(self, watched: Watched) -> str | None:
         """Read, write and keep alive until the connection ends; return why, if we end it."""
         client, handover = self._client, self._handover
         started_at = time.monotonic()
@@ -187,13 +186,13 @@ class Link:
             if client.socket() is not sock:  # writing found it broken
                 continue
             # 2. Wait, unless TLS has decrypted bytes that the selector does not see.
-            may_read = self._connected_at is None or handover.is_gate_open()
-            has_pending = may_read and _has_pending(sock)
+            may_read = self._course.connected_at is None or handover.is_gate_open()
+            is_pending = may_read and has_pending(sock)
             watched.change(sock, may_read, client.want_write())
-            can_read, can_write = watched.wait(0.0 if has_pending else _TICK_S)
+            can_read, can_write = watched.wait(0.0 if is_pending else _TICK_S)
             # 3. The socket; an error closes it, which ends the loop.
-            if can_read or has_pending:
-                self._was_reset = _is_reset(sock)
+            if can_read or is_pending:
+                self._course.was_reset = is_reset(sock)
                 client.loop_read()
             if can_write and client.socket() is not None:
                 client.loop_write()
@@ -212,7 +211,7 @@ class Link:
             command = commands.popleft()
             if isinstance(command, Ack):
                 self._acknowledge(command)
-            elif self._connected_at is None:
+            elif self._course.connected_at is None:
                 problem = NotConnectedError("the broker has not answered yet")
                 self._handover.finish(command, problem)
             elif command.topic == self._options.state_topic:
@@ -223,7 +222,7 @@ class Link:
             self._publish(publish)
 
     def _acknowledge(self, ack: Ack) -> None:
-        if self._connected_at is not None and ack.generation == self.state.generation:
+        if self._course.connected_at is not None and ack.generation == self.state.generation:
             self._client.ack(ack.mid, 1)
         else:
             self._handover.counters.stale_acks += 1
@@ -267,7 +266,7 @@ class Link:
         return _make_properties(PacketTypes.PUBLISH, **found)
 
     def _find_overdue(self, now: float, started_at: float) -> str | None:
-        if self._connected_at is None and now - started_at > _CONNECT_TIMEOUT_S:
+        if self._course.connected_at is None and now - started_at > _CONNECT_TIMEOUT_S:
             return f"the broker did not answer within {_CONNECT_TIMEOUT_S:.0f} s"
         oldest = self._outgoing.oldest_sent_at
         if oldest is not None and now - oldest > _PUBACK_TIMEOUT_S:
@@ -293,41 +292,6 @@ class Link:
                 if not keeper.recv(65536):
                     break
 
-    def _judge(self, problem: str | None) -> End:
-        """Say how it ended; `problem` is ours, if we ended it."""
-        said = self._disconnect_reason
-        self._was_ours = problem is not None
-        if self._connected_at is None:
-            return self._judge_refusal(problem)
-        return End(
-            problem or self._explain_loss(),
-            lasted_s=time.monotonic() - self._connected_at,
-            is_taken_over=said is not None and said.value == _SESSION_TAKEN_OVER,
-            # After a refused message Mosquitto 2.0.11 closes the connection as well.
-            is_denied=problem is not None or self._was_denied,
-            is_closed=said is None and not self._was_reset,
-            is_busy=self._outgoing.is_busy,
-            is_alone=self._outgoing.quarantined is not None,
-            is_useful=self._was_useful,
-        )
-
-    def _explain_loss(self) -> str:
-        if self._disconnect_reason is not None:
-            return f"the broker closed the connection: {self._disconnect_reason}"
-        if not self._handover.is_gate_open():
-            # The broker's answers to our pings are behind messages there is no room for.
-            return "nothing more can be received, because too much waits to be committed"
-        return "the connection was lost"
-
-    def _judge_refusal(self, problem: str | None) -> End:
-        if self._refusal is None:
-            reason = problem or "the broker closed the connection without an answer"
-            return End(reason, is_silent=True)
-        return End(
-            _explain_refusal(self._refusal, self._options),
-            is_unsupported=self._refusal.value == _UNSUPPORTED_PROTOCOL,
-        )
-
     def _change(self, state: ConnectionState) -> None:
         self.state = state
         self._handover.report(state)
@@ -343,14 +307,14 @@ class Link:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._refusal = reason
+            self._course.refusal = Reason(reason.value, str(reason))
             return
-        self._connected_at = time.monotonic()
+        self._course.connected_at = time.monotonic()
         self._count(flags.session_present)
         if self._quarantined is not None:
             self._handover.finish(self._quarantined, unsendable(self._quarantined))
             self._quarantined = None
-        self._outgoing.accepted(self._connected_at, _get(properties, "ReceiveMaximum"))
+        self._outgoing.accepted(self._course.connected_at, _get(properties, "ReceiveMaximum"))
         if self._options.state_topic is not None:
             self._publish(Publish(self._options.state_topic, self._options.birth, retain=True))
         self._subscribe()
@@ -388,7 +352,7 @@ class Link:
         properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._disconnect_reason = reason
+            self._course.disconnect = Reason(reason.value, str(reason))
 
     def _subscribe(self) -> None:
         if self._subscriptions:
@@ -446,10 +410,10 @@ class Link:
         if publish is None:  # QoS 0, finished when it was sent
             return
         if not reason.is_failure:
-            self._was_useful = True
+            self._course.was_useful = True
             self._handover.finish(publish)
             return
-        self._was_denied = True
+        self._course.was_denied = True
         problem = f"the broker refuses a message on {publish.topic}: {reason}"
         if publish.done is None:
             logger.error("%s", problem, extra={"action": "publish_refused"})
@@ -520,33 +484,6 @@ class _Client(paho.Client):
             self.has_lost_properties = False
 
 
-class _Watched:
-    """The selector's view of one socket, with the wake-up besides."""
-
-    def __init__(self, selector: selectors.BaseSelector) -> None:
-        self._selector = selector
-        self._sock: Any = None
-        self._events = 0
-
-    def change(self, sock: Any, read: bool, write: bool) -> None:
-        """Wait for these; for neither means that only a wake-up or the time ends the wait."""
-        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        if events == self._events:
-            return
-        if self._events:
-            self._selector.unregister(self._sock)
-        if events:
-            self._selector.register(sock, events)
-        self._sock, self._events = sock, events
-
-    def wait(self, timeout_s: float) -> tuple[bool, bool]:
-        """Wait; tell whether the socket can be read and written."""
-        for key, events in self._selector.select(timeout_s):
-            if key.fileobj is self._sock:
-                return bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
-        return False, False
-
-
 def _make_properties(packet_type: int, **values: Any) -> Properties:
     properties = Properties(packet_type)  # type: ignore[no-untyped-call]
     for name, value in values.items():
@@ -589,41 +526,3 @@ def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
             else SubscribeOptions.RETAIN_DO_NOT_SEND
         ),
     )
-
-
-def _has_pending(sock: Any) -> bool:
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-def _is_reset(sock: Any) -> bool:
-    """Whether the network cut the connection, which paho does not tell from a close."""
-    if not isinstance(sock, socket.socket):  # a websocket hides it
-        return False
-    try:
-        socket.socket.recv(sock, 1, socket.MSG_PEEK)  # below TLS, which cannot peek
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def _explain_failure(error: OSError | ValueError, options: ConnectionOptions) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}): check mqtt.tls.ca_file"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason}): check mqtt.tls and mqtt.port"
-    if isinstance(error, socket.gaierror):
-        return f"mqtt.host: {options.host!r} cannot be resolved"
-    if isinstance(error, TimeoutError):
-        return "no answer: check mqtt.host and mqtt.port"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: check mqtt.host and mqtt.port"
-    return str(error)
-
-
-def _explain_refusal(reason: ReasonCode, options: ConnectionOptions) -> str:
-    if reason.value in _REFUSED_CREDENTIALS:
-        account = f"mqtt.username {options.username!r}" if options.username else "no mqtt.username"
-        return f"refused ({reason}) with {account}: check mqtt.username and mqtt.password"
-    return f"refused ({reason})"

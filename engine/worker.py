@@ -16,23 +16,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import NoReturn, assert_never
 
 import psutil
 import torch
-from PIL import Image
 
 from engine.answers import make_request, to_protocol
 from engine.channel import Channel, die_with_parent
 from engine.codec import Codec
 from engine.drawing import draw
 from engine.errors import ImageError
-from engine.fingerprint import Scenes, Seen, fingerprint, from_bytes, to_bytes
 from engine.images import ImageLimits
 from engine.loading import DeviceError, Loaded, load, name_of
-from engine.pixels import decode
 from engine.pool import RankedPool
+from engine.preparation import Job, Preparation
 from engine.protocol import (
     VERSION,
     Alive,
@@ -52,11 +50,10 @@ from engine.protocol import (
     Submit,
 )
 from moondream2 import tasks
-from moondream2.crops import Crops, prepare
+from moondream2.crops import Crops
 from moondream2.errors import DownloadError, MoondreamError
 from moondream2.generate import OutOfMemoryError
 from moondream2.passes import Watch
-from moondream2.staging import pin
 from moondream2.tokens import PromptError
 
 logger = logging.getLogger(__name__)
@@ -74,20 +71,11 @@ _OPTIONS: Codec[ModelOptions] = Codec(ModelOptions)
 _LIMITS: Codec[ImageLimits] = Codec(ImageLimits)
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    submit: Submit
-    arrived_at: float
-    image: Image.Image | None = None  # kept when it is to be returned
-    fingerprint: bytes | None = None  # when it is compared with others
-    timings: dict[str, float] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """From the pool: the frame is new, here are its crops."""
 
-    job: _Job
+    job: Job
     crops: Crops
 
 
@@ -95,7 +83,7 @@ class _Prepared:
 class _Ended:
     """From the pool: the job ends with this message."""
 
-    job: _Job
+    job: Job
     message: Done | Failed | Similar
 
 
@@ -128,12 +116,10 @@ class Worker:
         self._channel = channel
         self._engine = loaded.engine
         self._loaded = loaded
-        self._max_crops = options.max_crops
-        self._limits = limits
         self._inbox = inbox
         self._pool = RankedPool()
-        self._scenes = Scenes()
-        self._jobs: dict[str, _Job] = {}
+        self._preparation = Preparation(loaded, limits, options.max_crops)
+        self._jobs: dict[str, Job] = {}
         self._num_steps = 0
         self._num_out_of_memory = 0
         self._alive_at = 0.0
@@ -188,19 +174,19 @@ class Worker:
                 if self._is_held(job):
                     self._feed(job, item.crops)
                 else:  # cancelled after it was compared with others
-                    self._scenes.forget(job.submit.camera_id, job.submit.key)
+                    self._preparation.forget(job)
             case _Ended(job=job):
                 if self._is_held(job):
                     self._end(item.message)
             case _:
                 logger.warning("unexpected %s", type(item).__name__)
 
-    def _is_held(self, job: _Job) -> bool:
+    def _is_held(self, job: Job) -> bool:
         """Whether it is still wanted: it may have been cancelled, and even submitted again."""
         return self._jobs.get(job.submit.key) is job
 
     def _accept(self, submit: Submit) -> None:
-        job = self._jobs[submit.key] = _Job(submit, time.monotonic())
+        job = self._jobs[submit.key] = Job(submit, time.monotonic())
         self._pool.add(submit.rank, submit.key, self._guarded(job, self._prepare))
 
     def _cancel(self, key: str) -> None:
@@ -212,13 +198,13 @@ class Worker:
         """Forget a job and say why."""
         job = self._jobs.pop(message.key)
         if not isinstance(message, Done):
-            self._scenes.forget(job.submit.camera_id, message.key)
+            self._preparation.forget(job)
         self._channel.send(message)
 
     # On the threads of the pool
 
     def _guarded(
-        self, job: _Job, work: Callable[[_Job], _Prepared | _Ended | None]
+        self, job: Job, work: Callable[[Job], _Prepared | _Ended | None]
     ) -> Callable[[], None]:
         """Make work of the pool that never raises and leaves its result in the inbox."""
 
@@ -236,41 +222,19 @@ class Worker:
 
         return run
 
-    def _prepare(self, job: _Job) -> _Prepared | _Ended | None:
-        """Decode an image, compare it with the camera's last, cut it into crops."""
-        submit = job.submit
+    def _prepare(self, job: Job) -> _Prepared | _Ended | None:
         if not self._is_held(job):
             return None
-        begin = time.monotonic()
-        image = decode(submit.body, self._limits)
-        if match := self._match(job, image):
-            return _Ended(job, Similar(submit.key, *match))
-        crops = prepare(image, self._engine.model.config.vision, self._max_crops)
-        if submit.want_image:
-            job.image = image
-        job.timings["prepare"] = time.monotonic() - begin
-        return _Prepared(job, pin(crops, self._loaded.device))
-
-    def _match(self, job: _Job, image: Image.Image) -> tuple[str, float] | None:
-        submit = job.submit
-        if submit.similarity <= 0:
-            return None
-        print_ = fingerprint(image)
-        job.fingerprint = to_bytes(print_)
-        return self._scenes.match_or_add(
-            submit.camera_id,
-            submit.key,
-            print_,
-            similarity=submit.similarity,
-            window_s=submit.similarity_window,
-            importance=submit.importance,
-            last=_last_seen(job),
-        )
+        result = self._preparation.prepare(job)
+        return _Ended(job, result) if isinstance(result, Similar) else _Prepared(job, result)
 
     # On the main thread: to and from the model
 
-    def _feed(self, job: _Job, crops: Crops) -> None:
-        self._engine.submit(make_request(job.submit, crops))
+    def _feed(self, job: Job, crops: Crops) -> None:
+        try:
+            self._engine.submit(make_request(job.submit, crops))
+        except Exception as error:  # noqa: BLE001 - logged there; it ends this job, not the process
+            self._fail(job.submit.key, error)
 
     def _tell(self, event: tasks.Event) -> None:
         if not isinstance(event, tasks.Resized) and event.key not in self._jobs:
@@ -298,7 +262,7 @@ class Worker:
         job.timings.update(asdict(event.timings))
         answers = tuple(to_protocol(answer) for answer in event.answers)
 
-        def conclude(job: _Job) -> _Ended:
+        def conclude(job: Job) -> _Ended:
             body = b"" if job.image is None else draw(job.image, job.submit.tasks, answers)
             seconds = time.monotonic() - job.arrived_at
             return _Ended(job, Done(event.key, answers, seconds, job.timings, body))
@@ -321,15 +285,7 @@ class Worker:
                 _exit(_EXIT_OUT_OF_MEMORY, "no memory on the device, time and again")
 
 
-def _last_seen(job: _Job) -> Seen | None:
-    """The frame that came with a job to be compared with."""
-    last = job.submit.last_frame
-    if last is None or (print_ := from_bytes(last.fingerprint)) is None:
-        return None
-    return Seen(last.key, job.arrived_at - last.age_s, last.importance, print_)
-
-
-def _failed(job: _Job, code: str, message: str, *, can_retry: bool) -> Failed:
+def _failed(job: Job, code: str, message: str, *, can_retry: bool) -> Failed:
     return Failed(job.submit.key, code, message, can_retry)
 
 

@@ -113,8 +113,9 @@ class Child:
             return None
         try:
             return decode(header, body)
-        except ValueError as error:
-            raise ValueError(f"not a message ({error}): {header[:200]!r}") from error
+        except ValueError:
+            logger.error("not a message: %r", header[:200], extra={"action": "engine_output"})
+            raise
 
     def kill(self) -> None:
         """End the child and its group at once; harmless when it has ended."""

@@ -69,6 +69,7 @@ async def test_child_that_sends_it_is_lost_and_another_is_started(header: str) -
         for _ in range(2):
             lost = await next_event(engine, Lost)
             assert "sent garbage" in lost.message
+            assert len(lost.message) < 200
 
 
 async def test_supervision_that_breaks_starts_another_child(

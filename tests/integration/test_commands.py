@@ -21,6 +21,7 @@ from schemas.frame import MotionFrame
 from schemas.job import ErrorDetail, JobStatus
 from schemas.status import StatusDocument
 from tests.support.factories import NOON, make_image
+from tests.support.http_receivers import Receiver, answers
 from tests.unit.service.commands.test_view import make_result
 
 # Each command starts an interpreter or two and some import torch: seconds on a free machine, more
@@ -308,6 +309,20 @@ async def test_infer_without_a_model_is_one_line(picture: Path, tmp_path: Path) 
 async def test_download_of_a_folder_finds_it(tmp_path: Path) -> None:
     ended = await run_command("download", FIXTURE)
     assert ended == Ended(0, f"{FIXTURE}\n", "")
+
+
+async def test_download_tells_the_hub_nothing_of_this_machine(tmp_path: Path) -> None:
+    """Without the variable that we set, the hub's library names torch and its version."""
+    async with Receiver(answers(404)) as hub:
+        environment = {
+            "HF_HOME": str(tmp_path),
+            "HF_ENDPOINT": hub.url.removesuffix("/hook"),
+            "HF_HUB_DISABLE_TELEMETRY": "0",
+        }
+        ended = await run_command("download", "some/model", environment=environment)
+    assert ended.code == 1
+    assert hub.requests
+    assert all("torch" not in each.headers["user-agent"] for each in hub.requests)
 
 
 async def test_download_without_network_is_one_line(tmp_path: Path) -> None:

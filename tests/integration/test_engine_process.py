@@ -172,6 +172,17 @@ async def test_impossible_prompt_fails_alone(engine: EngineProcess) -> None:
     assert (ending.code, ending.can_retry) == ("prompt", False)
 
 
+async def test_task_that_there_is_not_fails_alone(engine: EngineProcess) -> None:
+    jobs = [
+        make_submit("odd", make_image(), TaskSpec("sing", "?")),
+        make_submit("ok", make_image()),
+    ]
+    endings = await run(engine, jobs)
+    assert isinstance(endings["odd"], Failed)
+    assert endings["odd"].message == "An unexpected error in the engine; the log has it"
+    assert isinstance(endings["ok"], Done)
+
+
 async def test_cancel_ends_waiting_and_running_jobs(engine: EngineProcess) -> None:
     for number in range(4):
         await engine.submit(make_submit(f"job-{number}", make_image(number), *LONG))
@@ -343,6 +354,7 @@ async def test_out_of_memory_time_and_again_gets_a_fresh_process() -> None:
         ({"device": "cuda:77"}, "device_unavailable"),
         ({"device": "toaster"}, "device_unavailable"),
         ({"quantization": "int4"}, "model_quantize"),
+        ({"dtype": "float7"}, "model_error"),  # nobody foresaw it
     ],
 )
 async def test_load_failure_has_a_code(change: dict[str, Any], code: str) -> None:
@@ -351,6 +363,10 @@ async def test_load_failure_has_a_code(change: dict[str, Any], code: str) -> Non
             await engine.load()
         assert caught.value.code == code
         assert engine.state.state == "failed"
+        message = engine.state.message or ""
+        assert 0 < len(message) < 600
+        assert "\n" not in message
+        assert "Error" not in message
 
 
 async def test_child_ends_with_its_parent(tmp_path: Path) -> None:
