@@ -39,6 +39,7 @@ class StandIn:
     pace: Pace
     events: asyncio.Queue[EngineEvent] = field(default_factory=asyncio.Queue)
     first_submit_at: float | None = None
+    num_taken: int = 0
     _waiting: list[_Row] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
     _work: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,6 +86,7 @@ class StandIn:
         """Let the job wait for a slot."""
         now = asyncio.get_running_loop().time()
         self.first_submit_at = self.first_submit_at or now
+        self.num_taken += 1
         self._waiting.append(_Row(job, now, self.pace.num_steps))
         self._work.set()
 

@@ -19,7 +19,9 @@ from service.clock import Clock
 from service.engines.process import EngineEvent
 from service.queue.heap import Ticket
 
-_MOST_UNSENT = 8  # each has its image in memory; an engine that reads takes one in a millisecond
+_MOST_ON_THE_WAY = (
+    8  # each has its image in memory; an engine that reads takes one in a millisecond
+)
 _STUCK_AFTER_S = 1.0  # the largest image takes a tenth of it, on a busy machine
 
 
@@ -83,11 +85,12 @@ class Feed:
         self.engine = engine
         self.num_given = 0
         self._clock = clock
-        self._held: set[str] = set()  # job keys, also of those still to be sent
+        self._held: set[str] = set()  # job keys, of all that are meant for it
+        self._on_the_way: set[str] = set()  # of them, those that it has not taken yet
         self._leaving: set[str] = set()  # of them, the preempted ones
         self._quarantined: set[str] = set()  # of them, those that are to be alone
         self._orders: list[tuple[tuple[float, ...], int, Order]] = []  # a heap
-        self._unsent: set[str] = set()  # jobs among the orders
+        self._unsent: set[str] = set()  # job keys among the orders
         self._numbers = count()
         self._has_orders = asyncio.Event()
         self._sending_since: float | None = None
@@ -128,18 +131,19 @@ class Feed:
     @property
     def room(self) -> int:
         """The same for jobs that can wait for those on their way."""
-        return min(self.seats, _MOST_UNSENT - len(self._unsent))
+        return min(self.seats, _MOST_ON_THE_WAY - len(self._on_the_way))
 
     def hold(self, job_key: str, *, is_quarantined: bool = False) -> None:
         """Keep a seat for a job."""
         self.num_given += 1
         self._held.add(job_key)
+        self._on_the_way.add(job_key)
         if is_quarantined:
             self._quarantined.add(job_key)
 
     def release(self, job_key: str) -> None:
         """A job does not come, or has left; one that is not held is no error."""
-        for keys in (self._held, self._leaving, self._quarantined):
+        for keys in (self._held, self._on_the_way, self._leaving, self._quarantined):
             keys.discard(job_key)
         self._withdraw(job_key)
 
@@ -182,6 +186,7 @@ class Feed:
                 await self.engine.submit(order.submit)
         finally:
             self._sending_since = None
+            self._on_the_way.discard(order.running.job.key)
 
     def _put(self, rank: tuple[float, ...], order: Order) -> None:
         heapq.heappush(self._orders, (rank, next(self._numbers), order))
