@@ -60,7 +60,7 @@ async def _end_all(folder: Path) -> None:
     """All expire at once, in a real store."""
     clock, statistics = Clock(), Statistics()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as store:
-        deliver = Deliver(store, Topics("bench"), _Nobody(), {}, statistics, clock)
+        deliver = Deliver(store, Topics("bench"), _Nobody(), statistics, clock)
         line = Line(JobHeap(NUM_JOBS), store, deliver, statistics, clock)
         jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
         await store.accept(jobs, {}, [])

@@ -23,7 +23,10 @@ class StatusDocument(BaseModel):
     webhook_configured: bool = False
     attempts: int = 0
     error: ErrorDetail | None = None
-    timestamp: AwareDatetime
+    timestamp: AwareDatetime = Field(description="when the status was reached")
+    taken_at: AwareDatetime | None = Field(
+        default=None, description="when the frame was taken; null for a rejected one"
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

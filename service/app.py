@@ -23,12 +23,13 @@ from broker.publisher import Publisher
 from broker.state import ConnectionState
 from broker.topics import Topics
 from engine.images import ImageLimits
-from schemas.outbox import Channel
-from schemas.status import DeadLetter, HealthCheck
+from schemas.status import HealthCheck
 from service.boundary import contained, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
 from service.data_dir import open_data_dir
+from service.delivery.attempts import Attempts
+from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
@@ -169,23 +170,22 @@ class _Service:
             _connection_options(settings.mqtt, client_id), subscriptions
         )
         http = GuardedHttp()
+        letters = DeadLetters(self._store, self._topics)
         self._mqtt_sender = MqttSender(
-            self._store.outbox, self._output, self._is_published, bury=self._bury, clock=clock
+            self._store.outbox, self._output, self._is_published, letters=letters, clock=clock
         )
         self._webhook_sender = WebhookSender(
             self._store.outbox,
             settings.webhooks,
-            http=http,
-            bury=self._bury,
+            attempts=Attempts(settings.webhooks, http, clock, VERSION),
+            letters=letters,
             clock=clock,
             rng=random.Random(),  # noqa: S311 - spreads retries
-            version=VERSION,
         )
         self._deliver = Deliver(
             self._store,
             self._topics,
             self._publisher,
-            {Channel.MQTT: self._mqtt_sender, Channel.WEBHOOK: self._webhook_sender},
             self._statistics,
             clock,
         )
@@ -202,7 +202,7 @@ class _Service:
         self._cameras = Cameras(settings, self._store, self._publisher)
         await self._cameras.load()
         self._retention = Retention(self._store, settings.store, clock)
-        self._overflow = Overflow(self._store, settings, self._bury, clock)
+        self._overflow = Overflow(self._store, settings, letters, clock)
         self._remote = RemoteFrames(
             ImageFetcher(settings.fetch, settings.frames.max_bytes, http=http, version=VERSION),
             self._store,
@@ -336,9 +336,6 @@ class _Service:
             await asyncio.sleep(0.05)
         with contained("nobody hears that the service is ready"):
             on_ready()
-
-    async def _bury(self, *letters: DeadLetter) -> None:
-        await self._deliver.bury(*letters)
 
     def _on_output_change(self, state: ConnectionState) -> None:
         if state.is_connected and not self._is_published.is_set():

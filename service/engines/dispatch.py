@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Literal, Protocol, assert_never
 
 from engine.protocol import (
@@ -34,6 +35,7 @@ from engine.protocol import (
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus, split_key
 from schemas.status import ModelStatus
+from service.backoff import Backoff
 from service.boundary import contained, keep_running
 from service.clock import Clock
 from service.delivery.deliver import Deliver
@@ -405,7 +407,7 @@ class Dispatcher:
         error = ErrorDetail(code=event.code, message=event.message)
         if event.can_retry and running.job.attempts < running.job.max_attempts:
             await self._store.requeue([event.key], error=error)
-            delay = self._settings.queue.retry_delay * 2.0 ** min(running.job.attempts - 1, 16)
+            delay = Backoff(self._settings.queue.retry_delay, inf).after(running.job.attempts)
             self._line.join_later(running.ticket, delay)
             logger.warning(
                 "%s %s attempt %d failed, next in %.1f s: %s",

@@ -26,7 +26,8 @@ from schemas.job import ErrorDetail, Job, JobStatus, job_key, split_key
 from service.boundary import INTERNAL, contained, isolate, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
-from service.delivery.deliver import Deliver, Rejection
+from service.delivery.deliver import Deliver
+from service.delivery.documents import Rejection
 from service.errors import UNEXPECTED, FrameError, UrlRefusedError
 from service.logs import Throttle
 from service.queue.line import Line
@@ -251,7 +252,7 @@ class Intake:
         error: Exception | str,
     ) -> Rejection:
         return Rejection(
-            topic=message.topic,
+            origin=message.topic,
             camera_id=route.camera_id if route else None,
             job_id=job_id,
             size=len(message.payload),
@@ -285,7 +286,7 @@ class Intake:
 
     def _refused(self, each: _Candidate | Rejection) -> Rejection:
         if isinstance(each, Rejection):  # what it says may be what cannot be written
-            return replace(each, topic=ascii(each.topic), error=INTERNAL)
+            return replace(each, origin=ascii(each.origin), error=INTERNAL)
         job_id = each.frame.options.job_id
         return self._rejection(each.message, each.route, job_id, INTERNAL.code, INTERNAL.message)
 

@@ -69,7 +69,7 @@ class Store:
         self._timekeeper = timekeeper or Timekeeper(Clock())
         self.unreadable = UnreadableRows()
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
-        self.instances = Instances(database, instance, base_topic, self.unreadable)
+        self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -158,9 +158,12 @@ class Store:
         if num_bytes:
             self._database.check_room(num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
-        written = await self._database.write(jobs.insert_jobs, new_jobs, images, messages, stamp)
+        with self.outbox.uncertain():
+            written = await self._database.write(
+                jobs.insert_jobs, new_jobs, images, messages, stamp
+            )
         self.bytes_accepted += num_bytes
-        self.outbox.count_written(written)
+        self.outbox.committed(written, is_all=len(written) == len(messages))
         return written
 
     async def add_image(self, job_key: str, image: bytes) -> bool:
@@ -258,11 +261,12 @@ class Store:
             this any more, is left out and nothing is written for it.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        ended = await self._write(
-            jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
-        )
-        for _, messages in ended:
-            self.outbox.count_written(messages)
+        with self.outbox.uncertain():
+            ended = await self._write(
+                jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
+            )
+        written = [message for _, messages in ended for message in messages]
+        self.outbox.committed(written, is_all=len(ended) == len(endings))
         return ended
 
     async def recover(self) -> list[Job]:
@@ -292,9 +296,13 @@ class Store:
             had ended before, is gone, can be read after all, or is another instance's.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        return await self._database.write(
-            set_aside, row, at, last_words, stamp, keep_frames=self.keep_finished_frames
-        )
+        with self.outbox.uncertain():
+            found = await self._database.write(
+                set_aside, row, at, last_words, stamp, keep_frames=self.keep_finished_frames
+            )
+        # Nobody was told of those that wait behind a message that could not be read.
+        self.outbox.committed(found[1] if found else (), is_all=False)
+        return found
 
     # Questions
 

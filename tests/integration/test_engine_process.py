@@ -28,7 +28,8 @@ from engine.protocol import (
     Submit,
     TaskSpec,
 )
-from service.engines.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
+from service.backoff import Backoff
+from service.engines.process import WORKER, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 from tests.support.factories import make_image
 

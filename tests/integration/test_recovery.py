@@ -71,8 +71,9 @@ class Site:
 
     def __post_init__(self) -> None:
         topics = Topics("home")
-        senders = dict.fromkeys(Channel, self.listener)
-        self.deliver = Deliver(self.store, topics, Nobody(), senders, self.statistics, self.clock)
+        for channel in Channel:
+            self.store.outbox.subscribe(channel, self.listener.notify)
+        self.deliver = Deliver(self.store, topics, Nobody(), self.statistics, self.clock)
         self.line = Line(
             JobHeap(100, "oldest", 60.0), self.store, self.deliver, self.statistics, self.clock
         )

@@ -146,7 +146,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     anything, announcer, inbox = Anything(), Announcer(), Inbox()
     heap = JobHeap(100)
     async with Store.open(f"sqlite:///{folder / 'store.db'}", clock=clock) as store:
-        deliver = Deliver(store, topics, announcer, {}, statistics, clock)
+        deliver = Deliver(store, topics, announcer, statistics, clock)
         line = Line(heap, store, deliver, statistics, clock)
         cameras = Cameras(settings, store, announcer)
         intake = Intake(

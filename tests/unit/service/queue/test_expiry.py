@@ -132,7 +132,7 @@ class Waiting:
 
     def __post_init__(self) -> None:
         clock, statistics = self.clock, self.statistics
-        deliver = Deliver(self.store, Topics("base"), Topic(), {}, statistics, clock)
+        deliver = Deliver(self.store, Topics("base"), Topic(), statistics, clock)
         self.line = Line(JobHeap(20_000), self.store, deliver, statistics, clock)
         self.remote = RemoteFrames(
             self.host, self.store, deliver, self.line, ImageLimits(), 100, clock
