@@ -25,7 +25,8 @@ from schemas.frame import FrameOptions, Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.cameras import Cameras
-from service.delivery.deliver import Deliver, Rejection
+from service.delivery.deliver import Deliver
+from service.delivery.documents import Rejection
 from service.http.urls import AllowedHosts, UrlPolicy
 from service.intake.intake import Intake
 from service.queue.heap import JobHeap
@@ -117,7 +118,7 @@ class Bench:
         config = config.model_copy(update={"queue": queue})  # past its validator
         clock, statistics, topics = FakeClock(NOON), Statistics(), Topics("home")
         self.store = await stack.enter_async_context(Store.open(self.url, clock=clock))
-        self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock)
+        self.deliver = Recording(self.store, topics, Nobody(), statistics, clock)
         self.deliver.forget()
         line = Line(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, statistics, clock)
         hosts = AllowedHosts(["*"], "allow_hosts")
