@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from schemas.job import ErrorDetail
 from schemas.outbox import Channel, OutboxMessage
-from schemas.status import HealthCheck
+from schemas.status import Figures, HealthCheck
 from service.backoff import Backoff, spread
 from service.clock import Clock
 from service.delivery.attempts import Attempts, ReceiverSilentError
@@ -93,6 +93,10 @@ class WebhookSender:
         if not self._outcomes:
             return None
         return round(sum(self._outcomes) / len(self._outcomes), 4)
+
+    async def figures(self) -> Figures:
+        """For `bridge/stats`."""
+        return {"webhook_success_rate": self.success_rate}
 
     def check(self) -> HealthCheck:
         """Healthy while every receiver took its last message."""

@@ -310,8 +310,8 @@ def _parts(lab: _Lab) -> Parts:
     plan = lab.plan
 
     @asynccontextmanager
-    async def open_store(url: str, **options: Any) -> AsyncIterator[Store]:
-        async with _Store.open(url, faults=_FailingSteps(lab), **options) as store:
+    async def open_store(where: str | Path, **options: Any) -> AsyncIterator[Store]:
+        async with _Store.open(where, faults=_FailingSteps(lab), **options) as store:
             store.prepare(lab)
             yield store
 
