@@ -26,7 +26,7 @@ from service.store.instances import Instances
 from service.store.jobs import Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
-from service.store.set_aside import LastWords, SetAside, set_aside
+from service.store.set_aside import FinalMessages, SetAside, set_aside
 from service.store.sqlite import DiskUsage
 from service.store.timekeeper import Timekeeper, load_record, save_record
 from service.store.unreadable import UnreadableRow, UnreadableRows
@@ -282,14 +282,14 @@ class Store:
         return await self._write(jobs.recover, self._instance, self._timekeeper)
 
     async def set_aside(
-        self, row: UnreadableRow, at: datetime, last_words: LastWords
+        self, row: UnreadableRow, at: datetime, final_messages: FinalMessages
     ) -> tuple[SetAside, list[OutboxMessage]] | None:
         """End a job, or drop a message, that cannot be read, and write what must go out.
 
         Args:
             row: From `unreadable`.
             at: The time of the end.
-            last_words: Makes the messages from what is still known.
+            final_messages: Makes the messages from what is still known.
 
         Returns:
             What is known and the messages with their ids; None when there is nothing to tell: it
@@ -298,7 +298,7 @@ class Store:
         stamp = self._timekeeper.stamp(self._instance)
         with self.outbox.uncertain():
             found = await self._database.write(
-                set_aside, row, at, last_words, stamp, keep_frames=self.keep_finished_frames
+                set_aside, row, at, final_messages, stamp, keep_frames=self.keep_finished_frames
             )
         # Nobody was told of those that wait behind a message that could not be read.
         self.outbox.committed(found[1] if found else (), is_all=False)

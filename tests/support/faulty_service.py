@@ -330,7 +330,7 @@ def _parts(lab: _Lab) -> Parts:
 
     def start_engine(*arguments: Any, **options: Any) -> EngineProcess:
         module = "decoding_engine" if plan.decodes else "quick_engine"
-        command = (sys.executable, "-m", f"tests.acceptance.{module}", *plan.engine)
+        command = (sys.executable, "-m", f"tests.support.{module}", *plan.engine)
         engine = _Engine(*arguments, **options, backoff=Backoff(0.05, 0.5), command=command)
         engine.lab = lab
         return engine
