@@ -1,6 +1,7 @@
-"""The shape of the code: short functions, few arguments, a typed composition root."""
+"""The shape of the code: short functions, few arguments, a typed composition, closed mouths."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +54,40 @@ def test_composition_is_typed(name: str) -> None:
     tree = ast.parse((ROOT / "service" / f"{name}.py").read_text(encoding="utf-8"))
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     assert "Any" not in names
+
+
+def quoted(handler: ast.ExceptHandler) -> Iterator[str]:
+    """Where the text of a caught error is put into words."""
+    raised = {
+        id(each)
+        for node in ast.walk(handler)
+        if isinstance(node, ast.Raise)
+        for each in ast.walk(node)
+    }
+    for node in ast.walk(handler):
+        is_text = isinstance(node, ast.FormattedValue) or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in {"str", "repr", "format"}
+        )
+        if not is_text or id(node) in raised:
+            continue
+        words = ast.unparse(node)
+        if f"type({handler.name})" not in words and re.search(rf"\b{handler.name}\b", words):
+            yield words
+
+
+@pytest.mark.parametrize("package", ["broker", "engine", "service"])
+def test_text_of_an_error_nobody_foresaw_goes_nowhere_but_into_its_traceback(package: str) -> None:
+    """It may hold a secret, and documents and `bridge/log` are published."""
+    found = [
+        f"{name_of(path)}:{handler.lineno} {words}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(handler, ast.ExceptHandler)
+        and handler.name is not None
+        and isinstance(handler.type, ast.Name)
+        and handler.type.id in {"Exception", "BaseException"}
+        for words in quoted(handler)
+    ]
+    assert found == []
