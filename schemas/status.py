@@ -121,8 +121,6 @@ class Stats(BaseModel):
     dropped: dict[str, int] = Field(description="by reason, e.g. queue_full, cooldown, conflated")
     duplicates: dict[str, int] = Field(description="by rule: content, similar")
     rejected: dict[str, int] = Field(description="by error code")
-    frames: int = Field(description="received, whatever became of them")
-    redelivered: int = Field(description="of these, sent again by the broker and known already")
     preempted: int = Field(description="jobs that made room for a critical one")
     connection: dict[str, int] = Field(
         description="reconnects, lost_sessions, stale_acks, broker_dropped, unpublished"
@@ -146,8 +144,6 @@ class Figures(TypedDict, total=False):
     dropped: dict[str, int]
     duplicates: dict[str, int]
     rejected: dict[str, int]
-    frames: int
-    redelivered: int
     preempted: int
     connection: dict[str, int]
 

@@ -21,8 +21,6 @@ class Statistics:
     dropped: Counter[str] = field(default_factory=Counter)  #: by reason
     duplicates: Counter[str] = field(default_factory=Counter)  #: by rule
     rejected: Counter[str] = field(default_factory=Counter)  #: by error code
-    num_frames: int = 0  #: received, of any fate
-    num_redelivered: int = 0  #: sent again by the broker and known already
     num_preempted: int = 0
     _latencies: dict[Priority, deque[float]] = field(
         default_factory=lambda: {each: deque(maxlen=_MOST_SAMPLES) for each in Priority}
@@ -57,8 +55,6 @@ class Statistics:
             "dropped": dict(self.dropped),
             "duplicates": dict(self.duplicates),
             "rejected": dict(self.rejected),
-            "frames": self.num_frames,
-            "redelivered": self.num_redelivered,
             "preempted": self.num_preempted,
         }
 

@@ -212,7 +212,6 @@ class Intake:
             route = self._routes.find(message.topic)
             if message.retain and not (route is not None and route.accept_retained):
                 return None
-            self._statistics.num_frames += 1
             if route is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
             frame = read_frame(message, route.camera_id, max_image_bytes=self._limits.max_bytes)
@@ -323,7 +322,6 @@ class Intake:
                 continue
             other = known_content.get(each.picture) if each.sha256 else None
             if other is not None and each.message.dup and key is None:
-                self._statistics.num_redelivered += 1  # our PUBACK was lost, not the frame
                 group.repeats.append(other)
                 continue
             job = self._judge(each, self._job(each), other, group.accepted_at)

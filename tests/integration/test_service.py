@@ -486,7 +486,6 @@ async def test_bridge_stats_count_what_happened(talk: Conversation, seeds: Itera
     assert stats["system_status"] == "running"
     assert stats["max_concurrent_jobs"] >= 4
     assert stats["latency"]["normal"]["p50"] > 0
-    assert stats["frames"] >= 1
     assert stats["connection"].keys() >= {"reconnects", "broker_dropped", "unpublished"}
 
 

@@ -59,8 +59,6 @@ def make_stats() -> Stats:
         dropped={"queue_full": 4},
         duplicates={"similar": 7},
         rejected={"not_an_image": 5},
-        frames=20,
-        redelivered=1,
         preempted=2,
         connection={"reconnects": 3},
         uptime=60.0,
