@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -94,8 +95,8 @@ class _CountingStore(Store):
 
 
 @asynccontextmanager
-async def _counting_store(url: str, **options: Any) -> AsyncIterator[Store]:
-    async with _CountingStore.open(url, **options) as store:
+async def _counting_store(where: str | Path, **options: Any) -> AsyncIterator[Store]:
+    async with _CountingStore.open(where, **options) as store:
         yield store
 
 

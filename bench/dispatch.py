@@ -19,6 +19,7 @@ from bench._machine import describe
 from bench._standin import Pace, StandIn
 from broker.topics import Topics
 from schemas.job import Job, JobStatus
+from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.engines.dispatch import Dispatcher
@@ -36,8 +37,10 @@ NUM_BYTES = 100_000
 class _Nobody:
     """Hears what is announced."""
 
-    def announce(self, document: BaseModel) -> bool:
+    def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         return True
+
+    def forget(self, camera_id: str) -> None: ...
 
 
 def main() -> None:
@@ -91,13 +94,17 @@ async def _service(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         store = await stack.enter_async_context(Store.open(Path(folder, "jobs.sqlite3")))
         engines = [await stack.enter_async_context(StandIn(pace)) for _ in range(num_engines)]
-        deliver = Deliver(store, Topics("bench"), _Nobody(), {}, statistics, clock)
+        topics, nobody = Topics("bench"), _Nobody()
+        cameras = Cameras(settings, topics, store, nobody, clock)
+        deliver = Deliver(store, topics, nobody, statistics, clock, cameras)
         queue = JobQueue(JobHeap(num_jobs), store, deliver, clock)
         dispatcher = Dispatcher(queue, store, deliver, engines, settings, statistics, clock)
         jobs = [_job(clock, number) for number in range(num_jobs)]
         image = os.urandom(NUM_BYTES)
         for start in range(0, num_jobs, 100):
             some = jobs[start : start + 100]
+            for job in some:
+                cameras.admit(job.camera_id, clock.monotonic())
             await store.accept(some, {job.key: image for job in some})
         queue.push(jobs)
         yield dispatcher, engines, statistics

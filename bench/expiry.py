@@ -66,7 +66,7 @@ async def _end_all(folder: Path) -> None:
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as store:
         topics, nobody = Topics("bench"), _Nobody()
         cameras = Cameras(Settings(), topics, store, nobody, clock)
-        deliver = Deliver(store, topics, nobody, {}, statistics, clock, cameras)
+        deliver = Deliver(store, topics, nobody, statistics, clock, cameras)
         queue = JobQueue(JobHeap(NUM_JOBS), store, deliver, clock)
         jobs = [_job(clock, number, max_age=1e-6) for number in range(NUM_JOBS)]
         await store.accept(jobs, {}, [])

@@ -8,7 +8,6 @@ it came over has gone.
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
@@ -19,14 +18,14 @@ from broker.errors import (
     NotConnectedError,
     PublishError,
     TakenOverError,
-    TlsFilesError,
 )
 from broker.handover import Ack, Finished, Handover, Publish
 from broker.link import Link
 from broker.message import Message
 from broker.network import NetworkThread
-from broker.options import ConnectionOptions, Subscription, TlsOptions
+from broker.options import ConnectionOptions, Subscription
 from broker.state import ConnectionState, Counters
+from broker.tls import tls_context
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Connection:
         Raises:
             TlsFilesError: A certificate or key cannot be read.
         """
-        tls = _tls_context(self._options.tls)
+        tls = tls_context(self._options.tls)
         self._handover.open(asyncio.get_running_loop(), self._take_events)
         self._thread.start(tls)
         return self
@@ -262,17 +261,3 @@ def _check_size(message: Publish, limit: int | None) -> None:
         raise PublishError(
             "too_large", f"{num_bytes} bytes for {message.topic}; the broker takes at most {limit}"
         )
-
-
-def _tls_context(options: TlsOptions | None) -> ssl.SSLContext | None:
-    if options is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-        if options.cert_file is not None:
-            context.load_cert_chain(options.cert_file, options.key_file)
-    except (OSError, ValueError) as error:
-        raise TlsFilesError(f"mqtt.tls: a certificate or key cannot be used: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = not options.insecure
-    return context

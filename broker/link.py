@@ -240,8 +240,9 @@ class Link:
             problem = PublishError("bad_topic", f"cannot be published: {error}")
             self._handover.finish(publish, problem)
             return
-        except Exception as error:  # noqa: BLE001 - whatever paho finds in one message ends that one
-            problem = PublishError("unsendable", f"cannot be published: {error!r}")
+        except Exception:  # whatever paho finds in one message ends that one
+            logger.exception("a message for %s cannot be published", publish.topic)
+            problem = PublishError("unsendable", "cannot be published; the log has the reason")
             self._handover.finish(publish, problem)
             return
         if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:  # writing the one before it found it broken

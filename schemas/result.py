@@ -99,7 +99,8 @@ class ResultDocument(BaseModel):
     status: JobStatus
     result: Result | None
     error_message: str | None
-    timestamp: AwareDatetime
+    timestamp: AwareDatetime = Field(description="when the job ended")
+    taken_at: AwareDatetime | None = Field(default=None, description="when the frame was taken")
     location: str | None
     metadata: dict[str, Any]
 

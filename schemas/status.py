@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # as in schemas.outbox
 
 from schemas.frame import PriorityName
 from schemas.job import ErrorDetail, JobStatus
@@ -23,7 +24,10 @@ class StatusDocument(BaseModel):
     webhook_configured: bool = False
     attempts: int = 0
     error: ErrorDetail | None = None
-    timestamp: AwareDatetime
+    timestamp: AwareDatetime = Field(description="when the status was reached")
+    taken_at: AwareDatetime | None = Field(
+        default=None, description="when the frame was taken; null for a rejected one"
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -92,26 +96,56 @@ class Latency(BaseModel):
     p99: float
 
 
+SystemStatus = Literal["running", "paused", "loading", "failed", "stopping"]
+
+
 class Stats(BaseModel):
     """Counts and rates, on `<base>/bridge/stats`."""
 
     model_config = ConfigDict(frozen=True)
 
+    total_jobs: int = Field(description="kept in the store, of any status")
+    active_jobs: int = Field(description="in the engines")
+    queue_size: int
+    max_concurrent_jobs: int
+    status_counts: dict[JobStatus, int] = Field(
+        description="of the jobs in the store; rejected frames are no jobs: since the start"
+    )
+    system_status: SystemStatus
+    processing: bool = Field(description="whether the engines take jobs")
+    average_processing_time: float = Field(description="seconds in the engine")
+    webhook_success_rate: float | None = Field(description="of the last attempts; null: none yet")
+    captions_per_minute: float
+    queue_by_priority: dict[str, int]
+    latency: dict[str, Latency] = Field(description="by priority")
+    dropped: dict[str, int] = Field(description="by reason, e.g. queue_full, cooldown, conflated")
+    duplicates: dict[str, int] = Field(description="by rule: content, similar")
+    rejected: dict[str, int] = Field(description="by error code")
+    preempted: int = Field(description="jobs that made room for a critical one")
+    connection: dict[str, int] = Field(
+        description="reconnects, lost_sessions, stale_acks, broker_dropped, unpublished"
+    )
+    uptime: float = Field(description="seconds")
+
+
+class Figures(TypedDict, total=False):
+    """What one part of the service knows of `Stats`."""
+
     total_jobs: int
     active_jobs: int
     queue_size: int
-    max_concurrent_jobs: int
     status_counts: dict[JobStatus, int]
-    system_status: Literal["running", "paused", "loading", "stopping"]
     processing: bool
     average_processing_time: float
     webhook_success_rate: float | None
     captions_per_minute: float
     queue_by_priority: dict[str, int]
     latency: dict[str, Latency]
-    dropped: dict[str, int] = Field(description="by reason, e.g. queue_full, cooldown, conflated")
-    duplicates: dict[str, int] = Field(description="by rule: content, similar")
-    uptime: float
+    dropped: dict[str, int]
+    duplicates: dict[str, int]
+    rejected: dict[str, int]
+    preempted: int
+    connection: dict[str, int]
 
 
 class GpuMemory(BaseModel):

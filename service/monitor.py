@@ -1,86 +1,60 @@
 """What the service says about itself: statistics, metrics, health, info and warnings.
 
-It only reads what others count, and publishes retained documents, so that a subscriber who comes
-late sees the newest.
+Each part describes itself in a `Watched`; here they are only asked and put together. The documents
+are published retained, so that a subscriber who comes late sees the newest.
 """
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import psutil
-from pydantic import BaseModel
 
-from schemas.frame import Priority
-from schemas.job import JobStatus
 from schemas.status import (
     BridgeInfo,
+    Figures,
     Gpu,
     Health,
     HealthCheck,
-    LoadedModel,
     Metrics,
-    ModelStatus,
     Stats,
+    SystemStatus,
 )
 from service.boundary import contained, keep_running
 from service.clock import Clock
-from service.engines.process import SILENT_AFTER_S
-from service.errors import UNEXPECTED, StoreError
+from service.delivery.deliver import Announcer
+from service.engines.view import EnginesView
+from service.errors import UNEXPECTED
 from service.logs import BridgeLog
-from service.queue.heap import JobHeap
-from service.queue.job_queue import JobQueue
-from service.settings import Settings
-from service.statistics import Statistics
-from service.store.store import Store
 
 logger = logging.getLogger(__name__)
 
 _INFO_CHECK_S = 0.2  # how soon a change of the model's state shows in bridge/info
 
-
-class Announcer(Protocol):
-    """Publishes a document at once, without promise; see `broker.publisher`."""
-
-    def announce(self, document: BaseModel) -> bool:
-        """False when it was not handed over: the next one will tell."""
+ReadGpus = Callable[[], tuple[Gpu, ...]]
 
 
-class MonitoredEngine(Protocol):
-    """What is read of an engine."""
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A part of the service, as it describes itself."""
 
-    @property
-    def state(self) -> ModelStatus:
-        """The model and what is happening to it."""
-
-    @property
-    def capacity(self) -> int:
-        """Most jobs held at once."""
-
-    @property
-    def loaded(self) -> LoadedModel | None:
-        """What is in memory."""
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds without a sign of life; 0 while none is expected."""
+    name: str  #: of its check in `bridge/health`
+    health: Callable[[], HealthCheck] | None = None  #: None: nothing can be wrong with it
+    figures: Callable[[], Awaitable[Figures]] | None = None  #: its share of `bridge/stats`
 
 
-class MonitoredDispatcher(Protocol):
-    """What is read of the dispatcher."""
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while the service runs, but for the broker."""
 
-    @property
-    def num_running(self) -> int:
-        """Jobs in engines."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the engines take no new jobs."""
-
-
-Check = Callable[[], HealthCheck]
+    version: str  #: of the package
+    instance: str  #: the service's own name
+    mqtt_version: Callable[[], str]  #: the protocol in use
+    limits: dict[str, float]  #: of frames and queue
+    settings: dict[str, object]  #: without secrets
+    stats_interval: float  #: seconds
 
 
 class Monitor:
@@ -88,61 +62,36 @@ class Monitor:
 
     Args:
         announcer: Where to.
-        heap: Its classes.
-        line: How many jobs wait.
-        dispatcher: How many run.
-        engines: Model and capacity.
-        store: Counts by status.
-        statistics: Counters and rates.
-        checks: Health by part: broker, webhooks, disk; engine and store are added here.
+        parts: Together they know every figure of `Stats` but the time and the state of the whole.
+        engines: The model.
+        about: For `bridge/info`.
         read_gpus: GPU readings.
-        webhook_success_rate: Of recent attempts, None before the first.
         bridge_log: Warnings to publish.
-        mqtt_version: The protocol in use.
-        instance: The service's own name.
-        version: Of the package.
-        settings: Shown without secrets; gives the interval.
         clock: For uptime.
+
+    Attributes:
+        is_stopping: To be set when the service is asked to end.
     """
 
     def __init__(
         self,
-        *,
         announcer: Announcer,
-        heap: JobHeap,
-        line: JobQueue,
-        dispatcher: MonitoredDispatcher,
-        engines: Sequence[MonitoredEngine],
-        store: Store,
-        statistics: Statistics,
-        checks: dict[str, Check],
-        read_gpus: Callable[[], tuple[Gpu, ...]],
-        webhook_success_rate: Callable[[], float | None],
+        parts: Sequence[Watched],
+        engines: EnginesView,
+        about: About,
+        read_gpus: ReadGpus,
         bridge_log: BridgeLog,
-        mqtt_version: Callable[[], str],
-        instance: str,
-        version: str,
-        settings: Settings,
         clock: Clock,
     ) -> None:
         self._announcer = announcer
-        self._heap = heap
-        self._line = line
-        self._dispatcher = dispatcher
+        self._parts = parts
         self._engines = engines
-        self._store = store
-        self._statistics = statistics
-        self._checks = checks
+        self._about = about
         self._read_gpus = read_gpus
-        self._webhook_success_rate = webhook_success_rate
         self._bridge_log = bridge_log
-        self._mqtt_version = mqtt_version
-        self._instance = instance
-        self._version = version
-        self._settings = settings
         self._clock = clock
         self._started_at = clock.monotonic()
-        self._store_error: str | None = None
+        self._published: BridgeInfo | None = None
         self.is_stopping = False
 
     async def run(self) -> None:
@@ -157,40 +106,27 @@ class Monitor:
 
     def info(self) -> BridgeInfo:
         """Who is running here."""
+        about = self._about
         return BridgeInfo(
-            version=self._version,
-            instance=_fingerprint(self._instance),
-            mqtt_version=self._mqtt_version(),
-            model=self._model(),
-            limits={
-                "max_frame_bytes": self._settings.frames.max_bytes,
-                "max_pixels": self._settings.frames.max_pixels,
-                "queue_capacity": self._settings.queue.capacity,
-                "max_concurrent_jobs": sum(engine.capacity for engine in self._engines),
-            },
-            settings=self._settings.public(),
+            version=about.version,
+            instance=_fingerprint(about.instance),
+            mqtt_version=about.mqtt_version(),
+            model=self._engines.model(),
+            limits={**about.limits, "max_concurrent_jobs": self._engines.capacity},
+            settings=about.settings,
         )
 
     async def stats(self) -> Stats:
         """Counts and rates."""
-        counts = await self._counts()
-        now = self._clock.monotonic()
+        known = Figures()
+        for part in self._parts:
+            if part.figures is not None:
+                known.update(await part.figures())
         return Stats(
-            total_jobs=sum(counts.values()),
-            active_jobs=self._dispatcher.num_running,
-            queue_size=len(self._line),
-            max_concurrent_jobs=sum(engine.capacity for engine in self._engines),
-            status_counts=counts,
-            system_status=self._system_status(),
-            processing=not self._dispatcher.is_paused,
-            average_processing_time=self._statistics.average_processing_time(),
-            webhook_success_rate=self._webhook_success_rate(),
-            captions_per_minute=self._statistics.captions_per_minute(now),
-            queue_by_priority={rank.wire: self._heap.num_in(rank) for rank in Priority},
-            latency=self._statistics.latency(),
-            dropped=dict(self._statistics.dropped),
-            duplicates=dict(self._statistics.duplicates),
-            uptime=round(now - self._started_at, 1),
+            **known,
+            max_concurrent_jobs=self._engines.capacity,
+            system_status=self._system_status(is_processing=known["processing"]),
+            uptime=round(self._clock.monotonic() - self._started_at, 1),
         )
 
     def metrics(self) -> Metrics:
@@ -198,31 +134,27 @@ class Monitor:
         return Metrics(
             cpu=psutil.cpu_percent(),
             memory=psutil.virtual_memory().percent,
-            device=self._model().device,
+            device=self._engines.model().device,
             gpus=self._read_gpus(),
-            loaded_models=tuple(each.loaded for each in self._engines if each.loaded is not None),
+            loaded_models=self._engines.loaded,
         )
 
     def health(self) -> Health:
         """Whether the service can do its job; the worst part decides."""
-        checks = {name: _ask(name, check) for name, check in self._checks.items()}
-        checks["engine"] = engine_health(self._engines)
-        refusal = self._store_error or self._store.refusal
-        checks["store"] = (
-            HealthCheck(status="healthy", message="ok")
-            if refusal is None
-            else HealthCheck(status="unhealthy", message=refusal)
-        )
+        checks = {
+            part.name: _ask(part.name, part.health)
+            for part in self._parts
+            if part.health is not None
+        }
         order = ("healthy", "degraded", "unhealthy")
         worst = max((check.status for check in checks.values()), key=order.index)
         return Health(status=worst, checks=checks)
 
     async def _follow_info(self) -> None:
-        published: BridgeInfo | None = None
         while True:
             info = self.info()
-            if info != published and self._announcer.announce(info):
-                published = info
+            if info != self._published and self._announcer.announce(info):
+                self._published = info
             await asyncio.sleep(_INFO_CHECK_S)
 
     async def _pass_log_on(self) -> None:
@@ -241,49 +173,16 @@ class Monitor:
                 self._announcer.announce(self.metrics())
             with contained("bridge/health cannot be published"):
                 self._announcer.announce(self.health())
-            await asyncio.sleep(self._settings.stats_interval)
+            await asyncio.sleep(self._about.stats_interval)
 
-    async def _counts(self) -> dict[JobStatus, int]:
-        try:
-            counts = await self._store.counts()
-        except StoreError as error:
-            self._store_error = str(error)
-            return {}
-        self._store_error = None
-        return counts
-
-    def _model(self) -> ModelStatus:
-        return _least_ready(self._engines)
-
-    def _system_status(self) -> Literal["running", "paused", "loading", "stopping"]:
+    def _system_status(self, *, is_processing: bool) -> SystemStatus:
         if self.is_stopping:
             return "stopping"
-        if self._dispatcher.is_paused:
+        if not is_processing:
             return "paused"
-        return (
-            "running" if any(each.state.state == "ready" for each in self._engines) else "loading"
-        )
-
-
-def engine_health(engines: Sequence[MonitoredEngine]) -> HealthCheck:
-    """Whether frames can be captioned; while one engine can, it is no worse than degraded."""
-    states = [engine.state.state for engine in engines]
-    message = _least_ready(engines).message or ", ".join(states)
-    silent = max(engines, key=lambda engine: engine.silent_s)
-    if silent.silent_s >= SILENT_AFTER_S:
-        seconds, device = silent.silent_s, silent.state.device
-        message = f"the engine on {device} has been silent for {seconds:.0f} s"
-    elif all(state in {"ready", "unloaded"} for state in states):
-        return HealthCheck(status="healthy", message=message)
-    if any(state == "ready" for state in states) or "failed" not in states:
-        return HealthCheck(status="degraded", message=message)
-    return HealthCheck(status="unhealthy", message=message)
-
-
-def _least_ready(engines: Sequence[MonitoredEngine]) -> ModelStatus:
-    """The engines' common state: the least ready one speaks."""
-    order = ("failed", "loading", "unloaded", "ready")
-    return min((engine.state for engine in engines), key=lambda model: order.index(model.state))
+        if self._engines.has_ready:
+            return "running"
+        return "failed" if self._engines.health().status == "unhealthy" else "loading"
 
 
 def _fingerprint(instance: str) -> str:
@@ -291,7 +190,7 @@ def _fingerprint(instance: str) -> str:
     return hashlib.sha256(instance.encode()).hexdigest()[:8]
 
 
-def _ask(name: str, check: Check) -> HealthCheck:
+def _ask(name: str, check: Callable[[], HealthCheck]) -> HealthCheck:
     try:
         return check()
     except Exception:

@@ -126,4 +126,3 @@ class Recovery:
             extra={"action": "instance_taken_over"},
         )
         await self.take_back(jobs)
-        self._deliver.look_again()

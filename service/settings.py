@@ -8,7 +8,6 @@ read is in `service/configuration.py`.
 
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -19,6 +18,7 @@ from pydantic_settings import (
 
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.http.urls import origin
 from service.setting_types import (
     CameraTopic,
     Devices,
@@ -430,8 +430,8 @@ class Settings(BaseSettings):
         """
         content = self.model_dump(mode="json")
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
-        for section in (content["store"], content["webhooks"]):
-            section["url"] = _origin(section["url"])
+        content["store"]["url"] = _MASK if self.store.url else None
+        content["webhooks"]["url"] = _shown(self.webhooks.url)
         content["cameras"] = {
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
@@ -444,18 +444,12 @@ def without_secrets(camera: CameraSettings) -> CameraSettings:
     headers = camera.webhook_headers
     return camera.model_copy(
         update={
-            "webhook_url": _origin(camera.webhook_url),
+            "webhook_url": _shown(camera.webhook_url),
             "webhook_headers": dict.fromkeys(headers, _MASK) if headers else headers,
         }
     )
 
 
-def _origin(url: str | None) -> str | None:
-    """Scheme, host and port of a URL; user, path and query may hold a token."""
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # no URL, e.g. half an IPv6 address
-        return _MASK
-    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}/{_MASK}"
+def _shown(url: str | None) -> str | None:
+    """A URL without what may hold a token."""
+    return None if url is None else f"{origin(url)}/{_MASK}"

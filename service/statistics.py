@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.frame import Priority
 from schemas.job import JobStatus
-from schemas.status import Latency
+from schemas.status import Figures, Latency
 
 _MOST_SAMPLES = 1000  # of one class; enough for a p99, old enough to forget
 
@@ -20,8 +20,7 @@ class Statistics:
     endings: Counter[JobStatus] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)  #: by reason
     duplicates: Counter[str] = field(default_factory=Counter)  #: by rule
-    num_frames: int = 0  #: received, of any fate
-    num_redelivered: int = 0  #: sent again by the broker and known already
+    rejected: Counter[str] = field(default_factory=Counter)  #: by error code
     num_preempted: int = 0
     _latencies: dict[Priority, deque[float]] = field(
         default_factory=lambda: {each: deque(maxlen=_MOST_SAMPLES) for each in Priority}
@@ -36,6 +35,8 @@ class Statistics:
             self.dropped[reason or "unknown"] += 1
         elif status is JobStatus.DUPLICATE:
             self.duplicates[reason or "unknown"] += 1
+        elif status is JobStatus.REJECTED:
+            self.rejected[reason or "unknown"] += 1
 
     def completed(
         self, priority: Priority, latency: float, engine_seconds: float, now: float
@@ -44,6 +45,18 @@ class Statistics:
         self._latencies[priority].append(latency)
         self._engine_seconds.append(engine_seconds)
         self._captions.append(now)
+
+    def figures(self, now: float) -> Figures:
+        """For `bridge/stats`."""
+        return {
+            "average_processing_time": self.average_processing_time(),
+            "captions_per_minute": self.captions_per_minute(now),
+            "latency": self.latency(),
+            "dropped": dict(self.dropped),
+            "duplicates": dict(self.duplicates),
+            "rejected": dict(self.rejected),
+            "preempted": self.num_preempted,
+        }
 
     def captions_per_minute(self, now: float) -> float:
         """Captions of the last minute; scaled up when the kept samples do not reach back so far."""

@@ -4,14 +4,16 @@ The service itself speaks through `broker/`; a command is one client more and ne
 MQTT 5, so it connects with 3.1.1, which every broker knows, unless the settings say 5.
 """
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiomqtt
 
-from service.errors import ServiceError
-from service.settings import MqttSettings, TlsSettings
+from broker.errors import TlsFilesError
+from broker.tls import tls_context
+from service.errors import ConfigurationError, ServiceError
+from service.mqtt_options import tls_options
+from service.settings import MqttSettings
 
 _TIMEOUT_S = 10.0
 
@@ -34,9 +36,14 @@ async def connect(
 
     Raises:
         BrokerError: No connection, or it was lost inside the block.
+        ConfigurationError: A certificate or key cannot be read.
     """
     where = f"broker {mqtt.host}:{mqtt.port}"
     default = aiomqtt.ProtocolVersion.V5 if mqtt.protocol == "5" else aiomqtt.ProtocolVersion.V311
+    try:
+        tls = tls_context(tls_options(mqtt.tls))
+    except TlsFilesError as error:
+        raise ConfigurationError(str(error)) from error
     client = aiomqtt.Client(
         mqtt.host,
         mqtt.port,
@@ -46,8 +53,7 @@ async def connect(
         transport=mqtt.transport,
         websocket_path=mqtt.websocket_path,
         keepalive=mqtt.keepalive,
-        tls_context=_tls_context(mqtt.tls) if mqtt.tls.enabled else None,
-        tls_insecure=mqtt.tls.insecure if mqtt.tls.enabled else None,
+        tls_context=tls,
         timeout=_TIMEOUT_S,
     )
     try:
@@ -59,16 +65,6 @@ async def connect(
         raise BrokerError(
             f"{where}: {error}; is it running, and are mqtt.host and mqtt.port right?"
         ) from error
-
-
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:
-        raise BrokerError(f"mqtt.tls: {error}") from error
-    return context
 
 
 def _advice(error: aiomqtt.MqttCodeError) -> str:

@@ -15,9 +15,11 @@ from typing import Annotated
 
 import aiomqtt
 import typer
+from pydantic import ValidationError
 
 from broker.topics import Topics
-from service.commands.client import BrokerError, connect
+from schemas.status import Health
+from service.commands.client import connect
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
 from service.engines.child import child_environment
@@ -43,7 +45,8 @@ def run(
         bool,
         typer.Option(
             "--running",
-            help="Only ask the broker whether the service is online; for health checks.",
+            help="Only ask the broker whether the service is online and can do its job; for "
+            "health checks.",
         ),
     ] = False,
     config: ConfigOption = None,
@@ -94,7 +97,7 @@ async def _check_broker(mqtt: MqttSettings) -> Finding:
         try:
             async with connect(mqtt, version) as client:
                 program = await _retained(client, "$SYS/broker/version")
-        except BrokerError as error:
+        except ServiceError as error:
             problem = problem or str(error).removeprefix("broker ")
             continue
         name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
@@ -103,13 +106,31 @@ async def _check_broker(mqtt: MqttSettings) -> Finding:
 
 
 async def _check_running(mqtt: MqttSettings) -> AsyncIterator[Finding]:
+    topics = Topics(mqtt.base_topic)
     try:
         async with connect(mqtt) as client:
-            state = await _retained(client, Topics(mqtt.base_topic).bridge("state"))
-    except BrokerError as error:
+            state = await _retained(client, topics.bridge("state"))
+            said = await _retained(client, topics.bridge("health")) if state == "online" else ""
+    except ServiceError as error:
         yield Finding("service", False, str(error))
         return
     yield Finding("service", state == "online", state or "has never run on this broker")
+    if said:
+        yield _judge(said)
+
+
+def _judge(said: str) -> Finding:
+    """What `bridge/health` says; a part that limps is named and is no reason to fail."""
+    try:
+        health = Health.model_validate_json(said)
+    except ValidationError:
+        return Finding("health", False, "bridge/health cannot be read; is it another version?")
+    ill = [
+        f"{name} {check.status}: {check.message}"
+        for name, check in health.checks.items()
+        if check.status != "healthy"
+    ]
+    return Finding("health", health.status != "unhealthy", "; ".join(ill) or health.status)
 
 
 async def _retained(client: aiomqtt.Client, topic: str) -> str:
@@ -117,10 +138,12 @@ async def _retained(client: aiomqtt.Client, topic: str) -> str:
     await client.subscribe(topic)
     try:
         async with asyncio.timeout(_ANSWER_S):
-            message = await anext(client.messages)
+            async for message in client.messages:
+                if message.topic.value == topic:  # not one that was asked for before
+                    return bytes(message.payload).decode(errors="replace")
     except TimeoutError:
-        return ""
-    return bytes(message.payload).decode(errors="replace")
+        pass
+    return ""
 
 
 async def _check_model(settings: Settings) -> Finding:

@@ -112,7 +112,7 @@ class View:
             f"{stats.max_concurrent_jobs}  {stats.captions_per_minute:.1f} captions/min  "
             f"{stats.system_status}"
         )
-        lost = Counter(stats.dropped) + Counter(stats.duplicates)
+        lost = Counter(stats.dropped) + Counter(stats.duplicates) + Counter(stats.rejected)
         skipped = ", ".join(f"{name} {count}" for name, count in lost.most_common())
         latency = "  ".join(
             f"{name} p50 {figures.p50:.2f} s p99 {figures.p99:.2f} s"

@@ -6,23 +6,20 @@ the broker will never take is given up with a dead letter, so that it holds up n
 """
 
 import asyncio
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from functools import partial
 
-from broker.codec import PayloadError, read_json
 from broker.connection import Connection
-from broker.errors import ConnectionLostError, NotConnectedError
+from broker.errors import BrokerError, ConnectionLostError, NotConnectedError
 from broker.publisher import from_outbox
-from schemas.frame import is_camera_id
 from schemas.job import ErrorDetail
-from schemas.outbox import OutboxMessage
-from schemas.status import DeadLetter
+from schemas.outbox import Channel, OutboxMessage
 from service.clock import Clock
-from service.errors import StoreError
+from service.delivery.dead_letters import DeadLetters, of_publication
+from service.delivery.documents import LONGEST_TOPIC
+from service.errors import UNEXPECTED, StoreError
 from service.store.outbox import Outbox
 from service.store.retry import until_stored
 
@@ -33,7 +30,6 @@ _MOST_IN_FLIGHT = 50  # unacknowledged; more does not make a broker faster
 _PAGE = 200
 _SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only sends twice
 _RETRY_DELAY_S = 1.0
-_LONGEST_TOPIC = 1024  # characters of it in a dead letter
 
 
 class MqttSender:
@@ -43,7 +39,7 @@ class MqttSender:
         outbox: The rows.
         connection: Sends.
         is_connected: Set while the broker is there.
-        bury: Takes the dead letters.
+        letters: Take what is given up.
         clock: For due times and timestamps.
     """
 
@@ -53,13 +49,13 @@ class MqttSender:
         connection: Connection,
         is_connected: asyncio.Event,
         *,
-        bury: Callable[[DeadLetter], Awaitable[None]],
+        letters: DeadLetters,
         clock: Clock,
     ) -> None:
         self._outbox = outbox
         self._connection = connection
         self._is_connected = is_connected
-        self._bury = bury
+        self._letters = letters
         self._clock = clock
         self._waiting: deque[OutboxMessage] = deque()
         self._just_deleted: set[int] | None = None  # while the store is being read
@@ -67,7 +63,7 @@ class MqttSender:
         self._sent: list[int] = []
         self._num_lost: dict[int, int] = {}  # connections that ended with it, while not sent
         self._just_lost: set[int] = set()  # the store has not been told
-        self._given_up: asyncio.Queue[tuple[OutboxMessage, Exception]] = asyncio.Queue()
+        self._given_up: asyncio.Queue[tuple[OutboxMessage, str]] = asyncio.Queue()  # and why
         self._is_behind = True  # rows of an earlier life may be in the store
         self._has_missed = False  # so may rows that came while it was read
         self._wake = asyncio.Event()
@@ -84,6 +80,7 @@ class MqttSender:
 
     async def run(self) -> None:
         """Send for ever."""
+        self._outbox.subscribe(Channel.MQTT, self.notify)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_books(), name="outbox-sent")
             tasks.create_task(self._write_dead_letters(), name="outbox-dead-letters")
@@ -160,15 +157,18 @@ class MqttSender:
 
     def _give_up(self, message: OutboxMessage, error: Exception) -> None:
         """Set aside what the broker would not take at the next try either."""
+        is_foreseen = isinstance(error, BrokerError)
+        reason = str(error) if is_foreseen else UNEXPECTED
         logger.error(
             "%s: the broker does not take %d bytes on %s: %s",
             message.job_key or "-",
             len(message.payload),
-            message.destination[:_LONGEST_TOPIC],
-            error,
+            message.destination[:LONGEST_TOPIC],
+            reason,
+            exc_info=None if is_foreseen else error,
             extra={"action": "publish_given_up"},
         )
-        self._given_up.put_nowait((message, error))
+        self._given_up.put_nowait((message, reason))
 
     def _return(self, message: OutboxMessage) -> None:
         """Read it from the store again, and those behind it too, so that their order stays."""
@@ -186,11 +186,14 @@ class MqttSender:
     async def _write_dead_letters(self) -> None:
         """Write each letter, then let its row go: a crash between only writes it twice."""
         while True:
-            message, error = await self._given_up.get()
+            message, reason = await self._given_up.get()
+            error = ErrorDetail(code="unsendable", message=reason)
             attempts = self._num_lost.get(message.row_id, message.attempts) + 1
             try:
-                letter = _dead_letter(message, error, attempts, self._clock.now())
-                await until_stored(partial(self._bury, letter), "a dead letter cannot be stored")
+                letter = of_publication(message, error, attempts, self._clock.now())
+                await until_stored(
+                    partial(self._letters.write, letter), "a dead letter cannot be stored"
+                )
             except Exception:  # the row goes all the same: it would come back for ever
                 logger.exception("no dead letter for what was to go to %s", message.destination)
             self._mark_sent(message)
@@ -220,28 +223,3 @@ class MqttSender:
                 if self._just_deleted is not None:
                     self._just_deleted.update(done)
                 self._in_hand.difference_update(done)
-
-
-def _dead_letter(
-    message: OutboxMessage, error: Exception, attempts: int, now: datetime
-) -> DeadLetter:
-    return DeadLetter(
-        job_id=message.job_id,
-        topic=message.destination[:_LONGEST_TOPIC],
-        camera_id=_camera_of(message.payload),
-        size=len(message.payload),
-        sha256=hashlib.sha256(message.payload).hexdigest(),
-        error=ErrorDetail(code="unsendable", message=str(error)),
-        attempts=attempts,
-        timestamp=now,
-    )
-
-
-def _camera_of(payload: bytes) -> str | None:
-    """The camera of a status or a result; None for anything else."""
-    try:
-        document = read_json(payload)
-    except PayloadError:
-        return None
-    camera_id = document.get("camera_id") if isinstance(document, dict) else None
-    return camera_id if isinstance(camera_id, str) and is_camera_id(camera_id) else None

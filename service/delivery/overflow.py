@@ -12,13 +12,12 @@ that and what is written while the oldest go.
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from schemas.job import ErrorDetail
 from schemas.outbox import Channel
 from schemas.status import DeadLetter
 from service.clock import Clock
-from service.delivery.dead_letters import dead_letter
+from service.delivery.dead_letters import DeadLetters, of_webhook
 from service.errors import StoreError
 from service.settings import Settings
 from service.store.outbox import Size
@@ -39,26 +38,21 @@ _MOST_FOUND = (
 _MOST_EVICTED = Size(num_messages=500, num_bytes=4 << 20)
 
 
-class Bury(Protocol):
-    """Publishes dead letters, durably; see `service.delivery.deliver`."""
-
-    async def __call__(self, *letters: DeadLetter) -> None:
-        """Raises StoreError when they could not be kept."""
-
-
 class Overflow:
     """Evicts from the outbox what is over its limits.
 
     Args:
         store: Whose outbox.
         settings: The limits of `store` and `webhooks`.
-        bury: Takes the dead letters.
+        letters: Take what is evicted.
         clock: For pauses and timestamps.
     """
 
-    def __init__(self, store: Store, settings: Settings, bury: Bury, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, letters: DeadLetters, clock: Clock
+    ) -> None:
         self._store = store
-        self._bury = bury
+        self._letters = letters
         self._clock = clock
         self._in_all = Size(settings.store.max_messages, settings.store.max_message_bytes)
         self._per_receiver = Size(settings.webhooks.max_messages, settings.webhooks.max_bytes)
@@ -147,7 +141,9 @@ class Overflow:
             "webhooks.max_bytes and the same of store allow; this was the oldest",
         )
         now = self._clock.now()
-        await self._bury(*(dead_letter(each, error, each.attempts, now) for each in messages))
+        await self._letters.write(
+            *(of_webhook(each, error, each.attempts, now) for each in messages)
+        )
         await self._store.outbox.sent(message_ids)
 
     async def _give_up_all(self, message_ids: Sequence[int]) -> None:
@@ -169,7 +165,7 @@ class Overflow:
                 attempts=first.attempts,
                 timestamp=self._clock.now(),
             )
-            await self._bury(letter)
+            await self._letters.write(letter)
         await self._store.outbox.sent(message_ids)
 
 

@@ -9,52 +9,32 @@ refused `_STUBBORN` times steps aside when the next one gets through, or it woul
 """
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import logging
 import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
-
-import httpx
 
 from schemas.job import ErrorDetail
 from schemas.outbox import Channel, OutboxMessage
-from schemas.status import DeadLetter, HealthCheck
+from schemas.status import Figures, HealthCheck
+from service.backoff import Backoff, spread
 from service.clock import Clock
-from service.delivery.dead_letters import dead_letter
+from service.delivery.attempts import Attempts, ReceiverSilentError
+from service.delivery.dead_letters import DeadLetters, of_webhook
 from service.delivery.receivers import Receivers
 from service.errors import (
-    UNEXPECTED,
-    ConfigurationError,
     DeliveryError,
     ReceiverGoneError,
     ServiceError,
     StoreError,
     UrlRefusedError,
 )
-from service.http.exchange import http_errors, moment_of, seconds_until
-from service.http.urls import (
-    AddressRule,
-    AllowedHosts,
-    GuardedHttp,
-    is_public_or_private,
-    origin,
-    parse_url,
-)
 from service.settings import WebhookSettings
 from service.store.outbox import Batch, Outbox, Size
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 * 1024
-_DRAIN_S = 1.0  # for a body nobody needs; the status line has said it all
 _MOST_AT_ONCE = 128  # requests to all receivers together
 # One turn of a URL. More, and others of its receiver wait longer; fewer, and each message takes a
 # query of its own. Times the requests at once it bounds what is in memory: some 8 MiB.
@@ -62,96 +42,14 @@ _TURN = Size(num_messages=8, num_bytes=64 * 1024)
 _RECEIVERS_READ = 32  # names read at once
 _MOST_GIVEN_UP = 50  # in one transaction
 _STUBBORN = 5  # refusals of one message before the next may be tried past it
-_FIRST_DELAY_S = 1.0
-_LONGEST_DELAY_S = 600.0  # a receiver that returns after a day waits no longer than this
+# A receiver that returns after a day waits no longer than the longest.
+_BACKOFF = Backoff(first=1.0, longest=600.0)
 _JITTER = 0.2
 _STORE_RETRY_S = 5.0
 _LONGEST_SLEEP_S = 30.0  # then the store is asked: rows that stepped aside wake nobody
 _CROWDED_S = 1.0  # between looks at receivers for whom there was no place
 _MOST_OUTCOMES = 1000  # attempts the success rate looks back on
-_RETRIED_4XX = frozenset({408, 425, 429})
-# A receiver that verifies signatures refuses a timestamp that is off: while the clocks disagree by
-# more than Standard Webhooks lets pass, the clock may be at fault and not the message.
-_UNSIGNED = frozenset({400, 401, 403})
-_CLOCK_TOLERANCE = timedelta(minutes=5)
-# Ours, or none of a sender's business: who may publish a frame must not shape the exchange.
-_RESERVED_HEADERS = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-    }
-)
-
-
-class Bury(Protocol):
-    """Publishes what has been given up, durably; see `service.delivery.deliver`."""
-
-    async def __call__(self, *letters: DeadLetter) -> None:
-        """Raises StoreError when they could not be kept: the rows stay then."""
-
-
-class ReceiverSilentError(DeliveryError):
-    """No answer: no connection, or not in time. Speaks against the host, not the message."""
-
-
 _TOO_OLD = DeliveryError("too old, and its receiver still fails")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    retry_after: str | None
-    date: str | None
-
-
-class Signer:
-    """Signs bodies as Standard Webhooks asks for.
-
-    Args:
-        secrets: `whsec_` and base64; several, separated by blanks, while receivers change over.
-
-    Raises:
-        ConfigurationError: A secret is not base64.
-    """
-
-    def __init__(self, secrets: str) -> None:
-        self._keys = [self._read(secret) for secret in secrets.split()]
-        if not self._keys:
-            raise ConfigurationError("webhooks.secret: must not be empty")
-
-    @staticmethod
-    def _read(secret: str) -> bytes:
-        try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ConfigurationError(
-                "webhooks.secret: must be whsec_ followed by base64 of 24 to 64 random bytes"
-            ) from error
-        if len(key) < 24:
-            logger.warning("webhooks.secret has only %d bytes, 24 are the least to use", len(key))
-        return key
-
-    def sign(self, message_id: str, timestamp: int, body: bytes) -> str:
-        """Return the value of `webhook-signature`: one signature per key."""
-        content = f"{message_id}.{timestamp}.".encode() + body
-        digests = (hmac.digest(key, content, hashlib.sha256) for key in self._keys)
-        return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
 class WebhookSender:
@@ -159,15 +57,11 @@ class WebhookSender:
 
     Args:
         outbox: The rows.
-        settings: Secret, hosts, limits.
-        http: Makes the guarded clients.
-        bury: Takes the dead letters.
+        settings: Its limits are used.
+        attempts: Make one each.
+        letters: Take what is given up.
         clock: For pauses and timestamps.
         rng: Spreads retries, so that receivers are not hit by all at once.
-        version: Of the package, for `User-Agent`.
-
-    Raises:
-        ConfigurationError: The secret or a host in the settings is malformed.
     """
 
     def __init__(
@@ -175,22 +69,17 @@ class WebhookSender:
         outbox: Outbox,
         settings: WebhookSettings,
         *,
-        http: GuardedHttp,
-        bury: Bury,
+        attempts: Attempts,
+        letters: DeadLetters,
         clock: Clock,
         rng: random.Random,
-        version: str,
     ) -> None:
         self._outbox = outbox
         self._settings = settings
-        self._http = http
-        self._bury = bury
+        self._attempts = attempts
+        self._letters = letters
         self._clock = clock
         self._rng = rng
-        self._user_agent = f"moondream2mqtt/{version}"
-        secret = settings.secret.get_secret_value() if settings.secret else None
-        self._signer = Signer(secret) if secret is not None else None
-        self._allowed = AllowedHosts(settings.allow_hosts, "webhooks.allow_hosts")
         self._receivers = Receivers(settings.concurrency, _MOST_AT_ONCE)
         self._read_up_to: str | None = None  # a receiver: in this round all up to it are known
         self._read_at = 0.0  # when to look for receivers nobody has told of
@@ -204,6 +93,10 @@ class WebhookSender:
         if not self._outcomes:
             return None
         return round(sum(self._outcomes) / len(self._outcomes), 4)
+
+    async def figures(self) -> Figures:
+        """For `bridge/stats`."""
+        return {"webhook_success_rate": self.success_rate}
 
     def check(self) -> HealthCheck:
         """Healthy while every receiver took its last message."""
@@ -228,6 +121,7 @@ class WebhookSender:
 
     async def run(self) -> None:
         """Send for ever."""
+        self._outbox.subscribe(Channel.WEBHOOK, self.notify)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
@@ -298,7 +192,7 @@ class WebhookSender:
             self._postpone(receiver, batch.key, _STORE_RETRY_S)
         except Exception:  # one message must not end the delivery of the others
             logger.exception("webhooks to %s broke their sender", receiver)
-            self._postpone(receiver, batch.key, _LONGEST_DELAY_S)
+            self._postpone(receiver, batch.key, _BACKOFF.longest)
         finally:
             self._receivers.release(receiver, batch.key)
             self._wake.set()
@@ -347,7 +241,7 @@ class WebhookSender:
             return
         started = self._clock.monotonic()
         try:
-            await self._attempt(message)
+            await self._attempts.post(message)
         except (UrlRefusedError, ReceiverGoneError) as error:
             self._outcomes.append(False)
             if isinstance(error, ReceiverGoneError):
@@ -391,103 +285,15 @@ class WebhookSender:
             extra={"action": "webhook_failed"},
         )
 
-    async def _attempt(self, message: OutboxMessage) -> None:
-        """POST a message once.
-
-        Raises:
-            UrlRefusedError: Its URL or address is not allowed; nothing was sent.
-            ReceiverGoneError: The receiver will never take it.
-            DeliveryError: It may take it later.
-        """
-        try:
-            answer = await self._exchange(message)
-        except ServiceError:
-            raise
-        except Exception as error:  # this message is at fault: it is tried as often as others
-            logger.exception("%s: an attempt to send it failed", message.job_key)
-            raise DeliveryError(UNEXPECTED) from error
-        if 200 <= answer.status < 300:
-            return
-        where = f"{origin(message.destination)} answered {answer.status}"
-        ours = self._clock.now()
-        theirs = moment_of(answer.date) or ours
-        if answer.status in _UNSIGNED and abs(theirs - ours) > _CLOCK_TOLERANCE:
-            raise DeliveryError(f"{where}; it says that it is {theirs.isoformat()}")
-        if 400 <= answer.status < 500 and answer.status not in _RETRIED_4XX:
-            raise ReceiverGoneError(where)
-        raise DeliveryError(where, seconds_until(answer.retry_after, theirs))
-
-    async def _exchange(self, message: OutboxMessage) -> _Answer:
-        """Send the request and read the answer's head; its body only matters to the receiver.
-
-        Raises:
-            UrlRefusedError: The URL or its address is not allowed; nothing was sent.
-            ReceiverSilentError: There was no answer in time.
-        """
-        url = parse_url(message.destination)
-        where = origin(message.destination)
-        client = self._http.client(self._address_rule(url, message), self._settings.timeout)
-        headers = [
-            (name.encode(), value.encode()) for name, value in self._headers(message).items()
-        ]
-        request = client.build_request("POST", url, content=message.payload, headers=headers)
-        response: httpx.Response | None = None
-        try:
-            with http_errors():
-                async with asyncio.timeout(self._settings.timeout), client:
-                    response = await client.send(request, stream=True)
-                    await _drain(response)
-        except TimeoutError as error:
-            if response is None:
-                raise ReceiverSilentError(
-                    f"{where} did not answer within {self._settings.timeout:g} s"
-                ) from error
-        except httpx.HTTPError as error:
-            if response is None:  # otherwise it has answered, whatever became of the connection
-                reason = f"{type(error).__name__} {error}".strip()
-                raise ReceiverSilentError(f"{where}: {reason}") from error
-        answer = response.headers
-        return _Answer(response.status_code, answer.get("retry-after"), answer.get("date"))
-
-    def _address_rule(self, url: httpx.URL, message: OutboxMessage) -> AddressRule:
-        if message.options.get("trusted") is True:
-            return is_public_or_private
-        return self._allowed.rule(url)
-
-    def _headers(self, message: OutboxMessage) -> dict[str, str]:
-        given = message.options.get("headers") or {}
-        headers = {
-            name.lower(): value
-            for name, value in given.items()
-            if name.lower() not in _RESERVED_HEADERS
-        }
-        message_id: str = (
-            message.options.get("webhook_id") or message.job_id or f"message-{message.message_id}"
-        )
-        timestamp = int(self._clock.now().timestamp())
-        headers |= {
-            "accept-encoding": "identity",
-            "connection": "close",
-            "content-type": "application/json",
-            "user-agent": self._user_agent,
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-        }
-        if self._signer is not None:
-            signature = self._signer.sign(message_id, timestamp, message.payload)
-            headers["webhook-signature"] = signature
-        return headers
-
     def _delay(self, message: OutboxMessage, error: DeliveryError) -> float:
         """Seconds until the next attempt; a receiver's wish counts, but not past the end."""
         if error.retry_after is not None:
-            delay = max(error.retry_after, _FIRST_DELAY_S) * (1 + _JITTER * self._rng.random())
-            return min(delay, max(self._seconds_left(message), _FIRST_DELAY_S))
+            delay = max(error.retry_after, _BACKOFF.first) * (1 + _JITTER * self._rng.random())
+            return min(delay, max(self._seconds_left(message), _BACKOFF.first))
         return self._backoff(message.attempts + 1)
 
     def _backoff(self, num_failures: int) -> float:
-        delay = min(_FIRST_DELAY_S * 2.0 ** min(num_failures - 1, 16), _LONGEST_DELAY_S)
-        return delay * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        return spread(_BACKOFF.after(num_failures), _JITTER, self._rng)
 
     def _seconds_left(self, message: OutboxMessage) -> float:
         return self._settings.give_up_after - message.waited_s
@@ -529,27 +335,10 @@ class WebhookSender:
                 error,
                 extra={"action": "webhook_given_up"},
             )
-        await self._bury(
-            *(dead_letter(each, detail, each.attempts + attempts, now) for each in messages)
+        await self._letters.write(
+            *(of_webhook(each, detail, each.attempts + attempts, now) for each in messages)
         )
         await self._outbox.sent([message.row_id for message in messages])
-
-
-async def _drain(response: httpx.Response) -> None:
-    """Take a body off the wire as far as manners ask for: some receivers log a reset as an error.
-
-    It is neither kept nor decompressed, and nothing that happens to it changes the answer.
-    """
-    num_bytes = 0
-    try:
-        with http_errors():
-            async with asyncio.timeout(_DRAIN_S):
-                async for chunk in response.aiter_raw(4096):
-                    num_bytes += len(chunk)
-                    if num_bytes >= MAX_BODY_BYTES:
-                        break
-    except (TimeoutError, httpx.HTTPError):
-        return
 
 
 def _is_stubborn(message: OutboxMessage, error: DeliveryError) -> bool:

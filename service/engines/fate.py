@@ -4,13 +4,14 @@ Pure: what happened to the job goes in, what to do with it comes out, and who as
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from engine.protocol import Cancelled, Failed, Similar
 from schemas.job import ErrorDetail, Job, JobStatus, split_key
+from service.backoff import Backoff
 from service.engines.process import Lost
 
 _MOST_LOSSES = 2  # the second time a job's engine dies under it, it ends
-_MOST_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _after_failure(job: Job, failed: Failed, retry_delay_s: float) -> Fate:
     error = ErrorDetail(code=failed.code, message=failed.message)
     if not failed.can_retry or job.attempts >= job.max_attempts:
         return End(JobStatus.FAILED, error)
-    return Retry(retry_delay_s * 2.0 ** min(job.attempts - 1, _MOST_DOUBLINGS), error)
+    return Retry(Backoff(retry_delay_s, inf).after(job.attempts), error)
 
 
 def _after_loss(job: Job, lost: Lost) -> Fate:

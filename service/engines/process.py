@@ -37,6 +37,7 @@ from engine.protocol import (
     Submit,
 )
 from schemas.status import LoadedModel, ModelState, ModelStatus
+from service.backoff import Backoff
 from service.engines.child import Child
 from service.errors import EngineError, EngineLostError
 
@@ -59,17 +60,8 @@ class Lost:
 
 EngineEvent = Event | Lost
 
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds between starts of a child that keeps failing."""
-
-    first: float = 1.0
-    longest: float = 60.0  #: doubled up to here; a load that may work later is retried this often
-
-    def after(self, failures: int) -> float:
-        """The wait after that many failures in a row."""
-        return float(min(self.longest, self.first * 2 ** min(failures - 1, 30)))
+#: Between starts of a child that keeps failing; a load that may work later is retried this often.
+BACKOFF = Backoff(first=1.0, longest=60.0)
 
 
 class EngineProcess:
@@ -98,7 +90,7 @@ class EngineProcess:
         image_limits: ImageLimits = DEFAULT_LIMITS,
         load_timeout: float = 900.0,
         step_timeout: float = 120.0,
-        backoff: Backoff = Backoff(),
+        backoff: Backoff = BACKOFF,
         command: Sequence[str] = WORKER,
     ) -> None:
         self.events: asyncio.Queue[EngineEvent] = asyncio.Queue(maxsize=1024)

@@ -20,7 +20,8 @@ from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.boundary import INTERNAL, contained, isolate, keep_running
 from service.cameras import Cameras
-from service.delivery.deliver import Deliver, Rejection
+from service.delivery.deliver import Deliver
+from service.delivery.documents import Rejection
 from service.errors import FrameError, UrlRefusedError
 from service.intake.rules import Candidate, Facts, ImageFacts, Plan, decide, resolve
 from service.intake.submission import Accepted, Outcome, Repeated, Submission
@@ -240,7 +241,6 @@ class Intake:
             candidates and not self._cameras.is_saved
         ):  # before anything is retained in a camera's name
             await until_stored(self._cameras.save, "new cameras cannot be stored")
-            self._deliver.look_again()
         facts = await until_stored(lambda: self._look_up(candidates), what)
         plan = decide(
             candidates,
@@ -316,7 +316,7 @@ def _has_room(group: Sequence[_Handed]) -> bool:
 
 def _refused(checked: Candidate | Rejection) -> Rejection:
     if isinstance(checked, Rejection):  # what it says may be what cannot be written
-        return replace(checked, topic=ascii(checked.topic), error=INTERNAL)
+        return replace(checked, origin=ascii(checked.origin), error=INTERNAL)
     return checked.submission.refused(INTERNAL)
 
 

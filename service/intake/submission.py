@@ -10,7 +10,7 @@ from datetime import datetime
 
 from schemas.frame import FrameOptions
 from schemas.job import ErrorDetail, Job
-from service.delivery.deliver import Rejection
+from service.delivery.documents import Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Submission:
     def refused(self, error: ErrorDetail) -> Rejection:
         """The rejection of this frame."""
         return Rejection(
-            topic=self.origin,
+            origin=self.origin,
             camera_id=self.camera_id,
             job_id=self.options.job_id,
             size=self.num_bytes,

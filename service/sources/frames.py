@@ -9,7 +9,7 @@ from broker.options import Subscription
 from broker.topics import Topics, valid_response_topic
 from schemas.job import ErrorDetail
 from service.boundary import INTERNAL
-from service.delivery.deliver import Rejection
+from service.delivery.documents import Rejection
 from service.intake.submission import Reply, Submission
 from service.logs import Throttle
 from service.sources.forms import read_frame

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from broker.message import Message
 from service.boundary import INTERNAL, keep_running
-from service.delivery.deliver import Rejection
+from service.delivery.documents import Rejection
 from service.intake.intake import MOST_BYTES_IN_GROUP, MOST_IN_GROUP, Intake
 from service.intake.submission import Submission
 from service.sources.source import Source, refuse

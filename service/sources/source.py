@@ -11,7 +11,7 @@ from typing import Protocol
 from broker.message import Message
 from broker.options import Subscription
 from schemas.job import ErrorDetail
-from service.delivery.deliver import Rejection
+from service.delivery.documents import Rejection
 from service.intake.submission import Submission
 
 
@@ -34,7 +34,7 @@ def refuse(
 ) -> Rejection:
     """The rejection of a message that is no frame; `camera_id` where it names a valid one."""
     return Rejection(
-        topic=message.topic,
+        origin=message.topic,
         camera_id=camera_id,
         job_id=job_id,
         size=len(message.payload),

@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql
 from schemas.job import Job, JobStatus
 from service.errors import InstanceInUseError
 from service.store.database import Database, in_groups
+from service.store.outbox import Outbox
 from service.store.rows import JOB_COLUMNS, to_job
 from service.store.tables import instances, jobs, outbox
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
@@ -61,15 +62,22 @@ class Instances:
         name: Ours.
         base_topic: Of the cameras we speak for.
         unreadable: Takes what cannot be read.
+        outbox: Tells of messages that become ours.
     """
 
     def __init__(
-        self, database: Database, name: str, base_topic: str, unreadable: UnreadableRows
+        self,
+        database: Database,
+        name: str,
+        base_topic: str,
+        unreadable: UnreadableRows,
+        outbox: Outbox,
     ) -> None:
         self._database = database
         self._name = name
         self._base_topic = base_topic
         self._unreadable = unreadable
+        self._outbox = outbox
         self._run = uuid.uuid4().hex
         self._numbers = count(1)
         self._seen: dict[str, tuple[Beat, float]] = {}  # of others, and since when
@@ -116,7 +124,9 @@ class Instances:
             was first. Done again after a failure, it returns them again.
         """
         met: list[UnreadableRow] = []
-        taken = await self._database.write(_take, met, gone, self._name)
+        with self._outbox.uncertain():
+            taken = await self._database.write(_take, met, gone, self._name)
+        self._outbox.committed((), is_all=False)
         self._unreadable.note(met)
         return taken
 

@@ -1,14 +1,16 @@
 """Messages that must go out: written with the transition that causes them, gone once delivered.
 
 Sent at least once: a crash between the delivery and `sent` sends the message again, under the same
-job id. What cannot be read is left out and noted; see `unreadable`.
+job id. What cannot be read is left out and noted; see `unreadable`. Whoever sends subscribes to a
+channel and is told of each commit from here; nobody else tells senders anything.
 
 Every question is answered from one index by seeking, never by passing over what waits for somebody
 else: a hundred thousand messages for a dead receiver cost the others nothing. Payloads are read
 last, and only as many as the caller can hold.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice
 from typing import Any
@@ -16,6 +18,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
 from schemas.outbox import Channel, OutboxMessage
+from service.boundary import contained
+from service.errors import StoreError
 from service.store.database import Database, in_groups
 from service.store.rows import LONGEST_DUE, MICROSECONDS, Stamp, message_row, to_message
 from service.store.tables import outbox
@@ -24,6 +28,10 @@ from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 _BEFORE_ALL_KEYS, _LAST_KEY = -(2**63), 2**63 - 1
 _WINDOW = 64  # entries of the index in one query: a statement costs more than reading them
+
+#: Takes messages right after their commit, in their order. None at all: there may be some that
+#: nobody was told of, look for yourself.
+OnCommit = Callable[[Sequence[OutboxMessage]], None]
 
 _ENTRY = (outbox.c.destination_key, outbox.c.due, outbox.c.message_id, outbox.c.num_bytes)
 _Entry = Row[*tuple[Any, ...]]
@@ -75,6 +83,42 @@ class Outbox:
         self._timekeeper = timekeeper
         self._unreadable = unreadable
         self.written = Size(0, 0)
+        self._subscribers: dict[Channel, list[OnCommit]] = {}
+
+    def subscribe(self, channel: Channel, on_commit: OnCommit) -> None:
+        """Be told of what is committed for a channel from now on; said again, it changes nothing.
+
+        What has been committed before is in the store.
+        """
+        subscribers = self._subscribers.setdefault(channel, [])
+        if on_commit not in subscribers:
+            subscribers.append(on_commit)
+
+    def committed(self, messages: Sequence[OutboxMessage], *, is_all: bool = True) -> None:
+        """Tell of messages that have just been committed.
+
+        Args:
+            messages: With their ids.
+            is_all: False: there may be more than these.
+        """
+        self._count_written(messages)
+        for channel, subscribers in self._subscribers.items():
+            chosen = [message for message in messages if message.channel is channel]
+            for on_commit in subscribers:
+                with contained(f"the sender of {channel.value} cannot be told of messages"):
+                    if chosen:
+                        on_commit(chosen)
+                    if not is_all:
+                        on_commit(())
+
+    @contextmanager
+    def uncertain(self) -> Iterator[None]:
+        """Commit something; where the answer may have been lost the senders look for it."""
+        try:
+            yield
+        except StoreError:
+            self.committed((), is_all=False)
+            raise
 
     async def for_broker(self, limit: int) -> list[OutboxMessage]:
         """The oldest messages for the broker, in the order they were written."""
@@ -165,8 +209,7 @@ class Outbox:
         """The receivers of webhooks for which more waits than a limit, in messages or in bytes."""
         return await self._database.read(_larger_than, self._of(Channel.WEBHOOK), limit)
 
-    def count_written(self, messages: Sequence[OutboxMessage]) -> None:
-        """Note what has been committed."""
+    def _count_written(self, messages: Sequence[OutboxMessage]) -> None:
         num_bytes = sum(len(message.payload) for message in messages)
         self.written = Size(
             self.written.num_messages + len(messages), self.written.num_bytes + num_bytes

@@ -1,4 +1,4 @@
-"""Ends what cannot be read: a job as failed, a message by dropping it, both with last words.
+"""Ends what cannot be read: a job as failed, a message by dropping it; both are told of.
 
 A job's row is replaced by one that can be read, made of its own columns, so that it is found,
 counted and deleted like every other; only where id or camera are no such things is it deleted. A
@@ -48,14 +48,14 @@ class SetAside:
 
 
 #: The messages that go out because of it; called inside the transaction.
-LastWords = Callable[[SetAside], Sequence[OutboxMessage]]
+FinalMessages = Callable[[SetAside], Sequence[OutboxMessage]]
 
 
 def set_aside(
     connection: Connection,
     row: UnreadableRow,
     at: datetime,
-    last_words: LastWords,
+    final_messages: FinalMessages,
     stamp: Stamp,
     *,
     keep_frames: bool,
@@ -67,7 +67,7 @@ def set_aside(
         lost = _end_job(connection, row, at, stamp, keep_frames=keep_frames)
     if lost is None:
         return None
-    return lost, insert_messages(connection, last_words(lost), stamp)
+    return lost, insert_messages(connection, final_messages(lost), stamp)
 
 
 def _end_job(

@@ -29,7 +29,7 @@ from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Filter, Known, OrderBy
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
-from service.store.set_aside import LastWords, SetAside, set_aside
+from service.store.set_aside import FinalMessages, SetAside, set_aside
 from service.store.sqlite import DiskUsage
 from service.store.timekeeper import Timekeeper, load_record, save_record
 from service.store.unreadable import UnreadableRow, UnreadableRows
@@ -72,7 +72,7 @@ class Store:
         self._timekeeper = timekeeper or Timekeeper(Clock())
         self.unreadable = UnreadableRows()
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
-        self.instances = Instances(database, instance, base_topic, self.unreadable)
+        self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -159,9 +159,12 @@ class Store:
         if num_bytes:
             self._database.check_room(num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
-        written = await self._database.write(jobs.insert_jobs, new_jobs, images, messages, stamp)
+        with self.outbox.uncertain():
+            written = await self._database.write(
+                jobs.insert_jobs, new_jobs, images, messages, stamp
+            )
         self.bytes_accepted += num_bytes
-        self.outbox.count_written(written)
+        self.outbox.committed(written, is_all=len(written) == len(messages))
         return written
 
     async def add_image(self, job_key: str, image: bytes) -> bool:
@@ -264,11 +267,12 @@ class Store:
             this any more, is left out and nothing is written for it.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        ended = await self._write(
-            jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
-        )
-        for _, messages in ended:
-            self.outbox.count_written(messages)
+        with self.outbox.uncertain():
+            ended = await self._write(
+                jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
+            )
+        written = [message for _, messages in ended for message in messages]
+        self.outbox.committed(written, is_all=len(ended) == len(endings))
         return ended
 
     async def recover(self) -> list[Job]:
@@ -284,23 +288,27 @@ class Store:
         return await self._write(jobs.recover, self._instance, self._timekeeper)
 
     async def set_aside(
-        self, row: UnreadableRow, at: datetime, last_words: LastWords
+        self, row: UnreadableRow, at: datetime, final_messages: FinalMessages
     ) -> tuple[SetAside, list[OutboxMessage]] | None:
         """End a job, or drop a message, that cannot be read, and write what must go out.
 
         Args:
             row: From `unreadable`.
             at: The time of the end.
-            last_words: Makes the messages from what is still known.
+            final_messages: Makes the messages from what is still known.
 
         Returns:
             What is known and the messages with their ids; None when there is nothing to tell: it
             had ended before, is gone, can be read after all, or is another instance's.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        return await self._database.write(
-            set_aside, row, at, last_words, stamp, keep_frames=self.keep_finished_frames
-        )
+        with self.outbox.uncertain():
+            found = await self._database.write(
+                set_aside, row, at, final_messages, stamp, keep_frames=self.keep_finished_frames
+            )
+        # Nobody was told of those that wait behind a message that could not be read.
+        self.outbox.committed(found[1] if found else (), is_all=False)
+        return found
 
     # Questions
 
@@ -380,16 +388,17 @@ class Store:
             The messages written, with their ids.
         """
         stamp = self._timekeeper.stamp(self._instance)
-        written = await self._database.write(
-            cameras.save,
-            {camera_id: stamp.elapsed_at(moment) for camera_id, moment in seen.items()},
-            {
-                camera_id: (stamp.elapsed_at(moment), messages)
-                for camera_id, (moment, messages) in forgotten.items()
-            },
-            stamp,
-        )
-        self.outbox.count_written(written)
+        with self.outbox.uncertain():
+            written = await self._database.write(
+                cameras.save,
+                {camera_id: stamp.elapsed_at(moment) for camera_id, moment in seen.items()},
+                {
+                    camera_id: (stamp.elapsed_at(moment), messages)
+                    for camera_id, (moment, messages) in forgotten.items()
+                },
+                stamp,
+            )
+        self.outbox.committed(written)
         return written
 
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:

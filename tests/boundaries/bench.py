@@ -239,6 +239,7 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
     clock, statistics, inbox = Clock(), Statistics(), Inbox()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as opened:
         store, outside = Breaking(opened), Breaking(Outside())
+        opened.outbox.subscribe(Channel.MQTT, outside.notify)
         cameras = Breaking(
             Cameras(configured, TOPICS, store, outside, clock)  # type: ignore[arg-type]
         )
@@ -247,7 +248,6 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
                 store,  # type: ignore[arg-type]
                 TOPICS,
                 outside,
-                {Channel.MQTT: outside, Channel.WEBHOOK: Outside()},
                 statistics,
                 clock,
                 cameras,  # type: ignore[arg-type]

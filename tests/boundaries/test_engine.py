@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine.protocol import Done, ModelOptions, Ready, Submit, TaskSpec, decode
-from service.engines.process import Backoff, EngineEvent, EngineProcess, Lost
+from service.backoff import Backoff
+from service.engines.process import EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 from tests.boundaries.bench import SECRET, check_log
 

@@ -10,12 +10,23 @@ from typing import Any
 import psutil
 import pytest
 
-from schemas.status import BridgeInfo, Gpu, Health, HealthCheck, LogDocument, Metrics, Stats
+from schemas.status import (
+    BridgeInfo,
+    Figures,
+    Gpu,
+    Health,
+    HealthCheck,
+    LogDocument,
+    Metrics,
+    Stats,
+)
+from service.engines.view import EnginesView
 from service.errors import UNEXPECTED
 from service.logs import BridgeLog
-from service.monitor import Monitor
-from service.queue.heap import JobHeap
+from service.monitor import About, Monitor, Watched
+from service.statistics import Statistics
 from service.store.retention import Retention
+from service.store.view import StoreView
 from tests.boundaries.bench import SECRET, Bench, boundary_bench, check_log
 from tests.boundaries.test_dispatch import Engine
 
@@ -24,9 +35,17 @@ def broken(*_: Any, **__: Any) -> Any:
     raise RuntimeError(SECRET)
 
 
-class Dispatcher:
-    num_running = 0
-    is_paused = False
+async def figures() -> Figures:
+    """Of the parts that are not here."""
+    return {
+        "active_jobs": 0,
+        "queue_size": 0,
+        "queue_by_priority": {},
+        "processing": True,
+        "webhook_success_rate": None,
+        "connection": {},
+        **Statistics().figures(0.0),
+    }
 
 
 class IdleEngine(Engine):
@@ -48,23 +67,17 @@ async def monitoring(
 ) -> AsyncIterator[tuple[Bench, Monitor, BridgeLog]]:
     async with boundary_bench(folder, stats_interval=0.1) as bench:
         bridge_log = BridgeLog(bench.clock)
+        store = StoreView(bench.store, bench.statistics)
+        watched = (
+            Watched("part", check),
+            Watched("internal", bridge_log.check),
+            Watched("store", store.health, store.figures),
+            Watched("others", figures=figures),
+        )
+        about = About("1.2.3", "home", mqtt_version, {}, {}, bench.settings.stats_interval)
+        engines = EnginesView([IdleEngine()])
         monitor = Monitor(
-            announcer=bench.outside,
-            heap=JobHeap(1),
-            line=bench.line,
-            dispatcher=Dispatcher(),
-            engines=[IdleEngine()],
-            store=bench.store,
-            statistics=bench.statistics,
-            checks={"part": check, "internal": bridge_log.check},
-            read_gpus=read_gpus,
-            webhook_success_rate=lambda: None,
-            bridge_log=bridge_log,
-            mqtt_version=mqtt_version,
-            instance="home",
-            version="1.2.3",
-            settings=bench.settings,
-            clock=bench.clock,
+            bench.outside, watched, engines, about, read_gpus, bridge_log, bench.clock
         )
         running = asyncio.create_task(monitor.run())
         try:

@@ -54,8 +54,8 @@ class Site:
         stop, ready = asyncio.Event(), asyncio.Event()
 
         @asynccontextmanager
-        async def open_store(url: str, **options: Any) -> AsyncIterator[Any]:
-            async with Store.open(url, **options) as store:
+        async def open_store(where: str | Path, **options: Any) -> AsyncIterator[Any]:
+            async with Store.open(where, **options) as store:
                 self.store = stand_before(store)
                 yield self.store
 
@@ -169,7 +169,7 @@ async def test_override_that_does_not_hold_keeps_nobody_from_starting(
         await store.set_camera_override("back", {"webhook_url": "http://["})
     async with site.running() as talk:
         await site.next_frame_is_captioned(talk)
-        await talk.wait_for("back/settings", webhook_url="**********")
+        await talk.wait_for("back/settings", webhook_url="(unreadable URL)/**********")
 
 
 class OddTimes(Breaking):

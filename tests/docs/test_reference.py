@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from schemas.frame import MotionFrame
 from schemas.result import Result
-from schemas.status import StatusDocument
+from schemas.status import Stats, StatusDocument
 from service.configuration import load_settings
 from service.settings import Settings
 from tests.docs.reference import PARTS, ROOT, example, part_of
@@ -39,7 +39,12 @@ def test_every_range_has_its_reason() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Frames in", MotionFrame), ("`status`", StatusDocument), ("`caption`", Result)],
+    [
+        ("Frames in", MotionFrame),
+        ("`status`", StatusDocument),
+        ("`caption`", Result),
+        ("`bridge`", Stats),
+    ],
 )
 def test_table_of_fields_lists_every_field_and_no_other(
     heading: str, model: type[BaseModel]

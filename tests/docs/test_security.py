@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from broker.codec import MAX_DEPTH
 from engine import images
 from schemas import frame
-from service.delivery import webhooks
+from service.delivery import attempts
 from service.http import urls
 from service.settings import Settings
 from service.sources import forms as image
@@ -31,7 +31,7 @@ _FIXED = {
     "characters of a URL": urls.MAX_URL_CHARACTERS,
     "characters of a camera or job id": int(re.findall(r"(\d+)}", frame.JOB_ID_PATTERN)[0]),
     "finished jobs kept": retention.MOST_FINISHED_JOBS,
-    "bytes read of a receiver's answer": webhooks.MAX_BODY_BYTES,
+    "bytes read of a receiver's answer": attempts.MAX_BODY_BYTES,
 }
 _LIMITS = _ROW.findall(_TEXT)
 

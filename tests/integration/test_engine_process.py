@@ -31,7 +31,8 @@ from engine.protocol import (
     TaskSpec,
     TextAnswer,
 )
-from service.engines.process import WORKER, Backoff, EngineEvent, EngineProcess, Lost
+from service.backoff import Backoff
+from service.engines.process import WORKER, EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 from tests.support.factories import make_image
 from tests.support.faulty_worker import SECRET, command

@@ -18,12 +18,14 @@ from sqlalchemy import event
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter
 from service.clock import Clock
+from service.delivery.attempts import Attempts
 from service.delivery.receivers import Receivers
 from service.delivery.webhooks import WebhookSender
 from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
 from service.store.sqlite import SqliteConnections
 from service.store.store import Store
+from tests.support.dead_letters import Letters
 from tests.support.http_receivers import Receiver, Request, answers
 from tests.support.webhook_bench import document, webhook_bench
 
@@ -60,7 +62,7 @@ class Running:
         """Commit one message for each URL, in groups as intake does."""
         for start in range(0, len(urls), 500):
             group = [message(url, payload) for url in urls[start : start + 500]]
-            self.sender.notify(await self.store.accept([], {}, group))
+            await self.store.accept([], {}, group)
 
     async def pending(self) -> int:
         return await self.store.outbox.pending_count(Channel.WEBHOOK)
@@ -81,24 +83,19 @@ def message(url: str, payload: bytes = b"") -> OutboxMessage:
 
 @asynccontextmanager
 async def running(folder: Path, http: GuardedHttp | None = None) -> AsyncIterator[Running]:
-    letters: list[DeadLetter] = []
-
-    async def bury(*given_up: DeadLetter) -> None:
-        letters.extend(given_up)
-
     async with Store.open(f"sqlite:///{folder / 'jobs.db'}") as store:
+        letters, settings = Letters(store), WebhookSettings()
         sender = WebhookSender(
             store.outbox,
-            WebhookSettings(),
-            http=http or GuardedHttp(),
-            bury=bury,
+            settings,
+            attempts=Attempts(settings, http or GuardedHttp(), Clock(), "1.2.3"),
+            letters=letters,
             clock=Clock(),
             rng=random.Random(1),
-            version="1.2.3",
         )
         task = asyncio.create_task(sender.run())
         try:
-            yield Running(store, sender, Statements(store), letters)
+            yield Running(store, sender, Statements(store), letters.written)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

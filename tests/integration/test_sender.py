@@ -12,11 +12,12 @@ import aiomqtt
 from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.options import ConnectionOptions
+from broker.topics import Topics
 from schemas.outbox import Channel, OutboxMessage
-from schemas.status import DeadLetter
 from service.clock import Clock
+from service.delivery.dead_letters import DeadLetters
 from service.delivery.mqtt import MqttSender
-from service.store.outbox import Outbox
+from service.store.outbox import OnCommit, Outbox
 from service.store.store import Store
 from tests.support.factories import NOON
 
@@ -29,6 +30,9 @@ class SlowOutbox:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.meanwhile: Callable[[], Any] | None = None
+
+    def subscribe(self, channel: Channel, on_commit: OnCommit) -> None:
+        self._outbox.subscribe(channel, on_commit)
 
     async def for_broker(self, limit: int) -> list[OutboxMessage]:
         rows = await self._outbox.for_broker(limit)
@@ -53,7 +57,7 @@ async def running(store: Store, outbox: SlowOutbox, port: int) -> AsyncIterator[
             outbox,  # type: ignore[arg-type]
             connection,
             is_connected,
-            bury=fail,
+            letters=DeadLetters(store, Topics("base")),
             clock=Clock(),
         )
         task = asyncio.create_task(sender.run(), name="sender")
@@ -62,10 +66,6 @@ async def running(store: Store, outbox: SlowOutbox, port: int) -> AsyncIterator[
         yield sender
         task.cancel()
         await asyncio.wait([task])
-
-
-async def fail(letter: DeadLetter) -> None:
-    raise AssertionError(letter)
 
 
 def message(topic: str, text: str) -> OutboxMessage:
@@ -91,7 +91,7 @@ async def test_rows_committed_while_the_store_is_read_are_sent(
         await store.accept([], {}, [message(topic_base, "first")])
 
         async def commit_another() -> None:
-            sender.notify(await store.accept([], {}, [message(topic_base, "second")]))
+            await store.accept([], {}, [message(topic_base, "second")])
 
         outbox.meanwhile = commit_another
         async with asyncio.timeout(SOON_S), running(store, outbox, mosquitto.port) as sender:

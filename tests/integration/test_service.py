@@ -486,6 +486,29 @@ async def test_bridge_stats_count_what_happened(talk: Conversation, seeds: Itera
     assert stats["system_status"] == "running"
     assert stats["max_concurrent_jobs"] >= 4
     assert stats["latency"]["normal"]["p50"] > 0
+    assert stats["connection"].keys() >= {"reconnects", "broker_dropped", "unpublished"}
+
+
+async def test_rejected_frames_are_counted_though_they_are_no_jobs(talk: Conversation) -> None:
+    await talk.send("wrong", {"frame_data": "!!", "job_id": "rejected-1"})
+    await talk.wait_for("wrong/status", job_id="rejected-1", status="rejected")
+    before = len(talk.said("bridge/stats"))
+    stats = (await talk.wait_for_many(before + 2, "bridge/stats"))[-1].json
+    counts = stats["status_counts"]
+    assert counts["rejected"] == sum(stats["rejected"].values()) >= 1
+    assert stats["rejected"].keys() >= {"bad_base64"}
+    assert stats["total_jobs"] == sum(counts.values()) - counts["rejected"]
+
+
+async def test_captioned_frame_says_when_it_was_taken(
+    talk: Conversation, seeds: Iterator[int]
+) -> None:
+    frame = json_frame(make_image(next(seeds)), job_id="taken-1", timestamp="2024-01-01T12:00:00Z")
+    await talk.send("taken", frame)
+    for topic in ("taken/status", "taken/caption"):
+        document = (await talk.wait_for(topic, job_id="taken-1", status="completed")).json
+        assert document["taken_at"] == "2024-01-01T12:00:00Z"
+        assert document["timestamp"] > "2026"
 
 
 async def test_bridge_health_is_healthy(talk: Conversation) -> None:

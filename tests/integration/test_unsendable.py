@@ -22,15 +22,13 @@ from schemas.camera import CameraSettings
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import Health, HealthCheck
 from service.clock import Clock
-from service.delivery.deliver import Deliver
+from service.delivery.dead_letters import DeadLetters
 from service.delivery.mqtt import MqttSender
 from service.errors import ServiceError
 from service.settings import Settings
-from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.quick_service import serving
-from tests.support.stages import any_camera
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -68,17 +66,12 @@ class Post:
             store.outbox,
             self.connection,
             self.is_connected,
-            bury=lambda letter: self.deliver.bury(letter),
+            letters=DeadLetters(store, self.topics),
             clock=Clock(),
-        )
-        senders = {Channel.MQTT: self.sender}
-        cameras = any_camera(store, Clock(), self.topics)
-        self.deliver = Deliver(
-            store, self.topics, self.publisher, senders, Statistics(), Clock(), cameras
         )
 
     async def add(self, *rows: OutboxMessage) -> None:
-        self.sender.notify(await self.store.accept([], {}, rows))
+        await self.store.accept([], {}, rows)
 
     async def all_gone(self) -> None:
         async with asyncio.timeout(SOON_S):

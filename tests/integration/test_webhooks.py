@@ -21,7 +21,8 @@ import httpcore
 import pytest
 
 from service import logs
-from service.delivery.webhooks import MAX_BODY_BYTES, Signer
+from service.delivery.attempts import MAX_BODY_BYTES
+from service.delivery.signatures import Signer
 from service.errors import ConfigurationError
 from service.http.urls import GuardedHttp
 from tests.support.certificates import Certificate

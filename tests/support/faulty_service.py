@@ -31,8 +31,9 @@ from schemas.job import Job, JobStatus
 from schemas.outbox import OutboxMessage
 from service import logs
 from service.app import Parts
+from service.backoff import Backoff
 from service.commands.serve import serve_until_signalled
-from service.engines.process import Backoff, EngineProcess
+from service.engines.process import EngineProcess
 from service.settings import Settings
 from service.store.database import Database
 from service.store.jobs import Ended, Ending
@@ -244,7 +245,9 @@ class _Store(Store):
         stored = await super().accept(new_jobs, images, kept)
         self.lab.state.num_committed += len(new_jobs)
         self.lab.die_at("after_commit")
-        return stored if self.lab.plan.keep_outbox else self._unsaved(messages)
+        if not self.lab.plan.keep_outbox:
+            self._tell_unsaved(messages)
+        return stored
 
     async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
         if self.lab.plan.keep_outbox:
@@ -252,16 +255,18 @@ class _Store(Store):
         else:
             messages = {each.job_key: each.messages for each in endings}
             ended = await super().finish_many([replace(each, messages=()) for each in endings])
-            ended = [(job, self._unsaved(messages[job.key])) for job, _ in ended]
+            for job, _ in ended:
+                self._tell_unsaved(messages[job.key])
         if any(job.status is JobStatus.COMPLETED for job, _ in ended):
             self.lab.die_at("after_result")
         return ended
 
-    def _unsaved(self, messages: Sequence[OutboxMessage]) -> list[OutboxMessage]:
-        """Messages that are sent from memory; the store never hears of them."""
-        return [
+    def _tell_unsaved(self, messages: Sequence[OutboxMessage]) -> None:
+        """Let messages be sent from memory; the store never hears of them."""
+        unsaved = [
             each.model_copy(update={"message_id": next(self._unsaved_ids)}) for each in messages
         ]
+        self.outbox.committed(unsaved)
 
 
 class _Connection(Connection):
@@ -314,8 +319,8 @@ def _parts(lab: _Lab) -> Parts:
     plan = lab.plan
 
     @asynccontextmanager
-    async def open_store(url: str, **options: Any) -> AsyncIterator[Store]:
-        async with open_faulty(url, _FailingSteps(lab), _Store, **options) as store:
+    async def open_store(where: str | Path, **options: Any) -> AsyncIterator[Store]:
+        async with open_faulty(where, _FailingSteps(lab), _Store, **options) as store:
             assert isinstance(store, _Store)
             store.prepare(lab)
             yield store

@@ -15,10 +15,12 @@ from schemas.job import JobStatus, job_key
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
 from schemas.status import DeadLetter
+from service.delivery.attempts import Attempts
 from service.delivery.webhooks import WebhookSender
 from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
 from service.store.store import Store
+from tests.support.dead_letters import Letters
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
 from tests.support.store_faults import NO_FAULTS, Faults, open_faulty
@@ -61,7 +63,6 @@ class Bench:
             for _ in range(count)
         ]
         stored = await self.store.accept([], {}, messages)
-        self.sender.notify(stored)
         return [message.job_id or "" for message in stored]
 
     def turn(self, seconds: float) -> None:
@@ -130,23 +131,19 @@ async def webhook_bench(
     clock = clock or FakeClock(NOON)
     url = f"sqlite:///{folder / 'jobs.db'}"
     async with open_faulty(url, faults or NO_FAULTS, clock=clock) as store:
-        letters: list[DeadLetter] = []
-
-        async def bury(*given_up: DeadLetter) -> None:
-            letters.extend(given_up)
-
+        letters = Letters(store)
+        of_webhooks = WebhookSettings(**values)
         sender = WebhookSender(
             store.outbox,
-            WebhookSettings(**values),
-            http=http or GuardedHttp(),
-            bury=bury,
+            of_webhooks,
+            attempts=Attempts(of_webhooks, http or GuardedHttp(), clock, "1.2.3"),
+            letters=letters,
             clock=clock,
             rng=random.Random(1),
-            version="1.2.3",
         )
         running = asyncio.create_task(sender.run())
         try:
-            yield Bench(store, sender, clock, letters)
+            yield Bench(store, sender, clock, letters.written)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -156,7 +156,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     heap = JobHeap(100)
     async with Store.open(f"sqlite:///{folder / 'store.db'}", clock=clock) as store:
         cameras = Cameras(settings, topics, store, announcer, clock)
-        deliver = Deliver(store, topics, announcer, {}, statistics, clock, cameras)
+        deliver = Deliver(store, topics, announcer, statistics, clock, cameras)
         line = JobQueue(heap, store, deliver, clock)
         intake = Intake(
             store,

@@ -58,6 +58,9 @@ def make_stats() -> Stats:
         latency={"high": Latency(p50=0.5, p95=0.9, p99=1.1)},
         dropped={"queue_full": 4},
         duplicates={"similar": 7},
+        rejected={"not_an_image": 5},
+        preempted=2,
+        connection={"reconnects": 3},
         uptime=60.0,
     )
 
@@ -107,7 +110,7 @@ def test_stats_show_queue_rates_and_what_was_not_captioned() -> None:
     assert "running 2 of 8" in text
     assert "42.0 captions/min" in text
     assert "high p50 0.50 s p99 1.10 s" in text
-    assert "similar 7, queue_full 4" in text
+    assert "similar 7, not_an_image 5, queue_full 4" in text
 
 
 def test_state_and_poor_health_are_shown() -> None:

@@ -16,7 +16,9 @@ from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter
 from service.clock import Clock
 from service.delivery.mqtt import MqttSender
+from service.errors import UNEXPECTED
 from service.store.store import Store
+from tests.support.dead_letters import Letters
 from tests.support.factories import NOON
 
 SOON_S = 20.0
@@ -68,21 +70,19 @@ class Bench:
     def __init__(self, store: Store, connection: ScriptedConnection) -> None:
         self.store = store
         self.connection = connection
-        self.letters: list[DeadLetter] = []
+        self.letters = Letters(store)
         is_connected = asyncio.Event()
         is_connected.set()
         self.sender = MqttSender(
             store.outbox,
             connection,  # type: ignore[arg-type]
             is_connected,
-            bury=self._bury,
+            letters=self.letters,
             clock=Clock(),
         )
 
     async def add(self, *topics: str, **fields: Any) -> list[OutboxMessage]:
-        stored = await self.store.accept([], {}, [row(topic, **fields) for topic in topics])
-        self.sender.notify(stored)
-        return stored
+        return await self.store.accept([], {}, [row(topic, **fields) for topic in topics])
 
     async def all_gone(self) -> None:
         async with asyncio.timeout(SOON_S):
@@ -93,9 +93,6 @@ class Bench:
         """As the store has them."""
         rows = await self.store.outbox.for_broker(100)
         return {each.destination: each.attempts for each in rows}
-
-    async def _bury(self, letter: DeadLetter) -> None:
-        self.letters.append(letter)
 
 
 def row(
@@ -156,7 +153,7 @@ async def test_lost_row_is_sent_again_with_the_number_of_its_losses(at_work: Sta
     await bench.connection.takes("a", "b")
     bench.connection.acknowledge()
     await bench.all_gone()
-    assert bench.letters == []
+    assert bench.letters.written == []
 
 
 async def test_row_that_never_left_has_lost_nothing(at_work: Start) -> None:
@@ -199,7 +196,7 @@ async def test_row_that_the_broker_hangs_up_on_gets_a_dead_letter_and_the_rest_g
     poison.done.set_exception(PublishError("unsendable", "the connection ended 3 times"))
     good.done.set_result(None)
     await bench.all_gone()
-    [letter] = bench.letters
+    [letter] = bench.letters.written
     assert (letter.error.code, letter.topic, letter.camera_id) == ("unsendable", "poison", "front")
     assert (letter.job_id, letter.attempts, letter.size) == ("job-1", 3, 22)
     assert "3 times" in letter.error.message
@@ -212,8 +209,9 @@ async def test_row_that_the_broker_refuses_gets_a_dead_letter(at_work: Start) ->
     await bench.connection.takes("good")
     bench.connection.acknowledge()
     await bench.all_gone()
-    assert [(each.topic, each.error.code) for each in bench.letters] == [("large", "unsendable")]
-    assert bench.letters[0].error.message == "9 bytes; at most 8"
+    [letter] = bench.letters.written
+    assert (letter.topic, letter.error.code) == ("large", "unsendable")
+    assert letter.error.message == "9 bytes; at most 8"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +233,8 @@ async def test_row_that_is_no_message_gets_a_dead_letter(
     await bench.connection.takes("good")
     bench.connection.acknowledge()
     await bench.all_gone()
-    assert [each.topic for each in bench.letters] == ["bad"]
+    [letter] = bench.letters.written
+    assert (letter.topic, letter.error.message) == ("bad", UNEXPECTED)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xd8\xff", b"[1]", b'{"camera_id": "a/b"}'])
@@ -246,16 +245,12 @@ async def test_dead_letter_names_no_camera_where_the_payload_names_none(
     bench.connection.refused["bad"] = PublishError("refused", "not authorized")
     await bench.add("bad", payload=payload)
     await bench.all_gone()
-    assert bench.letters[0].camera_id is None
+    assert bench.letters.written[0].camera_id is None
 
 
 async def test_broken_dead_letter_lets_its_row_go(at_work: Start) -> None:
     bench = await at_work()
-
-    async def fail(letter: DeadLetter) -> None:
-        raise ValueError("broken")
-
-    bench.sender._bury = fail
+    bench.letters.is_broken = True
     bench.connection.refused["bad"] = PublishError("refused", "not authorized")
     await bench.add("bad", "good")
     await bench.connection.takes("good")
@@ -264,7 +259,6 @@ async def test_broken_dead_letter_lets_its_row_go(at_work: Start) -> None:
 
 
 async def test_dead_letter_itself_is_a_row_like_any_other(at_work: Start) -> None:
-    """What `Deliver` makes of it is tested there: an unsendable letter makes no letter."""
     bench = await at_work()
     letter = DeadLetter.model_validate(
         {
@@ -278,7 +272,7 @@ async def test_dead_letter_itself_is_a_row_like_any_other(at_work: Start) -> Non
         }
     )
     stored = to_outbox(address(letter, TOPICS), job_key=None, created_at=NOON)
-    bench.sender.notify(await bench.store.accept([], {}, [stored]))
+    await bench.store.accept([], {}, [stored])
     await bench.connection.takes(TOPICS.bridge("dead_letter"))
     sent = json.loads(bench.connection.in_flight[0].payload)
     assert sent["error"]["code"] == "unsendable"

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from broker.topics import Topics
 from schemas.outbox import Channel, OutboxMessage
 from schemas.status import DeadLetter
+from service.delivery.dead_letters import DeadLetters
 from service.delivery.overflow import Overflow
 from service.settings import Settings
 from service.store.store import Store
@@ -32,14 +34,14 @@ async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Store]:
         yield opened
 
 
-class Letters:
+class Letters(DeadLetters):
     """Takes dead letters, and writes them to the outbox as the service does."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, Topics("base"))
         self.all: list[DeadLetter] = []
 
-    async def __call__(self, *letters: DeadLetter) -> None:
+    async def write(self, *letters: DeadLetter) -> None:
         self.all.extend(letters)
         await self._store.accept([], {}, [to_broker(each.job_id or "-", 200) for each in letters])
 

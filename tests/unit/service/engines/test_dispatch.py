@@ -36,6 +36,7 @@ from service.statistics import Statistics
 from service.store.jobs import Ended, Ending
 from service.store.store import Store
 from tests.support.factories import make_job
+from tests.support.stages import any_camera
 
 SOON_S = 20.0
 PRINT = b"\x01" + bytes(1024)
@@ -163,7 +164,9 @@ async def dispatching(folder: Path, engines: list[Engine], **settings: Any) -> A
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(GroupingStore.open(folder / "store.db"))
         store.prepare()
-        deliver = Deliver(store, Topics("base"), topic, {}, statistics, clock)
+        topics = Topics("base")
+        cameras = any_camera(store, clock, topics)
+        deliver = Deliver(store, topics, topic, statistics, clock, cameras)
         queue = JobQueue(JobHeap(1000), store, deliver, clock)
         dispatcher = Dispatcher(queue, store, deliver, engines, configured, statistics, clock)
         running = asyncio.create_task(dispatcher.run(), name="dispatch")

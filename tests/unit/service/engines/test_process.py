@@ -27,7 +27,8 @@ from engine.protocol import (
     TaskSpec,
     TextAnswer,
 )
-from service.engines.process import Backoff, EngineEvent, EngineProcess, Lost
+from service.backoff import Backoff
+from service.engines.process import EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 
 CHILD = Path(__file__).parents[3] / "support" / "scripted_child.py"

@@ -134,7 +134,7 @@ class Waiting:
         clock, statistics = self.clock, self.statistics
         topics = Topics("base")
         cameras = any_camera(self.store, clock, topics)
-        deliver = Deliver(self.store, topics, Topic(), {}, statistics, clock, cameras)
+        deliver = Deliver(self.store, topics, Topic(), statistics, clock, cameras)
         self.queue = JobQueue(JobHeap(20_000), self.store, deliver, clock)
         self.downloads = Downloads(
             self.host, self.store, deliver, self.queue, ImageLimits(), 100, clock

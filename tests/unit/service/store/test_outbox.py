@@ -1,14 +1,17 @@
 """Messages stay until they are sent, in their order, on both databases."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import pytest
 
+from schemas.job import JobStatus
 from schemas.outbox import Channel, OutboxMessage
+from service.errors import StoreError
 from service.store.outbox import Batch, Size
-from service.store.store import Store
-from tests.support.factories import NOON
+from service.store.store import Ending, Store
+from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
+from tests.support.store_faults import FailEvery, open_faulty
 
 pytestmark = pytest.mark.both_databases
 
@@ -175,3 +178,63 @@ async def test_sizes_and_the_oldest_describe_what_waits(store: Store) -> None:
         numbers[2]
     ]
     assert outbox.written == Size(4, 4000)
+
+
+class Sender:
+    """Is told of what is committed."""
+
+    def __init__(self, store: Store, *channels: Channel) -> None:
+        self.told: list[Sequence[OutboxMessage]] = []
+        for channel in channels:
+            store.outbox.subscribe(channel, self.take)
+
+    def take(self, messages: Sequence[OutboxMessage]) -> None:
+        self.told.append(messages)
+
+
+async def test_subscribers_are_told_of_their_channel_once(store: Store) -> None:
+    mqtt, webhook = Sender(store, *[Channel.MQTT] * 2), Sender(store, Channel.WEBHOOK)
+    first, second, third = await write(store, None, "http://a/1", None)
+    assert mqtt.told == [[first, third]]
+    assert webhook.told == [[second]]
+    await write(store, None)
+    assert (len(mqtt.told), len(webhook.told)) == (2, 1)
+
+
+async def test_subscribers_are_told_of_the_end_of_a_job(store: Store) -> None:
+    job, sender = make_job(), Sender(store, Channel.MQTT)
+    await store.accept([job], {})
+    ending = Ending(job.key, JobStatus.CANCELLED, NOON, messages=[make_message()])
+    [(_, messages)] = await store.finish_many([ending])
+    assert sender.told == [messages]
+
+
+async def test_rows_of_a_try_whose_answer_was_lost_are_looked_for(
+    store_url: str, clock: FakeClock
+) -> None:
+    faults = FailEvery(1_000_000, "committed")
+    async with open_faulty(store_url, faults, clock=clock) as store:
+        job, sender = make_job(), Sender(store, Channel.MQTT)
+        await store.accept([job], {})
+        ending = Ending(job.key, JobStatus.CANCELLED, NOON, messages=[make_message()])
+        faults.fail_in(1)
+        with pytest.raises(StoreError):
+            await store.finish_many([ending])
+        assert sender.told == [()]  # at once: perhaps nobody tries again
+        assert len(await store.outbox.for_broker(10)) == 1
+        faults.fail_in(1_000_000)
+        assert await store.finish_many([ending]) == []
+        assert sender.told == [(), ()]  # PostgreSQL may have committed after its answer was lost
+
+
+async def test_subscriber_that_breaks_keeps_nobody_from_hearing(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(messages: Sequence[OutboxMessage]) -> None:
+        raise RuntimeError("broken")
+
+    store.outbox.subscribe(Channel.MQTT, broken)
+    sender = Sender(store, Channel.MQTT)
+    written = await write(store, None)
+    assert sender.told == [written]
+    assert "cannot be told" in caplog.text

@@ -228,7 +228,7 @@ async def test_damaged_result_is_forgotten_and_its_job_stays(store_url: str) -> 
 
 
 @pytest.mark.both_databases
-async def test_job_without_a_usable_key_is_deleted_with_last_words(store_url: str) -> None:
+async def test_job_without_a_usable_key_is_deleted_with_its_final_messages(store_url: str) -> None:
     bad, good = make_job(), make_job()
     async with Store.open(store_url) as store:
         await store.accept([bad, good], {good.key: b"four"})
@@ -271,7 +271,7 @@ MESSAGE_DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", MESSAGE_DAMAGE)
-async def test_damaged_message_is_dropped_with_last_words_and_the_rest_goes_on(
+async def test_damaged_message_is_dropped_with_its_final_messages_and_the_rest_goes_on(
     store_url: str, damage: str
 ) -> None:
     async with Store.open(store_url) as store:

@@ -25,7 +25,8 @@ from schemas.frame import FrameOptions, Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from service.cameras import Cameras
-from service.delivery.deliver import Deliver, Rejection
+from service.delivery.deliver import Deliver
+from service.delivery.documents import Rejection
 from service.http.urls import AllowedHosts, UrlPolicy
 from service.intake.intake import Checks, Intake
 from service.queue.heap import JobHeap
@@ -112,7 +113,7 @@ class Bench:
         clock, statistics, topics = FakeClock(NOON), Statistics(), Topics("home")
         self.store = await stack.enter_async_context(Store.open(self.url, clock=clock))
         cameras = Cameras(config, topics, self.store, Nobody(), clock)
-        self.deliver = Recording(self.store, topics, Nobody(), {}, statistics, clock, cameras)
+        self.deliver = Recording(self.store, topics, Nobody(), statistics, clock, cameras)
         self.deliver.forget()
         waiting = JobQueue(JobHeap(1000, "oldest", 60.0), self.store, self.deliver, clock)
         hosts = AllowedHosts(["*"], "allow_hosts")

@@ -1,0 +1,139 @@
+"""What a job's end looks like outside, without a store."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from broker.topics import Topics
+from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.outbox import Channel, OutboxMessage
+from schemas.result import ModelInfo, Result
+from service.delivery.documents import (
+    Documents,
+    Rejection,
+    result_document,
+    without_senders_words,
+)
+from service.store.set_aside import SetAside
+from tests.support.factories import NOON, make_job
+
+TOPICS = Topics("base")
+DOCUMENTS = Documents(TOPICS)
+TAKEN = NOON - timedelta(days=1)
+LATER = NOON + timedelta(seconds=3)
+ERROR = ErrorDetail(code="engine_lost", message="The engine died")
+
+
+def ended(status: JobStatus, error: ErrorDetail | None = None, **fields: Any) -> Job:
+    return make_job(status=status, error=error, finished_at=NOON, taken_at=TAKEN, **fields)
+
+
+def by_topic(rows: list[OutboxMessage]) -> dict[str, dict[str, Any]]:
+    return {each.destination: json.loads(each.payload) for each in rows}
+
+
+def make_result() -> Result:
+    info = ModelInfo(
+        model="m",
+        revision="r",
+        device="cpu",
+        camera_id="front",
+        motion_intensity=0.5,
+        priority=make_job().priority,
+    )
+    return Result(
+        caption="A cat",
+        short_caption="A cat",
+        confidence=0.5,
+        processing_time=0.1,
+        queue_time=0.0,
+        model_info=info,
+    )
+
+
+@pytest.mark.parametrize("status", [each for each in JobStatus if each.is_final])
+def test_every_end_is_a_status_that_says_when_the_frame_was_taken(status: JobStatus) -> None:
+    said = by_topic(DOCUMENTS.final_messages(ended(status), LATER))
+    document = said[TOPICS.status("front")]
+    assert (document["status"], document["taken_at"]) == (status.value, "2025-12-31T12:00:00Z")
+    assert document["timestamp"] == "2026-01-01T12:00:00Z"  # its end, however late it is said
+    assert list(said) == [TOPICS.status("front")]
+
+
+def test_result_says_when_the_frame_was_taken() -> None:
+    document = result_document(ended(JobStatus.COMPLETED), make_result(), LATER)
+    assert (document.taken_at, document.timestamp) == (TAKEN, LATER)
+
+
+def test_failed_job_has_a_dead_letter_and_others_have_none() -> None:
+    job = ended(JobStatus.FAILED, ERROR, num_bytes=7, attempts=3)
+    said = by_topic(DOCUMENTS.final_messages(job, LATER))
+    letter = said[TOPICS.bridge("dead_letter")]
+    assert (letter["size"], letter["attempts"], letter["error"]["code"]) == (7, 3, "engine_lost")
+    expired = ended(JobStatus.EXPIRED, ERROR)
+    assert TOPICS.bridge("dead_letter") not in by_topic(DOCUMENTS.final_messages(expired, LATER))
+
+
+def test_result_goes_to_caption_response_topic_and_webhook_alike() -> None:
+    job = ended(
+        JobStatus.COMPLETED,
+        response_topic="base/response/front/1",
+        correlation_data=b"\x01",
+        webhook_url="https://hooks.example/T0K3N",
+    )
+    document = result_document(job, make_result(), NOON)
+    rows = DOCUMENTS.final_messages(job, NOON, document, b"\xff\xd8", is_newest=True)
+    [caption] = [each for each in rows if each.destination == TOPICS.caption("front")]
+    [answer] = [each for each in rows if each.destination == job.response_topic]
+    [webhook] = [each for each in rows if each.channel is Channel.WEBHOOK]
+    [image] = [each for each in rows if each.destination == TOPICS.image("front")]
+    assert caption.payload == answer.payload == webhook.payload
+    assert (caption.options["retain"], answer.options["retain"]) == (True, False)
+    assert (webhook.receiver, image.payload) == ("https://hooks.example", b"\xff\xd8")
+    assert {each.job_key for each in rows} == {job.key}
+
+
+def test_caption_that_is_not_the_newest_is_not_retained_and_has_no_image() -> None:
+    job = ended(JobStatus.COMPLETED)
+    document = result_document(job, make_result(), NOON)
+    rows = DOCUMENTS.final_messages(job, NOON, document, b"\xff\xd8", is_newest=False)
+    [caption] = [each for each in rows if each.destination == TOPICS.caption("front")]
+    assert not caption.options["retain"]
+    assert TOPICS.image("front") not in [each.destination for each in rows]
+
+
+@pytest.mark.parametrize(("camera_id", "topics"), [("front", 2), (None, 1)])
+def test_rejection_is_a_dead_letter_and_a_status_where_there_is_a_camera(
+    camera_id: str | None, topics: int
+) -> None:
+    error = ErrorDetail(code="not_an_image", message="This is no image")
+    rejection = Rejection("t" * 5000, camera_id, "job-1", 4, "ab", error)
+    said = by_topic(DOCUMENTS.of_rejection(rejection, NOON))
+    assert len(said) == topics
+    letter = said[TOPICS.bridge("dead_letter")]
+    assert (len(letter["topic"]), letter["size"], letter["sha256"]) == (1024, 4, "ab")
+    if camera_id is not None:
+        status = said[TOPICS.status(camera_id)]
+        assert (status["status"], status["taken_at"]) == ("rejected", None)
+        assert status["message"] == "This is no image"
+
+
+def test_unreadable_message_shows_nothing_of_its_url() -> None:
+    lost = SetAside(ERROR, None, "job-1", "https://hooks.example/T0K3N", 4, 2)
+    [row] = DOCUMENTS.of_unreadable(lost, NOON)
+    assert json.loads(row.payload)["topic"] == "https://hooks.example"
+
+
+def test_bare_job_holds_nothing_that_its_sender_has_written() -> None:
+    job = ended(
+        JobStatus.EXPIRED,
+        metadata={"zone": "gate"},
+        location="Gate",
+        response_topic="base/response/front/1",
+        webhook_url="https://hooks.example/",
+    )
+    rows = DOCUMENTS.final_messages(without_senders_words(job), NOON)
+    assert [each.destination for each in rows] == [TOPICS.status("front")]
+    assert json.loads(rows[0].payload)["metadata"] == {}
