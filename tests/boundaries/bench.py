@@ -237,7 +237,7 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
     clock, statistics, inbox = Clock(), Statistics(), Inbox()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as opened:
         store, outside = Breaking(opened), Breaking(Outside())
-        opened.outbox.subscribe(Channel.MQTT, outside.notify)
+        opened.outbox.subscribe(Channel.MQTT, lambda rows: outside.notify(rows))
         deliver = Breaking(
             Deliver(
                 store,  # type: ignore[arg-type]
