@@ -239,10 +239,10 @@ async def boundary_bench(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
     clock, statistics, inbox = Clock(), Statistics(), Inbox()
     async with Store.open(f"sqlite:///{folder / 'jobs.sqlite3'}") as opened:
         store, outside = Breaking(opened), Breaking(Outside())
-        opened.outbox.subscribe(Channel.MQTT, outside.notify)
         cameras = Breaking(
             Cameras(configured, TOPICS, store, outside, clock)  # type: ignore[arg-type]
         )
+        opened.outbox.subscribe(Channel.MQTT, lambda rows: outside.notify(rows))
         deliver = Breaking(
             Deliver(
                 store,  # type: ignore[arg-type]
