@@ -224,7 +224,9 @@ async def test_start_forgets_the_error_of_the_attempt_before(store: Store) -> No
     await accept(store, job)
     await store.start([job.key], LATER)
     await store.requeue([job.key], error=ErrorDetail(code="engine", message="no"))
-    [again] = await store.start([job.key], LATER)
+    await store.start([job.key], LATER)
+    again = await store.get(job.key)
+    assert again is not None
     assert (again.attempts, again.error) == (2, None)
 
 
