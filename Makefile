@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test check quick unit lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration test-acceptance test-others check quick unit lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,22 @@ demo: $(READY) ## Show the service at work on drawn cameras; ARGS="--frames 12" 
 run: $(READY) ## Run the service with config.yaml, or with defaults where there is none.
 	$(BIN)/moondream2mqtt serve $(if $(wildcard config.yaml),--config config.yaml) $(ARGS)
 
-test: $(READY) ## Run every test; ARGS goes to pytest.
+# Much of the time of tests with real brokers and processes is waiting, so two runs share the cores.
+# Each is shown when it has ended. With ARGS, one run.
+TEST_RUNS := test-integration test-acceptance test-others
+
+test: $(READY) ## Run every test; with ARGS, what pytest makes of them.
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory -k -j2 --output-sync=target $(TEST_RUNS)
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
+
+test-integration test-acceptance: test-%: $(READY)
+	$(BIN)/python -m pytest -q tests/$*
+
+test-others: $(READY)
+	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
 
 check: lint types imports test ## Everything a change must pass.
 

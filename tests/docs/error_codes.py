@@ -55,12 +55,14 @@ _INSIDE = {
     "StoreError",
     "StoreFullError",
 }
-#: Functions that end frames with a code they are given.
-_ENDING = {"_drop": _DROPPED, "_failed": _FAILED, "Failed": _FAILED}
+#: Functions that end frames with a code they are given, private or not.
+_ENDING = {"drop": _DROPPED, "failed": _FAILED, "Failed": _FAILED}
 #: Made where no end is in sight.
 _KNOWN = {
     "internal": _REJECTED | _FAILED,  # service.boundary: whoever has the frame in hand ends it
     "unreadable": _FAILED,  # service.store.set_aside: the job of the row, where it is one
+    "unsendable": _LETTER,
+    "outbox_full": _LETTER,
 }
 
 
@@ -111,7 +113,7 @@ def _of_class(node: ast.ClassDef) -> Iterator[tuple[str, _Ends | None]]:
 
 
 def _of_call(node: ast.Call, around: dict[ast.AST, ast.AST]) -> Iterator[tuple[str, _Ends | None]]:
-    called = _name(node.func)
+    called = _name(node.func).lstrip("_")
     given = [*node.args, *(each.value for each in node.keywords if each.arg == "code")]
     for code in filter(_CODE.fullmatch, map(_text, given)):
         if called in _RAISED_WITH:
@@ -130,8 +132,6 @@ def _nearest(node: ast.AST, around: dict[ast.AST, ast.AST]) -> _Ends | None:
         inside = [each for part in piece for each in ast.walk(part)]
         if ends := frozenset(filter(None, map(_end, inside))):
             return ends
-        if any(isinstance(each, ast.Call) and _makes_letter(each) for each in inside):
-            return _LETTER
     return None
 
 
@@ -151,10 +151,6 @@ def _end(node: ast.AST) -> JobStatus | None:
         return None
     status = JobStatus.__members__.get(node.attr)
     return status if status is not None and status.is_final else None
-
-
-def _makes_letter(node: ast.Call) -> bool:
-    return _name(node.func).removeprefix("_") in {"DeadLetter", "dead_letter"}
 
 
 def _name(node: ast.AST) -> str:

@@ -1,4 +1,7 @@
-"""The service runs at every number's least and greatest value, one setting at a time.
+"""The service runs at every number's least and greatest value.
+
+One setting of each section at a time: those of different sections have little to do with each
+other, and a service that fails is named with all that it was given.
 
 Everything is real but the model: broker, store, and an engine process that speaks the protocol and
 answers at once. A frame and its copy go through, so that what is computed with a setting is
@@ -10,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,9 @@ _FINAL = {"completed", "rejected", "dropped", "expired", "duplicate", "failed"}
 #: At its ends no broker is found; the service must live on all the same.
 _UNREACHABLE = "mqtt.port"
 _AT_ONCE = 6
+#: Where the frame is refused, dropped or late at one end.
+_ALONE = {_UNREACHABLE, "queue.max_age"}
+_SECTIONS_ALONE = {"frames", "cameras"}
 
 
 def parts() -> Parts:
@@ -50,11 +57,22 @@ def parts() -> Parts:
     return Parts(open_store=open_store, engine=partial(EngineProcess, command=command))
 
 
-def by_section() -> dict[str, list[Numeric]]:
-    sections: dict[str, list[Numeric]] = {}
+def rounds() -> dict[str, list[Numeric]]:
+    """Settings that are tried together, one of each section, by a name for the test.
+
+    Those that refuse or end the frame alone, or what the others are for would not be computed.
+    """
+    together: dict[str, list[Numeric]] = {}
+    alone: dict[str, list[Numeric]] = {}
     for number in numerics():
-        sections.setdefault(number.path.partition(".")[0], []).append(number)
-    return sections
+        section = number.path.partition(".")[0]
+        is_alone = number.path in _ALONE or section in _SECTIONS_ALONE
+        (alone if is_alone else together).setdefault(
+            number.path if is_alone else section, []
+        ).append(number)
+    turns = zip_longest(*together.values())
+    shared = {f"round-{turn}": [each for each in some if each] for turn, some in enumerate(turns)}
+    return {**shared, **alone}
 
 
 def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -65,29 +83,35 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("section", by_section())
+def test_rounds_have_every_setting_once() -> None:
+    tried = [number.path for some in rounds().values() for number in some]
+    assert sorted(tried) == sorted(number.path for number in numerics())
+
+
 async def test_service_runs_at_the_ends_of_every_range(
-    mosquitto: EmbeddedBroker, topic_base: str, tmp_path: Path, section: str
+    mosquitto: EmbeddedBroker, topic_base: str, tmp_path: Path
 ) -> None:
     turns, shared = asyncio.Semaphore(_AT_ONCE), parts()
 
-    async def run(name: str, path: str, value: float) -> str | None:
-        base = {
+    async def run(name: str, values: dict[str, float]) -> str | None:
+        content: dict[str, Any] = {
             "mqtt": {"port": mosquitto.port, "base_topic": f"{topic_base}/{name}"},
             "data_dir": str(tmp_path / name),
         }
-        settings = Settings(**merged(base, content_of(path, value)))
+        for path, value in values.items():
+            content = merged(content, content_of(path, value))
         async with turns:
             try:
-                await serve_frames(settings, shared, is_reachable=path != _UNREACHABLE)
-            except Exception as error:  # noqa: BLE001 - named with its setting, below
-                return f"{path} = {value}: {error!r}"
+                is_reachable = _UNREACHABLE not in values
+                await serve_frames(Settings(**content), shared, is_reachable=is_reachable)
+            except Exception as error:  # noqa: BLE001 - named with its settings, below
+                return f"{values}: {error!r}"
         return None
 
     ends = [
-        run(f"{number}{end}", each.path, value)
-        for number, each in enumerate(by_section()[section])
-        for end, value in {"least": each.least, "greatest": each.greatest}.items()
+        run(f"{number}{end}", {each.path: getattr(each, end) for each in some})
+        for number, some in enumerate(rounds().values())
+        for end in ("least", "greatest")
     ]
     assert [problem for problem in await asyncio.gather(*ends) if problem] == []
 

@@ -274,8 +274,10 @@ async def test_start_forgets_the_error_of_the_attempt_before(store: Store) -> No
     await accept(store, job)
     await store.start([job.key], LATER)
     await store.requeue([job.key], error=ErrorDetail(code="engine", message="no"))
-    [again] = await store.start([job.key], LATER)
-    assert (again.job.attempts, again.job.error) == (2, None)
+    await store.start([job.key], LATER)
+    again = await store.get(job.key)
+    assert again is not None
+    assert (again.attempts, again.error) == (2, None)
 
 
 async def test_finish_writes_end_result_and_messages_together(store: Store) -> None:
