@@ -195,8 +195,9 @@ class Client:
             raise PublishError("bad_topic", f"cannot be published: {error}") from error
         except Exception as error:
             # Whatever paho finds in one message ends that one.
-            logger.exception("a message on %s cannot be written", message.topic)
-            raise PublishError("unsendable", "cannot be written as an MQTT message") from error
+            logger.exception("a message for %s cannot be published", message.topic)
+            problem = "cannot be published; the log has the reason"
+            raise PublishError("unsendable", problem) from error
         is_broken = info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN  # by the one before it
         if is_broken or (not message.qos and info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS):
             raise NotConnectedError("the connection was lost")
