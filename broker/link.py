@@ -1,12 +1,9 @@
-"""One connection from CONNECT to its end, over paho-mqtt; lives on the network thread only.
+"""One connection from CONNECT to its end; lives on the network thread only.
 
 The rule not to miss: an acknowledgement is bound to the connection its message came over. Packet
 ids start again on a new one, so a late PUBACK would acknowledge somebody else's frame, which then
-is lost. Hence a new `Link` with a new paho client for every connection, and acknowledgements of an
-older generation are dropped: the broker delivers those messages again.
-
-paho is driven from here through its interface for foreign event loops: with all calls on this one
-thread its locks are never contended, and reading can pause while acknowledgements still leave.
+is lost. Hence a new `Link` with a new client for every connection, and acknowledgements of an older
+generation are dropped: the broker delivers those messages again.
 """
 
 import logging
@@ -15,23 +12,16 @@ import selectors
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from paho.mqtt import MQTTException
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties, VariableByteIntegers
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
-
+from broker.client import Accepted, Client
 from broker.ending import Course, Reason, not_reached, refused
-from broker.errors import NotConnectedError, PublishError
+from broker.errors import BrokerError, NotConnectedError, PublishError
 from broker.handover import Ack, Handover, Publish
-from broker.message import NO_PROPERTIES, UNREADABLE, Message, Properties5
+from broker.message import Message
 from broker.options import ConnectionOptions, Protocol, Subscription
 from broker.outgoing import Outgoing, lost, unsendable
 from broker.reconnect import End
@@ -80,15 +70,15 @@ class Link:
         self._quarantined = quarantined
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._course = Course()
-        self._client = self._make_client(tls)
+        self._client = Client(options, protocol, tls, self)
 
     def run(self) -> End:
         """Connect, and serve until the connection ends or the service stops."""
         try:
-            self._connect()
+            self._client.connect()
         except (OSError, ValueError) as error:
             return not_reached(error, self._options)
-        send_at_once(self._client.socket())
+        send_at_once(self._client.socket)
         with selectors.DefaultSelector() as selector:
             selector.register(self._handover.wake_receiver, selectors.EVENT_READ)
             problem = self._serve(Watched(selector))
@@ -108,7 +98,7 @@ class Link:
         Returns:
             The message for the next link's `quarantined`.
         """
-        sock = self._client.socket()
+        sock = self._client.socket
         if sock is not None:
             self._hang_up(sock)
         not_sent = NotConnectedError(reason)
@@ -124,82 +114,35 @@ class Link:
             self._handover.finish(publish, not_sent)
         return on_trial
 
-    def _make_client(self, tls: ssl.SSLContext | None) -> "_Client":
-        options = self._options
-        is_5 = self._protocol == "5"
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=options.client_id,
-            clean_session=None if is_5 else False,
-            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
-            transport=options.transport,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.max_inflight_messages = 0  # counted here; paho looks at each at every PUBACK
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        if options.username is not None:
-            client.username_pw_set(options.username, options.password)
-        if tls is not None:
-            client.tls_set_context(tls)
-        if options.transport == "websockets":
-            client.ws_set_options(path=options.websocket_path)
-        if options.state_topic is not None:
-            client.will_set(options.state_topic, options.will, qos=1, retain=True)
-        return client
-
-    def _connect(self) -> None:
-        options = self._options
-        if self._protocol == "3.1.1":
-            self._client.connect(options.host, options.port, options.keepalive)
-            return
-        # No Maximum Packet Size: the broker would skip larger frames, and nobody would know.
-        properties = _make_properties(
-            PacketTypes.CONNECT,
-            SessionExpiryInterval=options.session_expiry,
-            ReceiveMaximum=options.receive_maximum,
-        )
-        self._client.connect(
-            options.host,
-            options.port,
-            options.keepalive,
-            clean_start=False,
-            properties=properties,
-        )
-
     def _serve(self, watched: Watched) -> str | None:
         """Read, write and keep alive until the connection ends; return why, if we end it."""
         client, handover = self._client, self._handover
         started_at = time.monotonic()
         next_tick = started_at
-        while (sock := client.socket()) is not None:
+        while (sock := client.socket) is not None:
             # 1. What the event loop wants.
             is_stopping = handover.is_stopping  # before the commands, which came earlier
             handover.clear_wake()
             self._obey()
             if is_stopping:
                 return "the service is stopping"
-            if client.socket() is not sock:  # writing found it broken
+            if client.socket is not sock:  # writing found it broken
                 continue
             # 2. Wait, unless TLS has decrypted bytes that the selector does not see.
             may_read = self._course.connected_at is None or handover.is_gate_open()
             is_pending = may_read and has_pending(sock)
-            watched.change(sock, may_read, client.want_write())
+            watched.change(sock, may_read, client.has_to_write)
             can_read, can_write = watched.wait(0.0 if is_pending else _TICK_S)
             # 3. The socket; an error closes it, which ends the loop.
             if can_read or is_pending:
                 self._course.was_reset = is_reset(sock)
-                client.loop_read()
-            if can_write and client.socket() is not None:
-                client.loop_write()
+                client.read()
+            if can_write and client.socket is not None:
+                client.write()
             # 4. Time.
             if (now := time.monotonic()) >= next_tick:
                 next_tick = now + _TICK_S
-                client.loop_misc()
+                client.keep_alive()
                 if problem := self._find_overdue(now, started_at):
                     return problem
         return None
@@ -223,48 +166,25 @@ class Link:
 
     def _acknowledge(self, ack: Ack) -> None:
         if self._course.connected_at is not None and ack.generation == self.state.generation:
-            self._client.ack(ack.mid, 1)
+            self._client.acknowledge(ack.mid)
         else:
             self._handover.counters.stale_acks += 1
 
     def _publish(self, publish: Publish) -> None:
         try:
-            info = self._client.publish(
-                publish.topic,
-                publish.payload,
-                publish.qos,
-                publish.retain,
-                self._properties_of(publish),
-            )
-        except (ValueError, TypeError) as error:
-            problem = PublishError("bad_topic", f"cannot be published: {error}")
-            self._handover.finish(publish, problem)
+            mid = self._client.publish(publish)
+        except BrokerError as error:
+            self._handover.finish(publish, error)
             return
-        except Exception:  # whatever paho finds in one message ends that one
+        except Exception:  # whatever is found in one message ends that one
             logger.exception("a message for %s cannot be published", publish.topic)
             problem = PublishError("unsendable", "cannot be published; the log has the reason")
             self._handover.finish(publish, problem)
             return
-        if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:  # writing the one before it found it broken
-            self._handover.finish(publish, NotConnectedError("the connection was lost"))
-        elif publish.qos:
-            self._outgoing.sent(info.mid, publish, time.monotonic())
-        elif info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        if mid is None:
             self._handover.finish(publish)
         else:
-            self._handover.finish(publish, NotConnectedError("the connection was lost"))
-
-    def _properties_of(self, publish: Publish) -> Properties | None:
-        wanted: dict[str, Any] = {
-            "UserProperty": list(publish.user_properties) or None,
-            "CorrelationData": publish.correlation_data,
-            "ContentType": publish.content_type,
-            "MessageExpiryInterval": publish.message_expiry,
-        }
-        found = {name: value for name, value in wanted.items() if value is not None}
-        if not found or self._protocol == "3.1.1":
-            return None
-        return _make_properties(PacketTypes.PUBLISH, **found)
+            self._outgoing.sent(mid, publish, time.monotonic())
 
     def _find_overdue(self, now: float, started_at: float) -> str | None:
         if self._course.connected_at is None and now - started_at > _CONNECT_TIMEOUT_S:
@@ -284,8 +204,8 @@ class Link:
         until = time.monotonic() + _HANG_UP_TIMEOUT_S
         with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as keeper:
             self._client.disconnect()
-            while self._client.socket() is not None and time.monotonic() < until:
-                self._client.loop_write()
+            while self._client.socket is not None and time.monotonic() < until:
+                self._client.write()
                 time.sleep(0.001)
             keeper.shutdown(socket.SHUT_WR)
             while (left := until - time.monotonic()) > 0:
@@ -297,37 +217,33 @@ class Link:
         self.state = state
         self._handover.report(state)
 
-    # paho's callbacks, all called from `_serve`.
+    # What the client is told, all of it while `_serve` reads.
 
-    def _on_connect(
-        self,
-        client: paho.Client,
-        userdata: object,
-        flags: paho.ConnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        if reason.is_failure:
-            self._course.refusal = Reason(reason.value, str(reason))
-            return
+    def on_refused(self, reason: Reason) -> None:
+        """The broker does not let us in."""
+        self._course.refusal = reason
+
+    def on_accepted(self, accepted: Accepted) -> None:
+        """The broker lets us in: say who we are, and subscribe."""
         self._course.connected_at = time.monotonic()
-        self._count(flags.session_present)
+        self._count(accepted.session_present)
         if self._quarantined is not None:
             self._handover.finish(self._quarantined, unsendable(self._quarantined))
             self._quarantined = None
-        self._outgoing.accepted(self._course.connected_at, _get(properties, "ReceiveMaximum"))
+        self._outgoing.accepted(self._course.connected_at, accepted.receive_maximum)
         if self._options.state_topic is not None:
             self._publish(Publish(self._options.state_topic, self._options.birth, retain=True))
+        self._client.generation = self.state.generation + 1
         self._subscribe()
         self._change(
             ConnectionState(
                 is_connected=True,
                 is_subscribed=not self._subscriptions,
                 protocol=self._protocol,
-                session_present=flags.session_present,
-                generation=self.state.generation + 1,
+                session_present=accepted.session_present,
+                generation=self._client.generation,
                 server_version=self.state.server_version,
-                max_packet_size=_get(properties, "MaximumPacketSize"),
+                max_packet_size=accepted.max_packet_size,
                 reason="",
             )
         )
@@ -344,16 +260,9 @@ class Link:
                 extra={"action": "session_lost"},
             )
 
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: object,
-        flags: paho.DisconnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._course.disconnect = Reason(reason.value, str(reason))
+    def on_disconnect(self, reason: Reason) -> None:
+        """The broker ends the connection."""
+        self._course.disconnect = reason
 
     def _subscribe(self) -> None:
         if self._subscriptions:
@@ -364,166 +273,49 @@ class Link:
             Subscription(_SYS_DROPPED, 0, accept_retained=True),
         )
 
-    def _send_subscribe(self, *wanted: Subscription) -> None:
-        if self._protocol == "5":
-            _, mid = self._client.subscribe(
-                [(each.topic_filter, _subscribe_options(each)) for each in wanted]
-            )
-        else:
-            pairs: list[tuple[str, int]] = [(each.topic_filter, each.qos) for each in wanted]
-            _, mid = self._client.subscribe(pairs)
-        if mid is not None:
-            self._subscribing[mid] = tuple(each.topic_filter for each in wanted)
+    def _send_subscribe(self, *subscriptions: Subscription) -> None:
+        if (mid := self._client.subscribe(subscriptions)) is not None:
+            self._subscribing[mid] = tuple(each.topic_filter for each in subscriptions)
 
-    def _on_subscribe(
-        self,
-        client: paho.Client,
-        userdata: object,
-        mid: int,
-        reasons: list[ReasonCode],
-        properties: Properties | None,
-    ) -> None:
+    def on_subscribed(self, mid: int, are_refused: Sequence[bool]) -> None:
+        """The broker answers a subscription."""
         filters = self._subscribing.pop(mid, ())
         if any(topic_filter.startswith("$SYS/") for topic_filter in filters):
             return
-        refused = tuple(
-            topic_filter
-            for topic_filter, reason in zip(filters, reasons, strict=False)
-            if reason.is_failure
-        )
-        if refused:
+        answers = zip(filters, are_refused, strict=False)
+        refused_filters = tuple(topic_filter for topic_filter, is_refused in answers if is_refused)
+        if refused_filters:
             logger.error(
                 "the broker refuses the subscription to %s: check the rights of mqtt.username",
-                ", ".join(refused),
+                ", ".join(refused_filters),
                 extra={"action": "subscription_refused"},
             )
-        self._change(replace(self.state, is_subscribed=True, refused_subscriptions=refused))
+        self._change(replace(self.state, is_subscribed=True, refused_subscriptions=refused_filters))
 
-    def _on_publish(
-        self,
-        client: paho.Client,
-        userdata: object,
-        mid: int,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
+    def on_published(self, mid: int, refusal: Reason | None) -> None:
+        """The broker answers a message."""
         publish = self._outgoing.answered(mid)
         if publish is None:  # QoS 0, finished when it was sent
             return
-        if not reason.is_failure:
+        if refusal is None:
             self._course.was_useful = True
             self._handover.finish(publish)
             return
         self._course.was_denied = True
-        problem = f"the broker refuses a message on {publish.topic}: {reason}"
+        problem = f"the broker refuses a message on {publish.topic}: {refusal.text}"
         if publish.done is None:
             logger.error("%s", problem, extra={"action": "publish_refused"})
         self._handover.finish(publish, PublishError("refused", problem))
 
-    def _on_message(
-        self, client: paho.Client, userdata: object, received: paho.MQTTMessage
-    ) -> None:
-        try:
-            topic = received.topic
-        except UnicodeDecodeError:  # the broker should not have let it in
-            logger.warning("a message whose topic is not UTF-8 is ignored")
-            client.ack(received.mid, received.qos)
-            return
-        if topic.startswith("$SYS/"):
-            self._learn(topic, bytes(received.payload[:128]).decode("utf-8", "replace"))
-            return
-        self._handover.receive(
-            Message(
-                topic,
-                bytes(received.payload),  # bytes already: not copied
-                received.qos,
-                received.retain,
-                received.dup,
-                self.state.generation,
-                received.mid,
-                datetime.now(UTC),
-                time.monotonic(),
-                UNREADABLE
-                if self._client.has_lost_properties
-                else _read_properties(received.properties),
-            )
-        )
+    def on_message(self, message: Message) -> None:
+        """A message has arrived."""
+        if message.topic.startswith("$SYS/"):
+            self._learn(message.topic, message.payload[:128].decode("utf-8", "replace"))
+        else:
+            self._handover.receive(message)
 
     def _learn(self, topic: str, text: str) -> None:
         if topic == _SYS_VERSION:
             self._change(replace(self.state, server_version=text))
         elif topic == _SYS_DROPPED and text.isdecimal():
             self._handover.counters.broker_dropped = int(text)
-
-
-class _Client(paho.Client):
-    """paho, to which a message is one even when it cannot read the properties.
-
-    Brokers pass on what paho refuses: Mosquitto a payload format of 2, and U+FEFF in a text. paho
-    ends the connection over it, and on the next one the broker delivers the message again, for
-    ever: nothing behind it would arrive any more.
-
-    Attributes:
-        has_lost_properties: Those of the message that `on_message` is called with.
-    """
-
-    has_lost_properties = False
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        try:
-            return super()._handle_publish()
-        except MQTTException:
-            if self.protocol != MQTTProtocolVersion.MQTTv5:
-                raise
-            self._in_packet["packet"] = _without_properties(
-                self._in_packet["packet"], has_id=bool(self._in_packet["command"] & 0x06)
-            )
-        self.has_lost_properties = True
-        try:
-            return super()._handle_publish()
-        finally:
-            self.has_lost_properties = False
-
-
-def _make_properties(packet_type: int, **values: Any) -> Properties:
-    properties = Properties(packet_type)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties
-
-
-def _get(properties: Properties | None, name: str) -> int | None:
-    # What did not come is not an attribute.
-    value: int | None = getattr(properties, name, None)
-    return value
-
-
-def _read_properties(properties: Properties | None) -> Properties5:
-    if properties is None:
-        return NO_PROPERTIES
-    found = vars(properties)
-    return Properties5(
-        user=tuple(found.get("UserProperty", ())),
-        response_topic=found.get("ResponseTopic"),
-        correlation_data=found.get("CorrelationData"),
-        message_expiry=found.get("MessageExpiryInterval"),
-        content_type=found.get("ContentType"),
-    )
-
-
-def _without_properties(packet: bytearray, *, has_id: bool) -> bytearray:
-    """A PUBLISH packet of MQTT 5, from its topic on, with an empty list of properties."""
-    start = 2 + int.from_bytes(packet[:2]) + (2 if has_id else 0)
-    num_bytes, end = VariableByteIntegers.decode(packet[start:])  # type: ignore[no-untyped-call]
-    return packet[:start] + b"\0" + packet[start + end + num_bytes :]
-
-
-def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
-    return SubscribeOptions(
-        subscription.qos,
-        retainHandling=(
-            SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            if subscription.accept_retained
-            else SubscribeOptions.RETAIN_DO_NOT_SEND
-        ),
-    )

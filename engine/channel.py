@@ -5,6 +5,7 @@ the middle of.
 """
 
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -21,7 +22,10 @@ from engine.protocol import (
     lengths,
 )
 
+logger = logging.getLogger(__name__)
+
 _PR_SET_PDEATHSIG = 1
+_EXIT_NOT_UNDERSTOOD = 6  # beside those of `worker`
 
 
 class Channel:
@@ -49,14 +53,28 @@ class Channel:
         threading.Thread(target=self._listen, args=(take,), name="channel", daemon=True).start()
 
     def _listen(self, take: Callable[[Message], None]) -> None:
+        code = 0
         try:
-            while preamble := self._stream.read(PREAMBLE_BYTES):
-                header, body = lengths(preamble)
-                take(decode(self._stream.read(header), self._stream.read(body)))
+            while (message := self._receive()) is not None:
+                take(message)
+        except ValueError as error:
+            logger.error("what the service sent is no message: %s", error)
+            code = _EXIT_NOT_UNDERSTOOD
         finally:
             # Not an exit of this thread alone, and nothing is worth cleaning up.
             sys.stderr.flush()
-            os._exit(0)
+            os._exit(code)
+
+    def _receive(self) -> Message | None:
+        """Wait for the next message; None when the service has gone, if in the middle of one."""
+        preamble = self._stream.read(PREAMBLE_BYTES)
+        if len(preamble) < PREAMBLE_BYTES:
+            return None
+        header_size, body_size = lengths(preamble)
+        header, body = self._stream.read(header_size), self._stream.read(body_size)
+        if len(header) < header_size or len(body) < body_size:
+            return None
+        return decode(header, body)
 
 
 def die_with_parent() -> None:

@@ -274,7 +274,7 @@ class EngineProcess:
             target = self._running = await self._next_target()
             self._failure = None
             self._set("loading", "starting")
-            has_worked = await self._run_child(self._arguments(target))
+            has_worked = await self._run_child(target)
             if self._target is target:
                 failures = 1 if has_worked else failures + 1
                 await self._rest(self._backoff.after(failures), target)
@@ -288,11 +288,11 @@ class EngineProcess:
             await self._until(lambda: self._target is not None)
         return self._target
 
-    async def _run_child(self, arguments: Sequence[str]) -> bool:
+    async def _run_child(self, options: ModelOptions) -> bool:
         """Start a child and stay with it to its end; whether it finished any job."""
         self._has_worked = self._can_retry = False
         try:
-            async with Child(arguments) as child:
+            async with Child(self._arguments(options)) as child:
                 self._child = child
                 self._end_when_idle()  # the target may have changed while it started
                 why = await self._listen(child)

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ ODD_HEADERS = [
 ]
 
 
-def make_engine(mode: str = "works", *, command: Sequence[str] = ()) -> EngineProcess:
+def make_engine(
+    mode: str = "works", *, command: Sequence[str] = (), options: ModelOptions = OPTIONS
+) -> EngineProcess:
     return EngineProcess(
-        OPTIONS,
+        options,
         load_timeout=10.0,
         step_timeout=5.0,
         backoff=Backoff(first=0.05, longest=0.1),
@@ -73,11 +76,17 @@ async def test_child_that_sends_it_is_lost_and_another_is_started(header: str) -
             assert len(lost.message) < 200
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (["no\0program"], OPTIONS),  # no system could hold such a name
+        ([], replace(OPTIONS, slots={8})),  # type: ignore[arg-type]  # cannot be handed over
+    ],
+)
 async def test_supervision_that_breaks_starts_another_child(
-    caplog: pytest.LogCaptureFixture,
+    command: list[str], options: ModelOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A program name that no system could hold."""
-    async with make_engine(command=["no\0program"]) as engine:
+    async with make_engine(command=command, options=options) as engine:
         for _ in range(2):
             lost = await next_event(engine, Lost)
             assert lost.message == "the engine could not be supervised"

@@ -3,7 +3,6 @@
 Each loses messages where `Connection` does not, or those tests would prove nothing.
 """
 
-import ssl
 from typing import Any
 
 from broker.connection import Connection
@@ -16,7 +15,7 @@ class _UnguardedLink(Link):
     """Sends late acknowledgements on whatever connection there is."""
 
     def _acknowledge(self, ack: Ack) -> None:
-        self._client.ack(ack.mid, 1)
+        self._client.acknowledge(ack.mid)
 
 
 class UnguardedConnection(Connection):
@@ -32,10 +31,9 @@ class UnguardedConnection(Connection):
 class _HastyLink(Link):
     """Acknowledges on arrival."""
 
-    def _make_client(self, tls: ssl.SSLContext | None) -> Any:
-        client = super()._make_client(tls)
-        client.manual_ack_set(False)
-        return client
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._client._paho.manual_ack_set(False)
 
 
 class HastyConnection(Connection):
