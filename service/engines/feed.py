@@ -19,7 +19,9 @@ from service.clock import Clock
 from service.engines.process import EngineEvent
 from service.queue.heap import Ticket
 
-_MOST_ON_THE_WAY = 8  # each has its image in memory; an engine that reads takes one in a millisecond
+_MOST_ON_THE_WAY = (
+    8  # each has its image in memory; an engine that reads takes one in a millisecond
+)
 _STUCK_AFTER_S = 1.0  # the largest image takes a tenth of it, on a busy machine
 
 
