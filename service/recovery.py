@@ -57,15 +57,15 @@ class Recovery:
 
     async def take_back(self, jobs: Sequence[Job]) -> None:
         """Let jobs that are queued in the store wait for their turn here."""
-        complete = []
+        evicted = []
         for job in jobs:
             async with self._deliver.boundary(job):
                 self._know_camera_of(job)
                 if job.frame_url is not None and not job.num_bytes:
                     await self._downloads.add(job)
                 else:
-                    complete.append(job)
-        await self._queue.enqueue(complete)
+                    evicted += self._queue.push([job])
+        await self._queue.drop_evicted(evicted)
         if jobs:
             logger.info("%d jobs of an earlier run wait again", len(jobs))
 

@@ -70,11 +70,6 @@ class Statistics:
         samples = self._engine_seconds
         return round(sum(samples) / len(samples), 4) if samples else 0.0
 
-    def seconds_per_caption(self, now: float) -> float | None:
-        """How often a caption comes at present, None when that is not known."""
-        recent = [moment for moment in self._captions if now - moment <= 60.0]
-        return (now - recent[0]) / len(recent) if len(recent) >= 3 else None
-
     def latency(self) -> dict[str, Latency]:
         """Percentiles per priority, for those with captions."""
         return {

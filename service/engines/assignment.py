@@ -63,7 +63,7 @@ class Assignment:
     def _next(self) -> Assigned | None:
         is_critical = self._queue.most_urgent() is Priority.CRITICAL
         if self._queue.has_quarantined and not is_critical:
-            idle = next((feed for feed in self._feeds if feed.is_idle), None)
+            idle = _freest([feed for feed in self._feeds if feed.is_idle])
             if idle is not None:
                 ticket = self._queue.pop_quarantined()
                 idle.hold(ticket.job_key, is_quarantined=True)
