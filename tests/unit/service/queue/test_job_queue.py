@@ -18,6 +18,7 @@ from service.statistics import Statistics
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
+from tests.support.stages import any_camera
 
 CAPACITY = 3
 
@@ -49,14 +50,16 @@ class Site:
     async def ended(self, job: Job) -> tuple[JobStatus, str | None]:
         found = await self.store.get(job.key)
         assert found is not None
-        return found.status, found.error and found.error.code
+        return found.status, found.error.code if found.error else None
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     clock = FakeClock(NOON)
     async with Store.open(tmp_path / "store.db", clock=clock) as store:
-        deliver = Deliver(store, Topics("base"), Nobody(), {}, Statistics(), clock)
+        topics = Topics("base")
+        cameras = any_camera(store, clock, topics)
+        deliver = Deliver(store, topics, Nobody(), Statistics(), clock, cameras)
         yield Site(store, JobQueue(JobHeap(CAPACITY), store, deliver, clock), clock)
 
 
@@ -140,13 +143,14 @@ async def test_remove_finds_a_job_wherever_it_waits(site: Site, place: str) -> N
     assert site.queue.pop_expired() == []
 
 
-async def test_keys_of_some_cameras(site: Site) -> None:
+async def test_waiting_jobs_of_some_cameras(site: Site) -> None:
     front, low, garden = make_job(), make_job(Priority.LOW), make_job(camera_id="garden")
     await site.add(front, low, garden)
-    assert sorted(site.queue.keys_of(["front", "nowhere"])) == sorted([front.key, low.key])
-    assert site.queue.keys_of([]) == []
+    waiting = {each.job_key for each in site.queue.waiting_of(["front", "nowhere"])}
+    assert waiting == {front.key, low.key}
+    assert site.queue.waiting_of([]) == []
     site.queue.pop()
-    assert len(site.queue.keys_of(["front", "garden"])) == 2
+    assert len(site.queue.waiting_of(["front", "garden"])) == 2
 
 
 async def test_places_count_those_ahead(site: Site) -> None:
