@@ -253,7 +253,7 @@ async def test_frame_like_one_of_another_engine_is_not_captioned(engine: EngineP
     last = LastFrame("a", started.fingerprint, age_s=30.0, importance=0)
     jobs = [
         make_submit("b", make_image(1, quality=60), camera_id="there", last_frame=last, **policy),
-        make_submit("c", make_image(2), camera_id="there", last_frame=last, **policy),
+        make_submit("c", make_image(2), camera_id="elsewhere", last_frame=last, **policy),
     ]
     endings = await run(engine, jobs)
     assert isinstance(endings["b"], Similar)
