@@ -49,7 +49,7 @@ class Site:
     async def ended(self, job: Job) -> tuple[JobStatus, str | None]:
         found = await self.store.get(job.key)
         assert found is not None
-        return found.status, found.error and found.error.code
+        return found.status, None if found.error is None else found.error.code
 
 
 @pytest.fixture
