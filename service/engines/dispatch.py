@@ -94,7 +94,7 @@ class Dispatcher:
             queue, store, deliver, settings.queue.retry_delay, self._on_settled
         )
         self._is_stopping = False
-        self._settled = asyncio.Event()
+        self._progress = asyncio.Event()  # a job has been settled, or a group started
 
     @property
     def num_running(self) -> int:
@@ -133,9 +133,9 @@ class Dispatcher:
         self._is_stopping = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self._running:
-                    self._settled.clear()
-                    await self._settled.wait()
+                while self._running or self._num_held():
+                    self._progress.clear()
+                    await self._progress.wait()
         except TimeoutError:
             rest = list(self._running.values())
             logger.info("%d running jobs return to the store", len(rest))
@@ -156,6 +156,7 @@ class Dispatcher:
             self._update_pace()
             while not (self.is_paused or self._is_stopping) and await self._feed_once():
                 pass
+            self._progress.set()
 
     async def _feed_once(self) -> bool:
         """Start what fits; False when nothing more can be started now."""
@@ -353,7 +354,7 @@ class Dispatcher:
         running.feed.release(job.key)
         if not running.is_captioned:
             self._last_frames.drop(job.camera_id, job.key)
-        self._settled.set()
+        self._progress.set()
         self._queue.notify()
 
     def _num_held(self) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from service.queue.heap import JobHeap
 from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
-from service.store.jobs import Ended, Ending
+from service.store.jobs import Attempt, Ended, Ending
 from service.store.store import Store
 from tests.support.factories import make_job
 from tests.support.stages import any_camera
@@ -101,6 +102,14 @@ class GroupingStore(Store):
         self.groups: list[list[str]] = []
         self.may_commit = asyncio.Event()
         self.may_commit.set()
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.num_starting = 0
+
+    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+        self.num_starting += len(job_keys)
+        await self.may_start.wait()
+        return await super().start(job_keys, at)
 
     async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
         self.groups.append([each.job_key for each in endings])
@@ -599,6 +608,27 @@ async def test_drain_returns_what_does_not_end_in_time(tmp_path: Path) -> None:
         assert (done.attempts, back.attempts) == (1, 0)
 
 
+async def test_drain_waits_for_what_is_being_started(tmp_path: Path) -> None:
+    engine = Engine(8)
+    engine.is_quick = True
+    async with dispatching(tmp_path, [engine]) as site:
+        site.store.may_start.clear()
+        [job] = make_jobs(1)
+        await site.add(job)
+        await site.until(lambda: site.store.num_starting == 1)
+        draining = asyncio.create_task(site.dispatcher.drain(SOON_S))
+        await site.settled()
+        assert not draining.done()
+        site.store.may_start.set()
+        await draining
+        await site.until_status(JobStatus.COMPLETED, job)
+
+
+async def test_drain_of_nothing_takes_no_time(tmp_path: Path) -> None:
+    async with dispatching(tmp_path, [Engine(8)]) as site:
+        await asyncio.wait_for(site.dispatcher.drain(3600.0), 5)
+
+
 async def test_waiting_job_hears_how_long_it_will_wait(tmp_path: Path) -> None:
     engine = Engine(1)
     async with dispatching(tmp_path, [engine]) as site:
@@ -614,7 +644,7 @@ async def test_waiting_job_hears_how_long_it_will_wait(tmp_path: Path) -> None:
         [(_, place)] = site.queue.places([job])
         assert (place.position, place.message) == (1, "Next")
         assert place.wait_s is not None
-        assert 0.05 <= place.wait_s < 0.5
+        assert 0.05 <= place.wait_s < 5.0
 
 
 async def test_running_job_is_announced(tmp_path: Path) -> None:

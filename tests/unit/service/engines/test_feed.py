@@ -122,11 +122,10 @@ async def test_engine_that_does_not_read_is_given_nothing_more(site: Site) -> No
     site.clock.advance(0.9)
     assert site.feed.room == 7
     site.clock.advance(0.2)
-    assert (site.feed.room, site.feed.seats) == (0, 0)
-    assert site.feed.is_working is False
+    assert (site.feed.room, site.feed.seats, site.feed.is_working) == (0, 0, False)
     site.engine.does_read.set()
     await sending
-    assert [site.feed.is_working, site.feed.room] == [True, 7]
+    assert (site.feed.room, site.feed.is_working) == (7, True)
 
 
 def test_engine_that_lost_capacity_has_no_room(site: Site) -> None:
@@ -139,9 +138,9 @@ def test_engine_that_lost_capacity_has_no_room(site: Site) -> None:
 
 
 def test_engine_with_a_job_that_is_to_be_alone_says_so(site: Site) -> None:
-    assert [site.feed.is_idle, site.feed.is_isolating] == [True, False]
+    assert (site.feed.is_idle, site.feed.is_isolating) == (True, False)
     site.feed.hold("front/a", is_quarantined=True)
-    assert [site.feed.is_idle, site.feed.is_isolating] == [False, True]
+    assert (site.feed.is_idle, site.feed.is_isolating) == (False, True)
     site.feed.release("front/a")
-    assert [site.feed.is_idle, site.feed.is_isolating] == [True, False]
+    assert (site.feed.is_idle, site.feed.is_isolating) == (True, False)
     assert site.feed.num_given == 1
