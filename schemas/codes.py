@@ -76,7 +76,8 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "similar",
         _DUPLICATE,
-        "looks like the camera's last captioned frame, see `dedupe.similarity`",
+        "looks like the camera's last captioned frame, on whichever engine, also from before a "
+        "restart; see `dedupe.similarity`",
     ),
     CodeSpec("expired", (JobStatus.EXPIRED,), "older than its `max_age` before its turn came"),
     CodeSpec("cancelled", (JobStatus.CANCELLED,), "somebody asked for it"),
