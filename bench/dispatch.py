@@ -98,7 +98,9 @@ async def _service(
         cameras = Cameras(settings, topics, store, nobody, clock)
         deliver = Deliver(store, topics, nobody, statistics, clock, cameras)
         queue = JobQueue(JobHeap(num_jobs), store, deliver, clock)
-        dispatcher = Dispatcher(queue, store, deliver, engines, settings, statistics, clock)
+        dispatcher = Dispatcher(
+            queue, store, deliver, engines, settings, statistics, clock, cameras
+        )
         jobs = [_job(clock, number) for number in range(num_jobs)]
         image = os.urandom(NUM_BYTES)
         for start in range(0, num_jobs, 100):

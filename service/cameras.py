@@ -51,6 +51,16 @@ class Webhook:
     is_trusted: bool = True  #: the operator's file names the URL
 
 
+@dataclass(frozen=True, slots=True)
+class SeenFrame:
+    """What a frame that is being captioned, or was, looked like; see `engine.fingerprint`."""
+
+    key: str
+    fingerprint: bytes
+    seen_at: float  #: on the monotonic clock
+    importance: int
+
+
 @dataclass(slots=True)
 class Camera:
     """One camera and everything that is kept for it; moments are on the monotonic clock."""
@@ -63,6 +73,8 @@ class Camera:
     seen: float  #: when its newest frame came
     last_accepted: float = -inf  #: for the cooldown
     newest_caption_at: datetime | None = None  #: arrival of its frame; None: the store knows
+    #: What its next frame is compared with, oldest first; None: the store knows.
+    last_frames: list[SeenFrame] | None = None
 
 
 class Cameras:

@@ -265,7 +265,9 @@ async def open_queue(
     queue, statistics = settings.queue, base.statistics
     heap = JobHeap(queue.capacity, queue.order, queue.patience)
     jobs = JobQueue(heap, store, deliver, clock)
-    dispatcher = Dispatcher(jobs, store, deliver, engines, settings, statistics, clock)
+    dispatcher = Dispatcher(
+        jobs, store, deliver, engines, settings, statistics, clock, delivery.cameras
+    )
     async with running() as tasks:
         tasks.start("dispatch", dispatcher.run)
         yield Queue(jobs, dispatcher)

@@ -34,6 +34,7 @@ from engine.protocol import (
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.boundary import contained, isolate, keep_running
+from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.engines.answers import task_specs
@@ -68,6 +69,7 @@ class Dispatcher:
         settings: Model, queue and dedupe sections are used.
         statistics: Counts preemptions.
         clock: For ages.
+        cameras: Know what their last frames looked like.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Dispatcher:
         settings: Settings,
         statistics: Statistics,
         clock: Clock,
+        cameras: Cameras,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -89,7 +92,7 @@ class Dispatcher:
         self._feeds = [Feed(engine, clock) for engine in engines]
         self._assignment = Assignment(queue, self._feeds)
         self._running: dict[str, Running] = {}
-        self._last_frames = LastFrames(store, clock)
+        self._last_frames = LastFrames(store, cameras, clock)
         self._outcomes = Outcomes(
             queue, store, deliver, settings.queue.retry_delay, self._on_settled
         )

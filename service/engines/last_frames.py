@@ -7,10 +7,10 @@ it counts again.
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Protocol
 
 from engine.protocol import LastFrame
+from service.cameras import Camera, Cameras, SeenFrame
 from service.clock import Clock
 from service.errors import StoreError
 from service.store.fingerprints import LastCaptioned
@@ -18,7 +18,6 @@ from service.store.fingerprints import LastCaptioned
 logger = logging.getLogger(__name__)
 
 _MOST_FRAMES = 8  # of one camera; older ones count only once all of these have failed
-_MOST_CAMERAS = 256  # whoever may publish may invent camera names
 _MOST_BYTES = 4096  # of a fingerprint; today's have 1,025
 
 
@@ -29,30 +28,23 @@ class CaptionedFrames(Protocol):
         """Raises StoreError."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    key: str
-    fingerprint: bytes
-    seen_at: float  # on the monotonic clock
-    importance: int
-
-
 class LastFrames:
-    """Remembers frames for a bounded number of cameras.
+    """Remembers frames for the cameras that are known.
 
     Args:
         store: Knows the frames of before the start.
+        cameras: Where they are kept.
         clock: For their ages.
     """
 
-    def __init__(self, store: CaptionedFrames, clock: Clock) -> None:
+    def __init__(self, store: CaptionedFrames, cameras: Cameras, clock: Clock) -> None:
         self._store = store
+        self._cameras = cameras
         self._clock = clock
-        self._cameras: dict[str, list[_Seen]] = {}  # oldest first; the longest quiet camera first
 
     async def load(self, camera_ids: Collection[str]) -> None:
         """Read what is kept of cameras that are not known yet; without an answer, nothing is."""
-        unknown = {each for each in camera_ids if each not in self._cameras}
+        unknown = {each.camera_id for each in self._known(camera_ids) if each.last_frames is None}
         if not unknown:
             return
         try:
@@ -61,44 +53,42 @@ class LastFrames:
             logger.warning("no last frames: %s", error, extra={"action": "store_failed"})
             return
         now = self._clock.monotonic()
-        for camera_id in unknown.difference(self._cameras):  # one may be known by now
-            last = found.get(camera_id)
-            self._keep(camera_id, [] if last is None else [_seen_before(last, now)])
+        for camera in self._known(unknown):
+            if camera.last_frames is None:  # one may have come by now
+                last = found.get(camera.camera_id)
+                camera.last_frames = [] if last is None else [_seen_before(last, now)]
 
     def add(self, camera_id: str, key: str, fingerprint: bytes, importance: int) -> None:
         """A frame is being captioned: it is the one that counts."""
-        if len(fingerprint) <= _MOST_BYTES:
-            seen = _Seen(key, fingerprint, self._clock.monotonic(), importance)
-            self._keep(camera_id, [*self._without(camera_id, key), seen])
+        camera = self._cameras.get(camera_id)
+        if camera is not None and len(fingerprint) <= _MOST_BYTES:
+            seen = SeenFrame(key, fingerprint, self._clock.monotonic(), importance)
+            camera.last_frames = [*_without(camera, key), seen][-_MOST_FRAMES:]
 
     def drop(self, camera_id: str, key: str) -> None:
         """A frame gets no caption: it does not count."""
-        if camera_id in self._cameras:
-            self._cameras[camera_id] = self._without(camera_id, key)
-
-    def forget(self, camera_id: str) -> None:
-        """A camera is known no more."""
-        self._cameras.pop(camera_id, None)
+        camera = self._cameras.get(camera_id)
+        if camera is not None and camera.last_frames:
+            camera.last_frames = _without(camera, key)
 
     def newest(self, camera_id: str) -> LastFrame | None:
         """What a camera's next frame is to be compared with."""
-        seen = self._cameras.get(camera_id)
-        if not seen:
+        camera = self._cameras.get(camera_id)
+        if camera is None or not camera.last_frames:
             return None
-        last = seen[-1]
+        last = camera.last_frames[-1]
         age_s = max(0.0, self._clock.monotonic() - last.seen_at)
         return LastFrame(last.key, last.fingerprint, age_s, last.importance)
 
-    def _without(self, camera_id: str, key: str) -> list[_Seen]:
-        return [each for each in self._cameras.get(camera_id, []) if each.key != key]
-
-    def _keep(self, camera_id: str, seen: list[_Seen]) -> None:
-        self._cameras.pop(camera_id, None)
-        self._cameras[camera_id] = seen[-_MOST_FRAMES:]
-        while len(self._cameras) > _MOST_CAMERAS:
-            del self._cameras[next(iter(self._cameras))]
+    def _known(self, camera_ids: Collection[str]) -> list[Camera]:
+        found = (self._cameras.get(camera_id) for camera_id in camera_ids)
+        return [each for each in found if each is not None]
 
 
-def _seen_before(last: LastCaptioned, now: float) -> _Seen:
+def _without(camera: Camera, key: str) -> list[SeenFrame]:
+    return [each for each in camera.last_frames or () if each.key != key]
+
+
+def _seen_before(last: LastCaptioned, now: float) -> SeenFrame:
     fingerprint = last.fingerprint[:_MOST_BYTES]
-    return _Seen(last.job_key, fingerprint, now - last.age_s, int(last.priority))
+    return SeenFrame(last.job_key, fingerprint, now - last.age_s, int(last.priority))

@@ -98,6 +98,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             bench.settings,
             bench.statistics,
             bench.clock,
+            bench.cameras,
         )
         dispatcher.pause()
         running = asyncio.create_task(dispatcher.run())
@@ -133,6 +134,7 @@ async def test_job_whose_tasks_make_no_order_fails_alone(
             bench.settings,
             bench.statistics,
             bench.clock,
+            bench.cameras,
         )
         dispatcher.pause()
         running = asyncio.create_task(dispatcher.run())

@@ -177,7 +177,9 @@ async def dispatching(folder: Path, engines: list[Engine], **settings: Any) -> A
         cameras = any_camera(store, clock, topics)
         deliver = Deliver(store, topics, topic, statistics, clock, cameras)
         queue = JobQueue(JobHeap(1000), store, deliver, clock)
-        dispatcher = Dispatcher(queue, store, deliver, engines, configured, statistics, clock)
+        dispatcher = Dispatcher(
+            queue, store, deliver, engines, configured, statistics, clock, cameras
+        )
         running = asyncio.create_task(dispatcher.run(), name="dispatch")
         try:
             yield Site(store, engines, queue, dispatcher, clock, topic, statistics)

@@ -1,14 +1,19 @@
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 
+from broker.topics import Topics
 from engine.protocol import LastFrame
 from schemas.frame import Priority
+from service.cameras import Cameras
 from service.engines.last_frames import LastFrames
 from service.errors import StoreError
+from service.settings import Settings
 from service.store.fingerprints import LastCaptioned
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
+from tests.support.stages import Nobody, any_camera
 
 
 class Kept:
@@ -26,6 +31,11 @@ class Kept:
         return {each: self.cameras[each] for each in camera_ids if each in self.cameras}
 
 
+def last_frames(kept: Kept, clock: FakeClock) -> LastFrames:
+    nobody: Any = None
+    return LastFrames(kept, any_camera(nobody, clock, Topics("base")), clock)
+
+
 BEFORE = LastCaptioned("front/0", b"before", 40.0, Priority.HIGH)
 
 
@@ -35,7 +45,7 @@ def key_of(last: LastFrame | None) -> str | None:
 
 def test_newest_is_the_one_that_began_last() -> None:
     clock = FakeClock(NOON)
-    frames = LastFrames(Kept(), clock)
+    frames = last_frames(Kept(), clock)
     assert frames.newest("front") is None
     frames.add("front", "front/1", b"one", 1)
     clock.advance(3)
@@ -46,7 +56,7 @@ def test_newest_is_the_one_that_began_last() -> None:
 
 
 def test_frame_that_gets_no_caption_gives_way_to_the_one_before() -> None:
-    frames = LastFrames(Kept(), FakeClock(NOON))
+    frames = last_frames(Kept(), FakeClock(NOON))
     for number in (1, 2, 3):
         frames.add("front", f"front/{number}", b"x", 1)
     frames.drop("front", "front/3")
@@ -58,7 +68,7 @@ def test_frame_that_gets_no_caption_gives_way_to_the_one_before() -> None:
 
 
 def test_frame_that_begins_again_counts_once() -> None:
-    frames = LastFrames(Kept(), FakeClock(NOON))
+    frames = last_frames(Kept(), FakeClock(NOON))
     for key in ("front/1", "front/2", "front/1"):
         frames.add("front", key, b"x", 1)
     assert key_of(frames.newest("front")) == "front/1"
@@ -68,7 +78,7 @@ def test_frame_that_begins_again_counts_once() -> None:
 
 async def test_frame_of_before_the_start_is_read_once() -> None:
     kept, clock = Kept(front=BEFORE), FakeClock(NOON)
-    frames = LastFrames(kept, clock)
+    frames = last_frames(kept, clock)
     await frames.load(["front", "garden"])
     await frames.load(["front", "garden"])
     assert kept.asked == [{"front", "garden"}]
@@ -79,7 +89,7 @@ async def test_frame_of_before_the_start_is_read_once() -> None:
 
 async def test_store_that_refuses_is_asked_again() -> None:
     kept = Kept(front=BEFORE)
-    frames = LastFrames(kept, FakeClock(NOON))
+    frames = last_frames(kept, FakeClock(NOON))
     kept.is_broken = True
     await frames.load(["front"])
     assert frames.newest("front") is None
@@ -88,26 +98,18 @@ async def test_store_that_refuses_is_asked_again() -> None:
     assert key_of(frames.newest("front")) == "front/0"
 
 
-async def test_invented_cameras_are_bounded_and_the_longest_quiet_goes() -> None:
-    frames = LastFrames(Kept(), FakeClock(NOON))
-    for number in range(256):
-        frames.add(f"camera-{number}", "x/1", b"x", 1)
-    frames.add("camera-0", "x/2", b"x", 1)
-    await frames.load([f"invented-{number}" for number in range(255)])
-    assert key_of(frames.newest("camera-0")) == "x/2"
-    assert frames.newest("camera-1") is None
+async def test_camera_that_is_not_known_has_no_last_frame() -> None:
+    nobody: Any = None
+    cameras = Cameras(Settings(), Topics("base"), nobody, Nobody(), FakeClock(NOON))
+    frames = LastFrames(Kept(front=BEFORE), cameras, FakeClock(NOON))
+    await frames.load(["front"])
+    frames.add("front", "front/1", b"x", 1)
+    frames.drop("front", "front/1")
+    assert frames.newest("front") is None
 
 
 @pytest.mark.parametrize("size", [4097, 1 << 20])
 def test_fingerprint_that_is_none_is_not_kept(size: int) -> None:
-    frames = LastFrames(Kept(), FakeClock(NOON))
+    frames = last_frames(Kept(), FakeClock(NOON))
     frames.add("front", "front/1", bytes(size), 1)
-    assert frames.newest("front") is None
-
-
-def test_camera_that_is_forgotten_has_no_last_frame() -> None:
-    frames = LastFrames(Kept(), FakeClock(NOON))
-    frames.add("front", "front/1", b"x", 1)
-    frames.forget("front")
-    frames.forget("front")
     assert frames.newest("front") is None
