@@ -1,0 +1,17 @@
+"""Every code that the error of an answer can have."""
+
+CODES: dict[str, str] = {
+    "unknown_operation": "there is no such operation; the message lists those there are",
+    "bad_request": "a field is missing, unknown or has a bad value; the message names it",
+    "bad_json": "the request is no JSON object, or one too deep",
+    "too_large": "the request has more bytes than the operation takes",
+    "bad_response_topic": "answers go below `<base>/response/requests/` only",
+    "busy": "too many requests wait; ask again later",
+    "timeout": "there was no answer in time; what was ordered may still happen",
+    "not_found": "there is no such job, camera, batch or model",
+    "ambiguous": "several cameras have a job of this id; say `camera_id`",
+    "wrong_state": "it cannot be done as things stand; the message says how they do",
+    "frame_gone": "the frame is no longer kept",
+    "store": "the store does not work at the moment",
+    "internal": "an unexpected error; the log has it",
+}
