@@ -398,7 +398,8 @@ class Store:
                 },
                 stamp,
             )
-        self.outbox.committed(written)
+        num_given = sum(len(messages) for _, messages in forgotten.values())
+        self.outbox.committed(written, is_all=len(written) == num_given)
         return written
 
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
