@@ -20,15 +20,18 @@ from service.engines.view import EnginesView
 from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
+from service.operations.bridge import BridgeOperations
+from service.operations.jobs import JobOperations
+from service.operations.operations import Operations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
+from service.sources.requests import RequestTopics
 from service.stages import (
     VERSION,
     Base,
     Delivery,
     Output,
     Queue,
-    Receiving,
     Stopped,
     once_there_is_room,
     open_base,
@@ -89,15 +92,33 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             running() as background,
             open_delivery(base, store, output) as delivery,
             open_queue(base, store, delivery, engines) as queue,
-            open_intake(base, store, output, delivery, queue, waiting) as receiving,
         ):
-            monitor = _monitor(base, store, engines, output, delivery, queue, receiving)
-            background.start("monitor", monitor.run)
-            if on_ready is not None:
-                background.watch("ready", partial(_report_ready, engines, on_ready))
-            await base.stop.wait()
-            logger.info("stopping", extra={"action": "service_stopping"})
-            monitor.is_stopping = True
+            monitor = _monitor(base, store, engines, output, delivery, queue)
+            operations = _operations(store, queue, monitor)
+            requests = RequestTopics(base.topics, operations, output.connection, base.clock)
+            background.start("requests", requests.run)
+            async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
+                broker = BrokerView(receiving.connection, output.connection, output.publisher)
+                monitor.watch(
+                    Watched("broker", broker.health, broker.figures),
+                    Watched("disk", receiving.retention.health),
+                )
+                background.start("monitor", monitor.run)
+                if on_ready is not None:
+                    background.watch("ready", partial(_report_ready, engines, on_ready))
+                await base.stop.wait()
+                logger.info("stopping", extra={"action": "service_stopping"})
+                monitor.is_stopping = True
+
+
+def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+    """Everything that can be asked and ordered."""
+    return Operations(
+        (
+            *BridgeOperations(monitor).bound(),
+            *JobOperations(store, queue.jobs).bound(),
+        )
+    )
 
 
 def _monitor(
@@ -107,21 +128,18 @@ def _monitor(
     output: Output,
     delivery: Delivery,
     queue: Queue,
-    receiving: Receiving,
 ) -> Monitor:
+    """What is watched before frames come in; the connections and the disk follow."""
     engines_view, store_view = EnginesView(engines), StoreView(store, base.statistics)
-    broker = BrokerView(receiving.connection, output.connection, output.publisher)
 
     async def since_the_start() -> Figures:
         return base.statistics.figures(base.clock.monotonic())
 
     watched = (
-        Watched("broker", broker.health, broker.figures),
         Watched("engine", engines_view.health),
         Watched("queue", figures=queue.figures),
         Watched("store", store_view.health, store_view.figures),
         Watched("webhooks", delivery.webhooks.check, delivery.webhooks.figures),
-        Watched("disk", receiving.retention.health),
         Watched("internal", base.bridge_log.check),
         Watched("frames", figures=since_the_start),
     )

@@ -94,6 +94,16 @@ class Monitor:
         self._published: BridgeInfo | None = None
         self.is_stopping = False
 
+    def watch(self, *parts: Watched) -> None:
+        """Watch more parts; before `run`."""
+        self._parts = (*self._parts, *parts)
+
+    async def publish_stats(self) -> Stats:
+        """Publish the statistics at once, and return them."""
+        stats = await self.stats()
+        self._announcer.announce(stats)
+        return stats
+
     async def run(self) -> None:
         """Publish for ever: info when it changes, the rest at every interval."""
         async with asyncio.TaskGroup() as tasks:
@@ -168,7 +178,7 @@ class Monitor:
             psutil.cpu_percent()  # the first call only starts the measurement
         while True:
             with contained("bridge/stats cannot be published"):
-                self._announcer.announce(await self.stats())
+                await self.publish_stats()
             with contained("bridge/metrics cannot be published"):
                 self._announcer.announce(self.metrics())
             with contained("bridge/health cannot be published"):

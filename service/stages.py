@@ -278,19 +278,19 @@ async def open_queue(
 async def open_intake(
     base: Base,
     store: Store,
-    output: Output,
     delivery: Delivery,
     queue: Queue,
     waiting: Sequence[Job],
+    requests: Source,
 ) -> AsyncIterator[Receiving]:
-    """Frames come in, behind those that waited before; at the end of the block no more do.
+    """Frames and requests come in, behind what waited before; at the end of the block no more do.
 
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
     retention = Retention(store, settings.store, base.clock)
     downloads = _downloads(base, store, delivery, queue)
-    sources = _sources(base)
+    sources = (requests, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)

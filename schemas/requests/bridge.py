@@ -94,13 +94,4 @@ QUEUE_CLEANUP = Operation(
     {"max_age_hours": 24},
 )
 
-BRIDGE = (
-    INFO,
-    HEALTH,
-    QUEUE_STATS,
-    QUEUE_PAUSE,
-    QUEUE_RESUME,
-    QUEUE_PROCESSING,
-    QUEUE_CLEAR,
-    QUEUE_CLEANUP,
-)
+BRIDGE = (INFO, HEALTH, QUEUE_STATS)

@@ -108,7 +108,11 @@ JOB_LIST = Operation(
     {"status": "failed", "limit": 10},
 )
 JOB_RESULT = Operation(
-    "job/result", JobName, JobResult, "The result document of a job that has ended.", {"job_id": _ID}
+    "job/result",
+    JobName,
+    JobResult,
+    "The result document of a job that has ended.",
+    {"job_id": _ID},
 )
 JOB_CANCEL = Operation(
     "job/cancel",
@@ -126,4 +130,4 @@ JOB_RETRY = Operation(
     {"job_id": _ID, "max_attempts": 2},
 )
 
-JOBS = (JOB_GET, JOB_LIST, JOB_RESULT, JOB_CANCEL, JOB_RETRY)
+JOBS = (JOB_GET, JOB_LIST, JOB_RESULT)

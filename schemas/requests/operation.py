@@ -34,9 +34,7 @@ class Operation(Generic[Q, A]):
     @property
     def bare_field(self) -> str | None:
         """The field that a request without braces stands for: the only one that is required."""
-        required = [
-            name for name, each in self.request.model_fields.items() if each.is_required()
-        ]
+        required = [name for name, each in self.request.model_fields.items() if each.is_required()]
         return required[0] if len(required) == 1 else None
 
     def bind(self, run: Callable[[Q], Awaitable[A]]) -> "Bound":

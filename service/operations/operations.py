@@ -1,4 +1,4 @@
-"""The way to every operation: by name, checked on the way in, with an error that says what is wrong.
+"""The way to every operation: by name, checked, with an error that says what is wrong.
 
 Whoever brings requests (MQTT, HTTP) translates them to a name and a dictionary, and the answer or
 the `OperationError` back; nothing else of an operation is known outside.

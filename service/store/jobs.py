@@ -84,6 +84,9 @@ _KNOWN = """
 """
 
 
+_MOST_KEYS_OF_ID = 6  # of one that cameras invented a thousand times; one is too many already
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The end of one job, and what must go out because of it."""
@@ -184,6 +187,14 @@ def known(connection: Connection, job_keys: Collection[str]) -> Known:
         frozenset(row.job_key for row in found if row.is_stored),
         frozenset(row.job_key for row in found if row.is_elsewhere),
     )
+
+
+def keys_of(connection: Connection, job_id: str, camera_id: str | None) -> list[str]:
+    """See `Store.keys_of`."""
+    query = select(jobs.c.job_key).where(jobs.c.job_id == job_id).order_by(jobs.c.camera_id)
+    if camera_id is not None:
+        query = query.where(jobs.c.camera_id == camera_id)
+    return list(connection.scalars(query.limit(_MOST_KEYS_OF_ID)))
 
 
 def newest_with_content(

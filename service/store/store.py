@@ -316,6 +316,10 @@ class Store:
         """The job as it stands."""
         return (await self.existing([job_key])).get(job_key)
 
+    async def keys_of(self, job_id: str, camera_id: str | None = None) -> list[str]:
+        """The keys of the jobs that have an id: one for each camera that has used it."""
+        return await self._database.read(jobs.keys_of, job_id, camera_id)
+
     async def image(self, job_key: str) -> bytes | None:
         """The frame as it came; None when it is not kept any more."""
         return await self._database.read(frames.image_of, job_key)
