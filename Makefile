@@ -47,6 +47,7 @@ TEST_RUNS := test-integration test-acceptance test-others
 
 test: $(READY) ## Run every test; with ARGS, what pytest makes of them.
 ifeq ($(strip $(ARGS)),)
+	@echo "two runs side by side; each is shown when it has ended, after some minutes"
 	@$(MAKE) --no-print-directory -k -j2 --output-sync=target $(TEST_RUNS)
 else
 	$(BIN)/python -m pytest $(ARGS)
