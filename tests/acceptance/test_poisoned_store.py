@@ -112,7 +112,7 @@ async def test_poisoned_camera_override_is_named_and_ignored(
     await service.start()
     await service.kill()
     with closing(sqlite3.connect(_database(scene))) as database, database:
-        database.execute("INSERT INTO cameras VALUES (?, ?)", (camera_id, settings))
+        database.execute("INSERT INTO cameras (camera_id, settings) VALUES (?, ?)", (camera_id, settings))
     await service.start()
     assert f"camera {camera_id}: " in service.log or f"cameras.{camera_id}." in service.log
     await scene.cameras.send_many(3)
