@@ -1,5 +1,6 @@
-"""A real broker for whoever asks for one."""
+"""A real broker for whoever asks for one, and one thread for torch."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest_asyncio
 from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
 from broker.errors import EmbeddedBrokerError
 from tests.support.certificates import Certificate, make_certificate
+
+# Before torch is imported, and for the processes that tests start: their models are too small to
+# share. A second thread only waits for the first, ten times as long on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
