@@ -105,7 +105,9 @@ async def test_poisoned_camera_overrides_are_named_and_ignored(scene: Scene) -> 
     await service.start()
     await service.kill()
     with closing(sqlite3.connect(_database(scene))) as database, database:
-        database.executemany("INSERT INTO cameras (camera_id, settings) VALUES (?, ?)", overrides.items())
+        database.executemany(
+            "INSERT INTO cameras (camera_id, settings) VALUES (?, ?)", overrides.items()
+        )
     await service.start()
     for camera_id in overrides:
         named = f"camera {camera_id}: ", f"cameras.{camera_id}."
