@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration test-acceptance test-others check quick unit lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,10 +62,13 @@ test-others: $(READY)
 check: lint types imports test ## Everything a change must pass.
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-service unit-others lint types imports
 
-unit: $(READY) ## The tests of single parts; ARGS goes to pytest.
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+unit-service: $(READY)
+	$(BIN)/python -m pytest -q tests/unit/service
+
+unit-others: $(READY)
+	$(BIN)/python -m pytest -q tests/unit --ignore=tests/unit/service
 
 lint: $(READY) ## Rules and layout of the code.
 	$(BIN)/ruff check .

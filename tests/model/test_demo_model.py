@@ -1,8 +1,7 @@
 """The shipped demonstration model keeps what its model card says.
 
-A sample of scenes; `python -m demo.evaluate` asks about many times as many. The floors lie one or
-two answers under the figures measured on these very scenes; the answers are greedy and computed in
-float32, so a failure means that the model, the engine or the drawing changed.
+The floors lie a little under the figures measured on these very scenes; the answers are greedy and
+computed in float32, so a failure means that the model, the engine or the drawing changed.
 """
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from demo.evaluate import GOALS, MODEL, Examiner, Tally, evaluate
 
 #: Scenes of seeds that neither training nor the published figures used.
-FIRST, NUMBER = 100_000, 30
+FIRST, NUMBER = 100_000, 100
 
 
 pytestmark = pytest.mark.timeout(300)  # the evaluation is the first test's, and a busy machine slow
@@ -27,15 +26,15 @@ def tally(examiner: Examiner) -> Tally:
 
 
 FLOORS = {
-    "objects present are named": 0.89,
-    "objects absent are not named": 0.975,
-    "day or night is right": 0.96,
-    "the side is right": 0.83,
+    "objects present are named": 0.905,
+    "objects absent are not named": 0.985,
+    "day or night is right": 0.99,
+    "the side is right": 0.88,
     "yes or no is right": 0.97,
-    "counts up to three are right": 0.91,
-    "objects are found (IoU 0.5)": 0.90,
+    "counts up to three are right": 0.87,
+    "objects are found (IoU 0.5)": 0.88,
     "nothing is found for absent labels": 0.98,
-    "points are inside the box": 0.94,
+    "points are inside the box": 0.95,
 }
 
 
