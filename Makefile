@@ -43,7 +43,7 @@ run: $(READY) ## Run the service with config.yaml, or with defaults where there 
 
 # Much of the time of tests with real brokers and processes is waiting, so two runs share the cores.
 # Each is shown when it has ended. With ARGS, one run.
-TEST_RUNS := test-integration test-acceptance test-others
+TEST_RUNS := test-others test-integration-1 test-acceptance test-integration-2
 
 test: $(READY) ## Run every test; with ARGS, what pytest makes of them.
 ifeq ($(strip $(ARGS)),)
@@ -53,8 +53,15 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-integration test-acceptance: test-%: $(READY)
-	$(BIN)/python -m pytest -q tests/$*
+test-acceptance: $(READY)
+	$(BIN)/python -m pytest -q tests/acceptance
+
+# In two parts, so that both sides end at about the same time.
+test-integration-1: $(READY)
+	$(BIN)/python -m pytest -q tests/integration/test_[a-r]*.py
+
+test-integration-2: $(READY)
+	$(BIN)/python -m pytest -q tests/integration/test_[s-z]*.py
 
 test-others: $(READY)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
