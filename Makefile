@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
