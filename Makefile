@@ -28,7 +28,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration test-acceptance test-others check quick unit lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,17 +43,25 @@ run: $(READY) ## Run the service with config.yaml, or with defaults where there 
 
 # Much of the time of tests with real brokers and processes is waiting, so two runs share the cores.
 # Each is shown when it has ended. With ARGS, one run.
-TEST_RUNS := test-integration test-acceptance test-others
+TEST_RUNS := test-others test-integration-1 test-acceptance test-integration-2
 
 test: $(READY) ## Run every test; with ARGS, what pytest makes of them.
 ifeq ($(strip $(ARGS)),)
+	@echo "two runs side by side; each is shown when it has ended, after some minutes"
 	@$(MAKE) --no-print-directory -k -j2 --output-sync=target $(TEST_RUNS)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-integration test-acceptance: test-%: $(READY)
-	$(BIN)/python -m pytest -q tests/$*
+test-acceptance: $(READY)
+	$(BIN)/python -m pytest -q tests/acceptance
+
+# In two parts, so that both sides end at about the same time.
+test-integration-1: $(READY)
+	$(BIN)/python -m pytest -q tests/integration/test_[a-r]*.py
+
+test-integration-2: $(READY)
+	$(BIN)/python -m pytest -q tests/integration/test_[s-z]*.py
 
 test-others: $(READY)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
@@ -61,10 +69,13 @@ test-others: $(READY)
 check: lint types imports test ## Everything a change must pass.
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-service unit-others lint types imports
 
-unit: $(READY) ## The tests of single parts; ARGS goes to pytest.
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+unit-service: $(READY)
+	$(BIN)/python -m pytest -q tests/unit/service
+
+unit-others: $(READY)
+	$(BIN)/python -m pytest -q tests/unit --ignore=tests/unit/service
 
 lint: $(READY) ## Rules and layout of the code.
 	$(BIN)/ruff check .

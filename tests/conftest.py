@@ -1,5 +1,6 @@
-"""A real broker for whoever asks for one."""
+"""A real broker for whoever asks for one, and one thread for torch."""
 
+import os
 import signal
 import uuid
 from collections.abc import AsyncIterator
@@ -16,6 +17,10 @@ from tests.support.certificates import Certificate, make_certificate
 # inherit that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Before torch is imported, and for the processes that tests start: their models are too small to
+# share. A second thread only waits for the first, ten times as long on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -35,10 +35,10 @@ class Downloads:
         fetch: Gets the images, a few at once.
         store: Keeps them.
         deliver: Ends jobs whose image cannot be had.
-        line: Gets the complete jobs.
+        queue: Gets the complete jobs.
         limits: What an image may be.
         capacity: Most jobs that may wait for their image.
-        clock: For the place in line.
+        clock: For due times.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Downloads:
         fetch: Fetch,
         store: Store,
         deliver: Deliver,
-        line: JobQueue,
+        queue: JobQueue,
         limits: ImageLimits,
         capacity: int,
         clock: Clock,
@@ -54,7 +54,7 @@ class Downloads:
         self._fetch = fetch
         self._store = store
         self._deliver = deliver
-        self._line = line
+        self._queue = queue
         self._limits = limits
         self._capacity = capacity
         self._clock = clock
@@ -106,7 +106,7 @@ class Downloads:
             self._pending.pop(job.key, None)
             self._deadlines.discard(job.key)
         if complete is not None:
-            await self._line.enqueue([complete])
+            await self._queue.enqueue([complete])
 
     async def _attach(self, job: Job) -> Job | None:
         """Get and keep the image; None when the job has ended without one."""

@@ -5,7 +5,7 @@ wire looked like is forgotten here.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.frame import FrameOptions
@@ -27,15 +27,21 @@ class Submission:
 
     camera_id: str
     options: FrameOptions
-    image: bytes | None
+    image: bytes | None = field(repr=False)
     frame_url: str | None
     origin: str  #: the topic, or another name of where it came from, for a dead letter
-    num_bytes: int  #: as it came, wrapping included
+    #: As it came, wrapping included; what a dead letter is about.
+    content: bytes = field(repr=False)
     arrived_at: datetime
     arrived_monotonic: float
     motion_intensity: float = 0.5  #: of its source; used where the frame does not say it
     is_redelivery: bool = False  #: the sender may have handed it over before
     reply: Reply | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """As it came, wrapping included."""
+        return len(self.content)
 
     def refused(self, error: ErrorDetail) -> Rejection:
         """The rejection of this frame."""
@@ -44,7 +50,7 @@ class Submission:
             camera_id=self.camera_id,
             job_id=self.options.job_id,
             size=self.num_bytes,
-            sha256=None if self.image is None else hashlib.sha256(self.image).hexdigest(),
+            sha256=hashlib.sha256(self.content).hexdigest(),
             error=error,
         )
 

@@ -77,7 +77,7 @@ class FrameTopics:
             image=frame.image,
             frame_url=frame.frame_url,
             origin=message.topic,
-            num_bytes=len(message.payload),
+            content=message.payload,
             arrived_at=message.arrived_at,
             arrived_monotonic=message.arrived_monotonic,
             motion_intensity=route.motion_intensity,

@@ -261,9 +261,9 @@ async def test_job_is_its_pictures_duplicate_for_the_window_and_no_longer(
         job = await accept(store, clock)
         clock.set_now(wrong)
         clock.advance(290)
-        assert await store.same_content([("front", job.sha256)], 300) != {}
+        assert await store.same_content([("front", job.content)], 300) != {}
         clock.advance(20)
-        assert await store.same_content([("front", job.sha256)], 300) == {}
+        assert await store.same_content([("front", job.content)], 300) == {}
 
 
 # Retention

@@ -41,7 +41,7 @@ def make_message() -> OutboxMessage:
 
 
 async def test_nothing_is_lost_when_the_server_restarts(server: Postgres, url: str) -> None:
-    first, second = make_job(), make_job()
+    first, second = make_job(content="a" * 64), make_job()
     async with Store.open(url) as store:
         await store.accept([first], {first.key: b"x"}, [make_message()])
         server.stop()
@@ -65,7 +65,7 @@ async def test_instances_that_open_an_empty_database_together_all_get_it(url: st
 
 
 async def test_instances_recover_and_send_only_their_own(url: str) -> None:
-    mine, theirs = make_job(), make_job()
+    mine, theirs = make_job(content="a" * 64), make_job()
     async with Store.open(url, instance="a") as a, Store.open(url, instance="b") as b:
         [message] = await a.accept([mine], {mine.key: b"x"}, [make_message()])
         await b.accept([theirs], {theirs.key: b"y"}, [])
@@ -76,7 +76,7 @@ async def test_instances_recover_and_send_only_their_own(url: str) -> None:
         assert stored.status is JobStatus.PROCESSING
         assert await b.outbox.for_broker(10) == []
         assert await a.outbox.for_broker(10) == [message]
-        key = ("front", mine.sha256)
+        key = ("front", mine.content)
         assert await b.same_content([key], 60) == {key: mine.key}
 
 

@@ -50,15 +50,6 @@ pytestmark = pytest.mark.timeout(240)
 SMALL = (0, 5, None)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These matrices are too small to share: a second thread makes the tests slower."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 def _of(*images: int | None) -> list[Case]:
     return [case for case in cases() if case.image in images]
 

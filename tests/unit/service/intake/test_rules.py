@@ -49,7 +49,7 @@ def a_candidate(
         image=None if url else picture.encode(),
         frame_url=url,
         origin="a topic",
-        num_bytes=len(picture),
+        content=picture.encode(),
         arrived_at=NOON,
         arrived_monotonic=at,
         is_redelivery=is_redelivery,
