@@ -21,8 +21,10 @@ from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
+from service.operations.cancel import Cancellation
 from service.operations.jobs import JobOperations
 from service.operations.operations import Operations
+from service.operations.queue import QueueOperations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.requests import RequestTopics
@@ -94,7 +96,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(store, queue, monitor)
+            operations = _operations(store, delivery, queue, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             background.start("requests", requests.run)
             async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
@@ -111,12 +113,15 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor.is_stopping = True
 
 
-def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+def _operations(store: Store, delivery: Delivery, queue: Queue, monitor: Monitor) -> Operations:
     """Everything that can be asked and ordered."""
+    places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
+    cancellation = Cancellation(delivery.deliver, places)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
-            *JobOperations(store, queue.jobs).bound(),
+            *JobOperations(store, queue.jobs, cancellation).bound(),
+            *QueueOperations(store, queue.dispatcher, monitor).bound(),
         )
     )
 

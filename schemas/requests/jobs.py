@@ -130,4 +130,4 @@ JOB_RETRY = Operation(
     {"job_id": _ID, "max_attempts": 2},
 )
 
-JOBS = (JOB_GET, JOB_LIST, JOB_RESULT)
+JOBS = (JOB_GET, JOB_LIST, JOB_RESULT, JOB_CANCEL)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from schemas.job import Job, split_key
 from schemas.requests.jobs import (
+    JOB_CANCEL,
     JOB_GET,
     JOB_LIST,
     JOB_RESULT,
@@ -16,6 +17,7 @@ from schemas.requests.jobs import (
     Pagination,
 )
 from schemas.requests.operation import Bound
+from service.operations.cancel import Cancellation
 from service.operations.operations import OperationError
 from service.queue.job_queue import JobQueue
 from service.store.store import Store
@@ -27,11 +29,13 @@ class JobOperations:
     Args:
         store: Where they are.
         queue: Where those stand that wait.
+        cancellation: Ends them.
     """
 
-    def __init__(self, store: Store, queue: JobQueue) -> None:
+    def __init__(self, store: Store, queue: JobQueue, cancellation: Cancellation) -> None:
         self._store = store
         self._queue = queue
+        self._cancellation = cancellation
 
     def bound(self) -> Sequence[Bound]:
         """What can be asked for here."""
@@ -39,6 +43,7 @@ class JobOperations:
             JOB_GET.bind(self.get),
             JOB_LIST.bind(self.list),
             JOB_RESULT.bind(self.result),
+            JOB_CANCEL.bind(self.cancel),
         )
 
     async def get(self, request: JobName) -> JobDetail:
@@ -72,6 +77,15 @@ class JobOperations:
         if document is None:
             raise OperationError("wrong_state", f"{job.job_id} is {job.status.value}: no result")
         return JobResult(**vars(document))
+
+    async def cancel(self, request: JobName) -> JobDetail:
+        """End a job that has not ended yet."""
+        job = await self._find(request)
+        ended = await self._cancellation.cancel([job])
+        if not ended:
+            now = await self._find(request)
+            raise OperationError("wrong_state", f"{job.job_id} is {now.status.value} already")
+        return JobDetail(**vars(self._view(ended[0])))
 
     async def _find(self, request: JobName) -> Job:
         """The job that is meant.

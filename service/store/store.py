@@ -21,7 +21,7 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import cameras, frames, jobs
+from service.store import cameras, frames, jobs, switches
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
@@ -409,6 +409,16 @@ class Store:
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
         """Replace what was changed at run time for one camera."""
         await self._database.write(cameras.set_override, camera_id, settings)
+
+    # Switches
+
+    async def is_paused(self) -> bool:
+        """Whether the engines are to take no jobs."""
+        return await self._database.read(switches.is_on, self._instance, switches.PAUSED)
+
+    async def set_paused(self, is_paused: bool) -> None:
+        """Keep whether the engines are to take jobs, also across restarts."""
+        await self._database.write(switches.turn, self._instance, switches.PAUSED, is_on=is_paused)
 
     # Retention
 
