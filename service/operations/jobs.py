@@ -8,6 +8,7 @@ from schemas.requests.jobs import (
     JOB_GET,
     JOB_LIST,
     JOB_RESULT,
+    JOB_RETRY,
     JobDetail,
     JobFilter,
     JobName,
@@ -15,10 +16,12 @@ from schemas.requests.jobs import (
     JobResult,
     JobView,
     Pagination,
+    RetryRequest,
 )
 from schemas.requests.operation import Bound
 from service.operations.cancel import Cancellation
 from service.operations.operations import OperationError
+from service.operations.retry import Retrying
 from service.queue.job_queue import JobQueue
 from service.store.store import Store
 
@@ -30,12 +33,16 @@ class JobOperations:
         store: Where they are.
         queue: Where those stand that wait.
         cancellation: Ends them.
+        retrying: Lets them be done again.
     """
 
-    def __init__(self, store: Store, queue: JobQueue, cancellation: Cancellation) -> None:
+    def __init__(
+        self, store: Store, queue: JobQueue, cancellation: Cancellation, retrying: Retrying
+    ) -> None:
         self._store = store
         self._queue = queue
         self._cancellation = cancellation
+        self._retrying = retrying
 
     def bound(self) -> Sequence[Bound]:
         """What can be asked for here."""
@@ -44,6 +51,7 @@ class JobOperations:
             JOB_LIST.bind(self.list),
             JOB_RESULT.bind(self.result),
             JOB_CANCEL.bind(self.cancel),
+            JOB_RETRY.bind(self.retry),
         )
 
     async def get(self, request: JobName) -> JobDetail:
@@ -87,6 +95,11 @@ class JobOperations:
             raise OperationError("wrong_state", f"{job.job_id} is {now.status.value} already")
         return JobDetail(**vars(self._view(ended[0])))
 
+    async def retry(self, request: RetryRequest) -> JobView:
+        """Caption the frame of a job that has ended without a caption, as a new job."""
+        job = await self._find(request)
+        return self._view(await self._retrying.retry(job, request.max_attempts))
+
     async def _find(self, request: JobName) -> Job:
         """The job that is meant.
 
@@ -122,5 +135,6 @@ class JobOperations:
             finished_at=job.finished_at,
             error=job.error,
             location=job.location,
+            retry_of=job.retry_of,
             metadata=job.metadata,
         )

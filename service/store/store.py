@@ -275,6 +275,24 @@ class Store:
         self.outbox.committed(written, is_all=len(ended) == len(endings))
         return ended
 
+    async def retry(self, job: Job, retried: Job) -> bool:
+        """Write a new job for the frame of one that has ended, in one transaction with a copy.
+
+        Args:
+            job: Has ended.
+            retried: Of the same camera, queued. Is it there already, nothing is written: it can be
+                given once more after a failure whose outcome is not known.
+
+        Returns:
+            False, and nothing is written, when the frame is no longer kept and is behind no URL.
+
+        Raises:
+            StoreFullError: There is no room for the copy.
+        """
+        self._database.check_room(job.num_bytes)
+        stamp = self._timekeeper.stamp(self._instance)
+        return await self._database.write(jobs.retry, job.key, retried, stamp)
+
     async def recover(self) -> list[Job]:
         """Take back what was running when the service ended, and return all that waits.
 

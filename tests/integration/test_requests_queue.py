@@ -157,3 +157,58 @@ async def test_job_in_an_engine_is_cancelled_there(
                 await asyncio.sleep(0.1)
         assert talk.statuses("front", "slow-1") == ["queued", "processing", "cancelled"]
         assert talk.statuses("front", "slow-2") == ["queued", "processing", "cancelled"]
+
+
+async def test_cancelled_job_runs_again_as_a_new_one(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    base = "home/again"
+    async with working(mosquitto, base, tmp_path) as talk:
+        await talk.data("queue/pause")
+        frame = json_frame(make_image(5), job_id="old", priority="high", metadata={"a": 1})
+        await talk.send("front", frame)
+        await talk.wait_for("front/status", job_id="old", status="queued")
+        assert await talk.code("job/retry", b"old") == "wrong_state"
+        await talk.data("job/cancel", b"old")
+        new = await talk.data("job/retry", {"job_id": "old", "max_attempts": 7})
+        assert new["job_id"] != "old"
+        assert (new["retry_of"], new["status"], new["queue_position"]) == ("old", "queued", 1)
+        assert (new["priority"], new["max_attempts"], new["attempts"]) == ("high", 7, 0)
+        assert new["metadata"] == {"a": 1}
+        again = (await talk.data("job/retry", b"old"))["job_id"]  # as often as one likes
+        await talk.data("queue/resume")
+        for job_id in (new["job_id"], again):
+            done = await talk.wait_for("front/status", job_id=job_id, status="completed")
+            assert done.json["retry_of"] == "old"
+        assert (await talk.data("job/get", b"old"))["status"] == "cancelled"
+        assert await talk.code("job/retry", {"job_id": again}) == "wrong_state"
+
+
+async def test_retry_of_an_older_frame_does_not_take_the_newest_caption(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    base = "home/older"
+    async with working(mosquitto, base, tmp_path) as talk:
+        await talk.send("front", json_frame(make_image(6), job_id="fail-1"))
+        await talk.wait_for("front/status", job_id="fail-1", status="failed")
+        await talk.send("front", json_frame(make_image(7), job_id="newer"))
+        await talk.wait_for("front/caption", job_id="newer")
+        # Its id decides what the engine does with it: the new one is captioned.
+        new = await talk.data("job/retry", b"fail-1")
+        await talk.wait_for("front/caption", job_id=new["job_id"])
+        async with Asking(mosquitto.port, base) as late:
+            retained = await late.wait_for("front/caption")
+            assert retained.json["job_id"] == "newer"
+
+
+async def test_frame_that_was_never_kept_cannot_be_tried_again(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Dropped on arrival: there was nothing to keep it for."""
+    base = "home/gone"
+    cameras = {"front": {"enabled": False}}
+    async with working(mosquitto, base, tmp_path, cameras=cameras) as talk:
+        await talk.send("front", json_frame(make_image(8), job_id="off"))
+        await talk.wait_for("front/status", job_id="off", status="dropped")
+        assert await talk.code("job/retry", b"off") == "frame_gone"
+        assert (await talk.data("job/list", {"camera_id": "front"}))["count"] == 1
