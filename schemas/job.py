@@ -66,6 +66,12 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 
+#: Ends after which the frame can be captioned again, as another job.
+CAN_BE_RETRIED = frozenset(
+    {JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED, JobStatus.DROPPED}
+)
+
+
 def sources_of(status: JobStatus) -> frozenset[JobStatus]:
     """The statuses that `status` may follow."""
     return frozenset(before for before, after in TRANSITIONS.items() if status in after)
@@ -148,6 +154,12 @@ class Job(BaseModel):
     num_bytes: int = Field(default=0, description="size of the image bytes")
     width: int = 0
     height: int = 0
+    retry_of: JobId | None = Field(
+        default=None, description="the job of the same camera whose frame is captioned again"
+    )
+    frame_received_at: AwareDatetime | None = Field(
+        default=None, description="of a retry: when the frame arrived; received_at is the order's"
+    )
     taken_at: AwareDatetime
     received_at: AwareDatetime
     arrived_monotonic: float | None = Field(

@@ -28,6 +28,9 @@ class StatusDocument(BaseModel):
     taken_at: AwareDatetime | None = Field(
         default=None, description="when the frame was taken; null for a rejected one"
     )
+    retry_of: str | None = Field(
+        default=None, description="the job whose frame is captioned again, where it is one"
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -21,8 +21,11 @@ from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
+from service.operations.cancel import Cancellation
 from service.operations.jobs import JobOperations
 from service.operations.operations import Operations
+from service.operations.queue import QueueOperations
+from service.operations.retry import Retrying
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.requests import RequestTopics
@@ -94,7 +97,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(store, queue, monitor)
+            operations = _operations(base, store, delivery, queue, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             background.start("requests", requests.run)
             async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
@@ -111,12 +114,18 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor.is_stopping = True
 
 
-def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+def _operations(
+    base: Base, store: Store, delivery: Delivery, queue: Queue, monitor: Monitor
+) -> Operations:
     """Everything that can be asked and ordered."""
+    places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
+    cancellation = Cancellation(delivery.deliver, places)
+    retrying = Retrying(store, delivery.deliver, queue.jobs, queue.downloads, base.clock)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
-            *JobOperations(store, queue.jobs).bound(),
+            *JobOperations(store, queue.jobs, cancellation, retrying).bound(),
+            *QueueOperations(store, queue.dispatcher, monitor).bound(),
         )
     )
 

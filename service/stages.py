@@ -121,6 +121,7 @@ class Queue:
     """Where jobs wait, and what takes them from there."""
 
     jobs: JobQueue
+    downloads: Downloads  #: before it, those whose image is still behind a URL
     dispatcher: Dispatcher
 
     async def figures(self) -> Figures:
@@ -268,9 +269,12 @@ async def open_queue(
     dispatcher = Dispatcher(
         jobs, store, deliver, engines, settings, statistics, clock, delivery.cameras
     )
+    if await store.is_paused():
+        logger.warning("processing is paused since before the start", extra={"action": "paused"})
+        dispatcher.pause()
     async with running() as tasks:
         tasks.start("dispatch", dispatcher.run)
-        yield Queue(jobs, dispatcher)
+        yield Queue(jobs, _downloads(base, store, delivery, jobs), dispatcher)
         await dispatcher.drain(queue.shutdown_timeout)
 
 
@@ -289,7 +293,7 @@ async def open_intake(
     """
     settings, deliver = base.settings, delivery.deliver
     retention = Retention(store, settings.store, base.clock)
-    downloads = _downloads(base, store, delivery, queue)
+    downloads = queue.downloads
     sources = (requests, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
@@ -327,7 +331,7 @@ def _sources(base: Base) -> Sequence[Source]:
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
 
 
-def _downloads(base: Base, store: Store, delivery: Delivery, queue: Queue) -> Downloads:
+def _downloads(base: Base, store: Store, delivery: Delivery, jobs: JobQueue) -> Downloads:
     settings = base.settings
     fetch = ImageFetcher(
         settings.fetch, settings.frames.max_bytes, http=delivery.http, version=VERSION
@@ -336,7 +340,7 @@ def _downloads(base: Base, store: Store, delivery: Delivery, queue: Queue) -> Do
         fetch,
         store,
         delivery.deliver,
-        queue.jobs,
+        jobs,
         base.limits,
         settings.queue.capacity,
         base.clock,

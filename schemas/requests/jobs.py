@@ -59,7 +59,7 @@ class JobView(Answer):
     finished_at: AwareDatetime | None = None
     error: ErrorDetail | None = None
     location: str | None = None
-    retry_of: str | None = None
+    retry_of: str | None = Field(default=None, description="the job that it repeats")
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -130,4 +130,4 @@ JOB_RETRY = Operation(
     {"job_id": _ID, "max_attempts": 2},
 )
 
-JOBS = (JOB_GET, JOB_LIST, JOB_RESULT)
+JOBS = (JOB_GET, JOB_LIST, JOB_RESULT, JOB_CANCEL, JOB_RETRY)

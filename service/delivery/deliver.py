@@ -253,11 +253,12 @@ class Deliver:
         camera = self._cameras.get(job.camera_id)
         if camera is None:
             return False
+        arrived = job.frame_received_at or job.received_at
         if camera.newest_caption_at is None:  # a job of the last run may end out of turn
             found = await self._store.newest_caption(job.camera_id)
-            camera.newest_caption_at = found or job.received_at
+            camera.newest_caption_at = found or arrived
         newest = camera.newest_caption_at
-        if newest > job.received_at and newest <= now:
+        if newest > arrived and newest <= now:
             return False
-        camera.newest_caption_at = job.received_at
+        camera.newest_caption_at = arrived
         return True

@@ -73,6 +73,7 @@ class Documents:
             error=job.error,
             timestamp=job.finished_at or now,
             taken_at=job.taken_at,
+            retry_of=job.retry_of,
             metadata=job.metadata,
         )
 

@@ -96,6 +96,7 @@ class Dispatcher:
         self._outcomes = Outcomes(
             queue, store, deliver, settings.queue.retry_delay, self._on_settled
         )
+        self._cancelled: set[str] = set()  # job keys, of those that are being started
         self._is_stopping = False
         self._progress = asyncio.Event()  # a job has been settled, or a group started
 
@@ -116,6 +117,22 @@ class Dispatcher:
     def resume(self) -> None:
         """Take jobs again."""
         self._queue.pace.is_paused = False
+        self._queue.pace.interrupt()
+        self._queue.notify()
+
+    def cancel(self, job_key: str) -> None:
+        """Take a job that has ended out of its engine; one that is in none is no error."""
+        running = self._running.get(job_key)
+        if running is None:
+            if any(feed.holds(job_key) for feed in self._feeds):
+                self._cancelled.add(job_key)
+            return
+        running.is_cancelled = True
+        if running.has_left or running.is_preempted:
+            return  # on its way out; its fate will be that it is over
+        if running.feed.take_back(running):
+            running.has_left = running.is_settled = True
+            self._on_settled(running)
         self._queue.notify()
 
     async def run(self) -> None:
@@ -165,6 +182,7 @@ class Dispatcher:
         """Start what fits; False when nothing more can be started now."""
         if chosen := self._assignment.next_group():
             await self._start(chosen)
+            self._cancelled.clear()  # one group is started at a time
             return True
         return await self._make_room()
 
@@ -225,10 +243,14 @@ class Dispatcher:
             lambda: self._store.requeue(keys, refund=True), f"{len(keys)} jobs cannot be returned"
         )
         release(chosen)
-        await self._queue.put_back([each.ticket for each in chosen])
+        wanted = [each.ticket for each in chosen if each.key not in self._cancelled]
+        await self._queue.put_back(wanted)
 
     async def _hand_over(self, attempt: Attempt, chosen: Assigned) -> None:
         job = attempt.job
+        if job.key in self._cancelled:
+            chosen.feed.release(chosen.key)
+            return
         async with self._deliver.boundary(job):
             if attempt.image is not None:
                 self._give(job, attempt.image, chosen)

@@ -21,7 +21,8 @@ class NotTaken:
     key: str
 
 
-#: How a job comes back; `Cancelled` follows a preemption.
+#: How a job comes back; `Cancelled` follows a preemption. Of one that was cancelled on request
+#: nothing becomes any more: it has ended.
 Setback = Failed | Similar | Cancelled | Lost | NotTaken
 
 

@@ -55,7 +55,8 @@ class Running:
     given_at: float  #: on the monotonic clock
     is_alone: bool  #: no engine had another job when it was given
     is_started: bool = False  #: by the model
-    is_preempted: bool = False
+    is_preempted: bool = False  #: it has been told to leave
+    is_cancelled: bool = False  #: and has ended, as the store knows
     fingerprint: bytes | None = None  #: of its frame, once it is started
     has_left: bool = False  #: its engine has said what came of it
     is_settled: bool = False  #: and the store knows
@@ -132,6 +133,10 @@ class Feed:
     def room(self) -> int:
         """The same for jobs that can wait for those on their way."""
         return min(self.seats, _MOST_ON_THE_WAY - len(self._on_the_way))
+
+    def holds(self, job_key: str) -> bool:
+        """Whether a seat is kept for a job, or the engine has it."""
+        return job_key in self._held
 
     def hold(self, job_key: str, *, is_quarantined: bool = False) -> None:
         """Keep a seat for a job."""

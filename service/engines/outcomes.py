@@ -19,6 +19,7 @@ from service.delivery.deliver import Captioned, Deliver, Outcome
 from service.engines.answers import build_result
 from service.engines.fate import End, Fate, Quarantine, Requeue, Retry, Setback, fate_of
 from service.engines.feed import Running
+from service.queue.heap import Ticket
 from service.queue.job_queue import JobQueue
 from service.store.retry import until_stored
 from service.store.store import Store
@@ -95,6 +96,9 @@ class Outcomes:
             running, event = said.running, said.event
             if running.is_settled:
                 continue
+            if running.is_cancelled:  # the store has its end
+                self._settled(running)
+                continue
             if isinstance(event, Done):
                 over.append((running, _captioned(running, event, said.at)))
                 continue
@@ -121,15 +125,16 @@ class Outcomes:
 
     async def _requeue(self, chosen: Sequence[tuple[Running, Requeue]]) -> None:
         await self._return([running for running, _ in chosen], refund=True)
-        await self._queue.put_back([running.ticket for running, _ in chosen])
+        await self._queue.put_back(_wanted(chosen))
 
     async def _quarantine(self, chosen: Sequence[tuple[Running, Quarantine]]) -> None:
         await self._return([running for running, _ in chosen], count_loss=True)
-        self._queue.quarantine([running.ticket for running, _ in chosen])
+        self._queue.quarantine(_wanted(chosen))
 
     async def _retry(self, running: Running, retry: Retry) -> None:
         await self._return([running], error=retry.error)
-        self._queue.delay(running.ticket, retry.delay_s)
+        for ticket in _wanted([(running, retry)]):
+            self._queue.delay(ticket, retry.delay_s)
         logger.warning(
             "%s %s attempt %d failed, next in %.1f s: %s",
             running.job.job_id,
@@ -167,6 +172,11 @@ class Outcomes:
 def _with(kind: type[_F], fates: Sequence[tuple[Running, Fate]]) -> list[tuple[Running, _F]]:
     """Those jobs that have this fate."""
     return [(running, fate) for running, fate in fates if isinstance(fate, kind)]
+
+
+def _wanted(chosen: Sequence[tuple[Running, Fate]]) -> list[Ticket]:
+    """The tickets of those that were not cancelled while they were returned."""
+    return [running.ticket for running, _ in chosen if not running.is_cancelled]
 
 
 def _captioned(running: Running, done: Done, at: float) -> Outcome:

@@ -83,6 +83,12 @@ class Downloads:
                 task.cancel()
         return expired
 
+    def cancel(self, job_key: str) -> None:
+        """Let go of a job that has ended; one that does not wait here is no error."""
+        self._deadlines.discard(job_key)
+        if (task := self._pending.pop(job_key, None)) is not None:
+            task.cancel()
+
     async def run(self) -> None:
         """Fetch for ever."""
         async with asyncio.TaskGroup() as tasks:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from schemas.job import Job, split_key
 from schemas.requests.jobs import (
+    JOB_CANCEL,
     JOB_GET,
     JOB_LIST,
     JOB_RESULT,
+    JOB_RETRY,
     JobDetail,
     JobFilter,
     JobName,
@@ -14,9 +16,12 @@ from schemas.requests.jobs import (
     JobResult,
     JobView,
     Pagination,
+    RetryRequest,
 )
 from schemas.requests.operation import Bound
+from service.operations.cancel import Cancellation
 from service.operations.operations import OperationError
+from service.operations.retry import Retrying
 from service.queue.job_queue import JobQueue
 from service.store.store import Store
 
@@ -27,11 +32,17 @@ class JobOperations:
     Args:
         store: Where they are.
         queue: Where those stand that wait.
+        cancellation: Ends them.
+        retrying: Lets them be done again.
     """
 
-    def __init__(self, store: Store, queue: JobQueue) -> None:
+    def __init__(
+        self, store: Store, queue: JobQueue, cancellation: Cancellation, retrying: Retrying
+    ) -> None:
         self._store = store
         self._queue = queue
+        self._cancellation = cancellation
+        self._retrying = retrying
 
     def bound(self) -> Sequence[Bound]:
         """What can be asked for here."""
@@ -39,6 +50,8 @@ class JobOperations:
             JOB_GET.bind(self.get),
             JOB_LIST.bind(self.list),
             JOB_RESULT.bind(self.result),
+            JOB_CANCEL.bind(self.cancel),
+            JOB_RETRY.bind(self.retry),
         )
 
     async def get(self, request: JobName) -> JobDetail:
@@ -72,6 +85,20 @@ class JobOperations:
         if document is None:
             raise OperationError("wrong_state", f"{job.job_id} is {job.status.value}: no result")
         return JobResult(**vars(document))
+
+    async def cancel(self, request: JobName) -> JobDetail:
+        """End a job that has not ended yet."""
+        job = await self._find(request)
+        ended = await self._cancellation.cancel([job])
+        if not ended:
+            now = await self._find(request)
+            raise OperationError("wrong_state", f"{job.job_id} is {now.status.value} already")
+        return JobDetail(**vars(self._view(ended[0])))
+
+    async def retry(self, request: RetryRequest) -> JobView:
+        """Caption the frame of a job that has ended without a caption, as a new job."""
+        job = await self._find(request)
+        return self._view(await self._retrying.retry(job, request.max_attempts))
 
     async def _find(self, request: JobName) -> Job:
         """The job that is meant.
@@ -108,5 +135,6 @@ class JobOperations:
             finished_at=job.finished_at,
             error=job.error,
             location=job.location,
+            retry_of=job.retry_of,
             metadata=job.metadata,
         )

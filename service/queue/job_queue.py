@@ -7,7 +7,6 @@ ended here; wherever a job waits, its time is watched.
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
@@ -45,9 +44,10 @@ class JobQueue:
         self._deliver = deliver
         self._clock = clock
         self.pace = Pace()
-        self._delayed: list[tuple[float, int, Ticket]] = []  # by due time
+        self._delayed: dict[str, Ticket] = {}  # by job key, as the quarantine
+        self._due: list[tuple[float, int, Ticket]] = []  # of them; who has left stays till then
         self._numbers = count()
-        self._quarantine: deque[Ticket] = deque()
+        self._quarantine: dict[str, Ticket] = {}  # in the order in which they came
         self._deadlines = Deadlines()  # of all three
         self._news = asyncio.Event()
 
@@ -75,14 +75,15 @@ class JobQueue:
     def delay(self, ticket: Ticket, delay_s: float) -> None:
         """Put a job back once some time has passed."""
         due = self._clock.monotonic() + delay_s
-        heapq.heappush(self._delayed, (due, next(self._numbers), ticket))
+        heapq.heappush(self._due, (due, next(self._numbers), ticket))
+        self._delayed[ticket.job_key] = ticket
         self._deadlines.add(ticket)
         self._news.set()
 
     def quarantine(self, tickets: Iterable[Ticket]) -> None:
         """Let jobs that had been taken wait for an engine that holds nothing else."""
         for ticket in tickets:
-            self._quarantine.append(ticket)
+            self._quarantine[ticket.job_key] = ticket
             self._deadlines.add(ticket)
         self._news.set()
 
@@ -94,17 +95,22 @@ class JobQueue:
 
     async def wait(self) -> None:
         """Wait for news, or for a delayed job whose time comes and which joins then."""
-        due = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
+        due = self._due[0][0] - self._clock.monotonic() if self._due else None
         with suppress(TimeoutError):
             async with asyncio.timeout(due):
                 await self._news.wait()
         self._news.clear()
-        now = self._clock.monotonic()
-        ripe = []
-        while self._delayed and self._delayed[0][0] <= now:
-            ripe.append(heapq.heappop(self._delayed)[2])
-        if ripe:
+        if ripe := self._pop_due(self._clock.monotonic()):
             await self.put_back(ripe)
+
+    def _pop_due(self, now: float) -> list[Ticket]:
+        ripe = []
+        while self._due and self._due[0][0] <= now:
+            ticket = heapq.heappop(self._due)[2]
+            if self._delayed.get(ticket.job_key) is ticket:
+                del self._delayed[ticket.job_key]
+                ripe.append(ticket)
+        return ripe
 
     def most_urgent(self) -> Priority | None:
         """The class of the job whose turn it is."""
@@ -128,7 +134,7 @@ class JobQueue:
 
     def pop_quarantined(self) -> Ticket:
         """Take the next job that has to run alone."""
-        ticket = self._quarantine.popleft()
+        ticket = self._quarantine.pop(next(iter(self._quarantine)))
         self._deadlines.discard(ticket.job_key)
         return ticket
 
@@ -137,18 +143,12 @@ class JobQueue:
     def remove(self, job_key: str) -> bool:
         """Take a job out of the queue; False when it does not wait here."""
         self._deadlines.discard(job_key)
-        if self._heap.remove(job_key) is not None:
-            return True
-        for entry in self._delayed:
-            if entry[2].job_key == job_key:
-                self._delayed.remove(entry)
-                heapq.heapify(self._delayed)
-                return True
-        for ticket in self._quarantine:
-            if ticket.job_key == job_key:
-                self._quarantine.remove(ticket)
-                return True
-        return False
+        removed = (
+            self._heap.remove(job_key),
+            self._delayed.pop(job_key, None),
+            self._quarantine.pop(job_key, None),
+        )
+        return any(ticket is not None for ticket in removed)
 
     def pop_expired(self) -> list[Ticket]:
         """Let go of jobs whose time is over; see `service.queue.expiry`."""

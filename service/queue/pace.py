@@ -41,6 +41,10 @@ class Pace:
         is_busy = num_behind >= max(1, self.capacity // 2)
         self._last_end = now if is_busy else None
 
+    def interrupt(self) -> None:
+        """The engines were kept from working: the next end says nothing of their pace."""
+        self._last_end = None
+
     def place(self, position: int) -> Place:
         """What a job hears that is the `position`th to leave, 1 is next."""
         if self.is_paused:

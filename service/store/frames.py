@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, literal, select
 
 from service.store.database import in_groups
 from service.store.tables import frames, jobs
@@ -41,6 +41,16 @@ def has_frame(connection: Connection, job_key: str) -> bool:
     """Whether an image is kept."""
     query = select(frames.c.job_key).where(frames.c.job_key == job_key)
     return connection.scalar(query) is not None
+
+
+def copy_frame(connection: Connection, job_key: str, other_key: str) -> bool:
+    """Keep the image of a job for another one too; False when it is not kept."""
+    columns = (frames.c.num_bytes, frames.c.image)
+    image = select(literal(other_key), *columns).where(frames.c.job_key == job_key)
+    copied = connection.execute(
+        insert(frames).from_select(["job_key", "num_bytes", "image"], image)
+    )
+    return bool(copied.rowcount)
 
 
 def delete_frames(connection: Connection, job_keys: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from service.errors import InstanceInUseError
 from service.store.database import Database, in_groups
 from service.store.outbox import Outbox
 from service.store.rows import JOB_COLUMNS, to_job
-from service.store.tables import instances, jobs, outbox
+from service.store.tables import instances, jobs, outbox, switches
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 #: Seconds between two counts: one small transaction each.
@@ -135,6 +135,8 @@ def _claim_all(connection: Connection, name: str) -> None:
     others = jobs.c.instance != name
     connection.execute(update(jobs).where(others, _IS_OPEN).values(instance=name))
     connection.execute(update(outbox).where(outbox.c.instance != name).values(instance=name))
+    # Each start claims all, so there are never switches of two instances in a file.
+    connection.execute(update(switches).where(switches.c.instance != name).values(instance=name))
 
 
 def _join(connection: Connection, name: str, base_topic: str, run: str) -> None:

@@ -30,7 +30,7 @@ from schemas.job import ErrorDetail, Job, JobStatus, sources_of, split_key
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.store.database import in_groups
-from service.store.frames import delete_frames, images_of, insert_frames
+from service.store.frames import copy_frame, delete_frames, images_of, insert_frames
 from service.store.outbox import insert_messages, meet_unsendable
 from service.store.rows import (
     JOB_COLUMNS,
@@ -296,6 +296,17 @@ def finish(
         (_ended(before[job_key], ending), [next(written) for _ in ending.messages])
         for job_key, ending in allowed.items()
     ]
+
+
+def retry(connection: Connection, job_key: str, retried: Job, stamp: Stamp) -> bool:
+    """See `Store.retry`."""
+    if _known_keys(connection, [retried.key]):
+        return True
+    connection.execute(insert(jobs), job_row(retried, stamp))
+    if copy_frame(connection, job_key, retried.key) or retried.frame_url is not None:
+        return True
+    connection.execute(delete(jobs).where(jobs.c.job_key == retried.key))
+    return False
 
 
 def recover(

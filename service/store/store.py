@@ -21,7 +21,7 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import cameras, frames, jobs
+from service.store import cameras, frames, jobs, switches
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
@@ -275,6 +275,24 @@ class Store:
         self.outbox.committed(written, is_all=len(ended) == len(endings))
         return ended
 
+    async def retry(self, job: Job, retried: Job) -> bool:
+        """Write a new job for the frame of one that has ended, in one transaction with a copy.
+
+        Args:
+            job: Has ended.
+            retried: Of the same camera, queued. Is it there already, nothing is written: it can be
+                given once more after a failure whose outcome is not known.
+
+        Returns:
+            False, and nothing is written, when the frame is no longer kept and is behind no URL.
+
+        Raises:
+            StoreFullError: There is no room for the copy.
+        """
+        self._database.check_room(job.num_bytes)
+        stamp = self._timekeeper.stamp(self._instance)
+        return await self._database.write(jobs.retry, job.key, retried, stamp)
+
     async def recover(self) -> list[Job]:
         """Take back what was running when the service ended, and return all that waits.
 
@@ -409,6 +427,16 @@ class Store:
     async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
         """Replace what was changed at run time for one camera."""
         await self._database.write(cameras.set_override, camera_id, settings)
+
+    # Switches
+
+    async def is_paused(self) -> bool:
+        """Whether the engines are to take no jobs."""
+        return await self._database.read(switches.is_on, self._instance, switches.PAUSED)
+
+    async def set_paused(self, is_paused: bool) -> None:
+        """Keep whether the engines are to take jobs, also across restarts."""
+        await self._database.write(switches.turn, self._instance, switches.PAUSED, is_on=is_paused)
 
     # Retention
 

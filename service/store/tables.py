@@ -116,6 +116,14 @@ cameras = Table(
     Column("seen", BigInteger),  # elapsed time of its newest frame; NULL: none has come
 )
 
+#: What was switched at run time; see `switches.py`. A row that is there is a switch that is on.
+switches = Table(
+    "switches",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("name", String(64), primary_key=True),
+)
+
 #: One row; see `timekeeper.py`.
 timekeeping = Table(
     "timekeeping",

@@ -15,14 +15,18 @@ _READY_S = 60.0  # generous: a loaded machine is no failure
 
 
 @asynccontextmanager
-async def serving(settings: Settings, scratch: Path) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(
+    settings: Settings, scratch: Path, *, pace_ms: float = 1.0
+) -> AsyncIterator[asyncio.Task[None]]:
     """Run the service; the task is its life, and done once the context is left.
 
     Args:
         scratch: A folder for the engine.
+        pace_ms: What a frame takes it.
     """
     stop, ready = asyncio.Event(), asyncio.Event()
-    command = (sys.executable, "-m", "tests.support.quick_engine", "--scratch", str(scratch))
+    options = ("--scratch", str(scratch), "--pace-ms", str(pace_ms))
+    command = (sys.executable, "-m", "tests.support.quick_engine", *options)
     parts = Parts(engine=partial(EngineProcess, command=command))
     task = asyncio.create_task(serve(settings, stop=stop, on_ready=ready.set, parts=parts))
     try:

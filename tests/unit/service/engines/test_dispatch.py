@@ -104,12 +104,16 @@ class GroupingStore(Store):
         self.may_commit.set()
         self.may_start = asyncio.Event()
         self.may_start.set()
+        self.may_return = asyncio.Event()  # a start that is committed
+        self.may_return.set()
         self.num_starting = 0
 
     async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
         self.num_starting += len(job_keys)
         await self.may_start.wait()
-        return await super().start(job_keys, at)
+        started = await super().start(job_keys, at)
+        await self.may_return.wait()
+        return started
 
     async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
         self.groups.append([each.job_key for each in endings])
@@ -133,6 +137,7 @@ class Site:
     """A dispatcher that runs, and what is around it."""
 
     store: GroupingStore
+    deliver: Deliver
     engines: list[Engine]
     queue: JobQueue
     dispatcher: Dispatcher
@@ -182,7 +187,7 @@ async def dispatching(folder: Path, engines: list[Engine], **settings: Any) -> A
         )
         running = asyncio.create_task(dispatcher.run(), name="dispatch")
         try:
-            yield Site(store, engines, queue, dispatcher, clock, topic, statistics)
+            yield Site(store, deliver, engines, queue, dispatcher, clock, topic, statistics)
             assert not running.done(), "the dispatcher has ended"
         finally:
             running.cancel()
