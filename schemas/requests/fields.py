@@ -16,6 +16,8 @@ _NAMES = {
     "null": "null",
 }
 
+_MOST_NAMED = 5  # fields of an object within an object; a larger one is called by its name
+
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
@@ -84,8 +86,9 @@ def _words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if kind == "array":
         items = list(_branches(schema.get("items", {}), definitions))
         return "list of " + " or ".join(_words(each, definitions) for each in items)
-    if kind == "object" and schema.get("properties"):
-        return "object of " + ", ".join(f"`{name}`" for name in schema["properties"])
+    if kind == "object" and (inner := schema.get("properties")):
+        is_short = len(inner) <= _MOST_NAMED
+        return "object of " + ", ".join(map("`{}`".format, inner)) if is_short else schema["title"]
     return _NAMES.get(kind, "any value") + _range(schema)
 
 

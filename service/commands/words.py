@@ -6,6 +6,7 @@ What a value means follows from the schema: a text field takes it as it is, any 
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import typer
 from broker.codec import PayloadError, read_json
 from schemas.requests.fields import FieldSpec, fields_of
 from schemas.requests.operation import Operation
+
+_NAMED = re.compile(r"[a-z_]+=")
 
 
 def read_words(operation: Operation[Any, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def read_words(operation: Operation[Any, Any], words: Sequence[str]) -> dict[str
         return _read_object(_read_file(words[0][1:]), operation)
     fields = {field.name: field for field in fields_of(operation.request)}
     bare = operation.bare_field
-    if len(words) == 1 and bare is not None and words[0].partition("=")[0] not in fields:
+    if len(words) == 1 and bare is not None and not _NAMED.match(words[0]):
         return {bare: _value(fields[bare], words[0])}
     content: dict[str, Any] = {}
     for word in words:

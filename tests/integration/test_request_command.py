@@ -99,31 +99,6 @@ async def test_too_large_request_is_not_sent(site: Site) -> None:
         await ask(mqtt, INFO, {"a": "x" * 300_000}, timeout_s=1)
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (("job/nonsense",), "job/list"),
-        ((), "job/list"),
-        (("job",), "is a group"),
-        (("job/get", "colour=red"), "camera_id"),
-    ],
-)
-async def test_bad_usage_exits_2(words: tuple[str, ...], named: str) -> None:
-    ended = await run_command("request", *words)
-    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert named in ended.err
-
-
-async def test_list_describes_every_operation() -> None:
-    ended = await run_command("request", "--list")
-    assert ended.code == 0
-    assert [line for line in ended.out.splitlines() if line and line[0] != " "] == [
-        operation.name for operation in TABLE
-    ]
-    assert "limit            whole number, 1 – 200; default 50" in ended.out
-    assert (await run_command("request", "job", "--list")).out.count("\n\n") == 4
-
-
 async def complete(site: Site | None, *words: str) -> list[str]:
     """What bash is offered for the last word."""
     ended = await run_command(
