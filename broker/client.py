@@ -189,7 +189,7 @@ class Client:
                 message.payload,
                 message.qos,
                 message.retain,
-                self._properties_of(message),
+                publish_properties(message) if self._is_5 else None,
             )
         except (ValueError, TypeError) as error:
             raise PublishError("bad_topic", f"cannot be published: {error}") from error
@@ -202,18 +202,6 @@ class Client:
         if is_broken or (not message.qos and info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS):
             raise NotConnectedError("the connection was lost")
         return info.mid if message.qos else None
-
-    def _properties_of(self, publish: Publish) -> Properties | None:
-        values: dict[str, Any] = {
-            "UserProperty": list(publish.user_properties) or None,
-            "CorrelationData": publish.correlation_data,
-            "ContentType": publish.content_type,
-            "MessageExpiryInterval": publish.message_expiry,
-        }
-        found = {name: value for name, value in values.items() if value is not None}
-        if not found or not self._is_5:
-            return None
-        return _make_properties(PacketTypes.PUBLISH, **found)
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> int | None:
         """Send SUBSCRIBE; returns the packet id of its answer, None if it could not be sent."""
@@ -331,6 +319,19 @@ class _Paho(paho.Client):
             return super()._handle_publish()
         finally:
             self.has_lost_properties = False
+
+
+def publish_properties(publish: Publish) -> Properties | None:
+    """The MQTT 5 properties of a message as paho takes them; None for one without any."""
+    values: dict[str, Any] = {
+        "UserProperty": list(publish.user_properties) or None,
+        "ResponseTopic": publish.response_topic,
+        "CorrelationData": publish.correlation_data,
+        "ContentType": publish.content_type,
+        "MessageExpiryInterval": publish.message_expiry,
+    }
+    found = {name: value for name, value in values.items() if value is not None}
+    return _make_properties(PacketTypes.PUBLISH, **found) if found else None
 
 
 def _make_properties(packet_type: int, **values: Any) -> Properties:

@@ -27,6 +27,7 @@ class Publish:
     qos: int = 1
     retain: bool = False
     user_properties: tuple[tuple[str, str], ...] = ()
+    response_topic: str | None = None
     correlation_data: bytes | None = None
     content_type: str | None = None
     message_expiry: int | None = None  #: seconds

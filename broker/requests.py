@@ -37,20 +37,19 @@ class Asked:
 
 def operation_of(topic: str, topics: Topics) -> str | None:
     """The name of the operation; None for any other topic."""
-    prefix = f"{topics.base}/bridge/request/"
+    prefix = topics.request("")
     return topic[len(prefix) :] if topic.startswith(prefix) else None
 
 
 def reply_address(message: Message, operation: str, topics: Topics) -> ReplyAddress:
     """Where the answer to a request goes, whatever it says."""
     wanted = message.properties.response_topic
-    below = f"{topics.base}/response/requests/#"
-    if wanted is not None and valid_response_topic(wanted, [below], topics.base, ""):
+    if wanted is not None and valid_response_topic(wanted, [topics.reply("#")], topics.base, ""):
         return ReplyAddress(wanted, message.properties.correlation_data, is_refused=False)
-    topic = f"{topics.base}/bridge/response/{operation}"
+    topic = topics.response(operation)
     is_long = len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES
     if is_long or topic.count("/") >= MAX_TOPIC_LEVELS or not operation.isprintable():
-        topic = f"{topics.base}/bridge/response/unknown"
+        topic = topics.response("unknown")
     return ReplyAddress(topic, None, is_refused=wanted is not None)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from schemas.camera import CameraSettings
 from schemas.frame import MotionFrame, is_camera_id
+from schemas.requests.envelope import Reply, Request
 from schemas.result import ResultDocument
 from schemas.status import (
     BridgeInfo,
@@ -33,6 +34,7 @@ OFFLINE = b"offline"
 MAX_TOPIC_LEVELS = 32
 MAX_TOPIC_BYTES = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PLACE = re.compile(r"<\w+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,17 @@ class TopicSpec:
     """One line of the contract."""
 
     name: str
-    pattern: str  #: with <base> and <camera>
+    pattern: str  #: with <base> and <camera>; <operation> may have several levels
     schema: type[BaseModel] | None  #: None where the payload is not JSON
     qos: Literal[0, 1]
     retain: bool
     direction: Literal["in", "out"]
     description: str
+
+    def topic_filter(self, base: str, camera: str = "+") -> str:
+        """What to subscribe to for all of them, or those of one camera."""
+        named = self.pattern.replace("<base>", base).replace("<camera>", camera)
+        return _PLACE.sub("+", named.replace("<operation>", "#"))
 
 
 TABLE: tuple[TopicSpec, ...] = (
@@ -157,6 +164,24 @@ TABLE: tuple[TopicSpec, ...] = (
         direction="out",
         description="warnings and errors",
     ),
+    TopicSpec(
+        "bridge/request",
+        "<base>/bridge/request/<operation>",
+        Request,
+        qos=1,
+        retain=False,
+        direction="in",
+        description="ask or order something",
+    ),
+    TopicSpec(
+        "bridge/response",
+        "<base>/bridge/response/<operation>",
+        Reply,
+        qos=1,
+        retain=False,
+        direction="out",
+        description="the answer to a request without a response topic of its own",
+    ),
 )
 
 _BY_NAME = {spec.name: spec for spec in TABLE}
@@ -221,6 +246,18 @@ class Topics:
         """A topic of the service itself."""
         return f"{self.base}/bridge/{name}"
 
+    def request(self, operation: str) -> str:
+        """Where an operation is asked for."""
+        return f"{self.base}/bridge/request/{operation}"
+
+    def response(self, operation: str) -> str:
+        """Where the answer goes that nobody wants elsewhere."""
+        return f"{self.base}/bridge/response/{operation}"
+
+    def reply(self, name: str) -> str:
+        """A response topic of whoever asks; `#` for all of them."""
+        return f"{self.base}/response/requests/{name}"
+
     def camera_of_frame(self, topic: str) -> str | None:
         """The camera of a frame topic of ours; None for any other topic."""
         if not topic.startswith(self._frame_prefix) or not topic.endswith("/frame"):
@@ -279,7 +316,4 @@ def _is_publishable(topic: str) -> bool:
 def _is_our_own(topic: str, base: str) -> bool:
     if matches(topic, f"{base}/bridge/#"):
         return not matches(topic, f"{base}/bridge/response/#")
-    return any(
-        matches(topic, spec.pattern.replace("<base>", base).replace("<camera>", "+"))
-        for spec in TABLE
-    )
+    return any(matches(topic, spec.topic_filter(base)) for spec in TABLE)

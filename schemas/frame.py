@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -78,6 +79,8 @@ PriorityName = Annotated[
     Priority,
     BeforeValidator(_read_priority),
     PlainSerializer(lambda priority: priority.wire, return_type=str),
+    WithJsonSchema({"type": "string", "enum": list(_PRIORITY_NAMES)}, mode="validation"),
+    WithJsonSchema({"type": "string", "enum": [p.wire for p in Priority]}, mode="serialization"),
 ]
 
 
@@ -98,10 +101,26 @@ class TaskKind(StrEnum):
     POINT = "point"
 
 
+def _wire_schema(schema: dict[str, Any]) -> None:
+    """Describe the form of the wire, not our own."""
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARACTERS}
+    objects = [
+        {
+            "type": "object",
+            "properties": {name: text},
+            "required": [name],
+            "additionalProperties": False,
+        }
+        for name in ("query", "detect", "point")
+    ]
+    schema.clear()
+    schema["anyOf"] = [{"type": "string", "const": "caption"}, *objects]
+
+
 class Task(BaseModel):
     """One task; on the wire `"caption"`, or an object like `{"query": "Is it raining?"}`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_wire_schema)
 
     kind: TaskKind
     text: str = Field(default="", max_length=MAX_TEXT_CHARACTERS)
@@ -180,20 +199,50 @@ class FrameOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    camera_id: CameraId | None = None
-    motion_intensity: float | None = Field(default=None, ge=0.0, le=1.0, strict=True)
-    priority: PriorityName | None = None
-    timestamp: Annotated[datetime, AfterValidator(_with_offset)] | None = None
-    location: str | None = Field(default=None, max_length=256)
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    prompt: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT_CHARACTERS)
-    length: Length | None = None
-    tasks: tuple[Task, ...] | None = Field(default=None, min_length=1, max_length=MAX_TASKS)
-    webhook_url: str | None = Field(default=None, max_length=2048)
-    webhook_headers: Headers | None = None
-    job_id: JobId | None = None
-    max_age: float | None = Field(default=None, gt=0, le=MAX_AGE_S)
-    max_attempts: int | None = Field(default=None, ge=1, le=10)
+    camera_id: CameraId | None = Field(default=None, description="must equal the topic's camera")
+    motion_intensity: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        strict=True,
+        description="gives the priority: 0.8 and more is critical, 0.6 high, 0.4 normal, less low",
+    )
+    priority: PriorityName | None = Field(
+        default=None, description="overrides that of the intensity"
+    )
+    timestamp: Annotated[datetime, AfterValidator(_with_offset)] | None = Field(
+        default=None, description="when the frame was taken; else its arrival"
+    )
+    location: str | None = Field(default=None, max_length=256, description="e.g. Front Door")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="at most 8 KiB as JSON; comes back unchanged"
+    )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_TEXT_CHARACTERS,
+        description="a question that replaces the plain caption",
+    )
+    length: Length | None = Field(default=None, description="of the caption")
+    tasks: tuple[Task, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_TASKS,
+        description="what to do; all share one encoding of the image",
+    )
+    webhook_url: str | None = Field(
+        default=None, max_length=2048, description="where the result is POSTed too"
+    )
+    webhook_headers: Headers | None = Field(
+        default=None, description="HTTP headers for the frame's own webhook_url"
+    )
+    job_id: JobId | None = Field(
+        default=None, description="the same id again is not run twice; made up where there is none"
+    )
+    max_age: float | None = Field(
+        default=None, gt=0, le=MAX_AGE_S, description="seconds from arrival until it expires"
+    )
+    max_attempts: int | None = Field(default=None, ge=1, le=10, description="tries")
 
     @field_validator("metadata")
     @classmethod
@@ -206,8 +255,12 @@ class FrameOptions(BaseModel):
 class MotionFrame(FrameOptions):
     """The JSON form of a frame: its image is in `frame_data` or behind `frame_url`."""
 
-    frame_data: str | None = Field(default=None, min_length=1)
-    frame_url: str | None = Field(default=None, min_length=1, max_length=2048)
+    frame_data: str | None = Field(
+        default=None, min_length=1, description="the image as base64 or data URI; or frame_url"
+    )
+    frame_url: str | None = Field(
+        default=None, min_length=1, max_length=2048, description="its http(s) address"
+    )
 
     @model_validator(mode="after")
     def _has_one_image(self) -> "MotionFrame":

@@ -6,6 +6,7 @@ line on stderr; the exit code is 0 on success, 1 on failure, 2 on bad usage or c
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -25,6 +26,7 @@ COMMANDS = {
     "infer": "Run the model on image files, without a broker.",
     "publish": "Send image files as frames of a camera.",
     "watch": "Follow captions, queue and rates of a running service.",
+    "request": "Ask a running service, or order something, and print the answer as JSON.",
     "download": "Fetch the model's files, so that serving needs no network.",
     "doctor": "Check configuration, broker, model, device and disk.",
 }
@@ -43,7 +45,7 @@ def main(
     # A command that writes no log says all it has to say in its output and its one line of error.
     logging.getLogger().addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = next((word for word in words if not word.startswith("-")), None)
+    chosen = next((word for word in words or _typed() if not word.startswith("-")), None)
     try:
         return (make_app or build)(chosen)(
             args=words, prog_name=PROGRAM, standalone_mode=False
@@ -61,11 +63,16 @@ def main(
         return 130
 
 
+def _typed() -> list[str]:
+    """The words after the program's name that a shell wants completed, see `typer.completion`."""
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return typed.split()[1:]
+
+
 def build(chosen: str | None) -> typer.Typer:
     """The command line with `chosen` ready to run and every other command as its line of help."""
     app = typer.Typer(
         help="Turns camera motion into words over MQTT, with Moondream2 on your own machine.",
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import aiomqtt
 import typer
 from pydantic import ValidationError
 
 from broker.topics import Topics
 from schemas.status import Health
-from service.commands.client import connect
+from service.commands.client import connect, connect_newest, retained
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
 from service.engines.child import child_environment
 from service.errors import ConfigurationError, ServiceError
 from service.settings import MqttSettings, Settings
 
-_ANSWER_S = 2.0  # a retained message comes at once, or there is none
 _CHILD_S = 300.0  # importing torch from a cold, slow disk
 _GIB = 1 << 30
 
@@ -87,30 +85,21 @@ async def _check_all(settings: Settings, config: Path | None) -> AsyncIterator[F
 
 async def _check_broker(mqtt: MqttSettings) -> Finding:
     where = f"{mqtt.host}:{mqtt.port}"
-    versions = {
-        "5": [aiomqtt.ProtocolVersion.V5],
-        "3.1.1": [aiomqtt.ProtocolVersion.V311],
-        "auto": [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311],
-    }[mqtt.protocol]
-    problem = ""
-    for version in versions:
-        try:
-            async with connect(mqtt, version) as client:
-                program = await _retained(client, "$SYS/broker/version")
-        except ServiceError as error:
-            problem = problem or str(error).removeprefix("broker ")
-            continue
-        name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
-        return Finding("broker", True, f"{where}, MQTT {name}" + (program and f", {program}"))
-    return Finding("broker", False, problem)
+    try:
+        async with connect_newest(mqtt) as (client, is_5):
+            program = await retained(client, "$SYS/broker/version")
+    except ServiceError as error:
+        return Finding("broker", False, str(error).removeprefix("broker "))
+    version = "5" if is_5 else "3.1.1"
+    return Finding("broker", True, f"{where}, MQTT {version}" + (program and f", {program}"))
 
 
 async def _check_running(mqtt: MqttSettings) -> AsyncIterator[Finding]:
     topics = Topics(mqtt.base_topic)
     try:
         async with connect(mqtt) as client:
-            state = await _retained(client, topics.bridge("state"))
-            said = await _retained(client, topics.bridge("health")) if state == "online" else ""
+            state = await retained(client, topics.bridge("state"))
+            said = await retained(client, topics.bridge("health")) if state == "online" else ""
     except ServiceError as error:
         yield Finding("service", False, str(error))
         return
@@ -131,19 +120,6 @@ def _judge(said: str) -> Finding:
         if check.status != "healthy"
     ]
     return Finding("health", health.status != "unhealthy", "; ".join(ill) or health.status)
-
-
-async def _retained(client: aiomqtt.Client, topic: str) -> str:
-    """The retained message of a topic; empty where there is none."""
-    await client.subscribe(topic)
-    try:
-        async with asyncio.timeout(_ANSWER_S):
-            async for message in client.messages:
-                if message.topic.value == topic:  # not one that was asked for before
-                    return bytes(message.payload).decode(errors="replace")
-    except TimeoutError:
-        pass
-    return ""
 
 
 async def _check_model(settings: Settings) -> Finding:

@@ -37,7 +37,7 @@ async def follow(
         camera: Captions and statuses of this one only; `+` for all.
     """
     schemas = {
-        spec_of(name).pattern.replace("<base>", mqtt.base_topic).replace("<camera>", camera): schema
+        spec_of(name).topic_filter(mqtt.base_topic, camera): schema
         for name, schema in _SCHEMAS.items()
     }
     await client.subscribe([(topic, 1) for topic in schemas])

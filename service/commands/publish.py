@@ -5,19 +5,20 @@ Frames go out in the JSON form, which carries the motion intensity on every MQTT
 
 import asyncio
 import base64
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import aiomqtt
 import typer
+from pydantic import ValidationError
 
-from broker import codec
 from broker.topics import Topics
-from schemas.frame import MotionFrame, is_camera_id
+from schemas.frame import MotionFrame, Task, is_camera_id
 from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
@@ -57,6 +58,22 @@ def run(
         str | None,
         typer.Option(metavar="QUESTION", help="A question to answer in place of the caption."),
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK",
+            help="What to do: caption, query=QUESTION, detect=LABEL, point=LABEL, or a task as "
+            "JSON. May be repeated; none: what the camera's settings say.",
+        ),
+    ] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUESTION|CHOICE|CHOICE...",
+            help="A question with all the answers it can have. May be repeated, and goes with "
+            "--task.",
+        ),
+    ] = None,
     every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="Pause between two frames.")
     ] = 0.0,
@@ -80,7 +97,10 @@ def run(
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
     frames = {str(uuid4()): path for path in _image_files(paths)}
     settings = load_settings(config)
-    make_frame = partial(MotionFrame, camera_id=camera, motion_intensity=intensity, prompt=prompt)
+    tasks = [*map(_read_task, task or ()), *map(_read_choose, choose or ())]
+    make_frame = partial(
+        _encode, tasks, camera_id=camera, motion_intensity=intensity, prompt=prompt
+    )
 
     async def publish() -> list[str]:
         topics = Topics(settings.mqtt.base_topic)
@@ -107,6 +127,36 @@ def run(
         raise ServiceError("; ".join(problems))
 
 
+def _read_task(text: str) -> dict[str, Any] | str:
+    """A task in the form of the wire.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    kind, equals, what = text.partition("=")
+    try:
+        task = json.loads(text) if text.startswith("{") else {kind: what} if equals else text
+        Task.model_validate(task)
+    except (ValidationError, ValueError) as error:
+        raise typer.BadParameter(f"{text!r} is no task", param_hint="--task") from error
+    return task  # type: ignore[no-any-return]
+
+
+def _read_choose(text: str) -> dict[str, Any]:
+    question, *choices = (part.strip() for part in text.split("|"))
+    if not question or len(choices) < 2 or not all(choices):
+        raise typer.BadParameter(
+            f"{text!r} is no question with two or more choices", param_hint="--choose"
+        )
+    return {"choose": {"question": question, "choices": choices}}
+
+
+def _encode(tasks: list[dict[str, Any] | str], **fields: Any) -> bytes:
+    """A frame in JSON, with what was said of it and nothing else."""
+    content = MotionFrame(**fields).model_dump(mode="json", exclude_none=True)
+    return json.dumps(content | ({"tasks": tasks} if tasks else {})).encode()
+
+
 def _image_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
@@ -124,7 +174,7 @@ async def _send(
     client: aiomqtt.Client,
     topic: str,
     frames: dict[str, Path],
-    make_frame: Callable[..., MotionFrame],
+    make_frame: Callable[..., bytes],
     every_s: float,
 ) -> None:
     for number, (job_id, path) in enumerate(frames.items()):
@@ -134,7 +184,7 @@ async def _send(
         frame = make_frame(
             job_id=job_id, timestamp=datetime.now(UTC), frame_data=base64.b64encode(image).decode()
         )
-        await client.publish(topic, codec.encode(frame), qos=1)
+        await client.publish(topic, frame, qos=1)
 
 
 async def _print_captions(

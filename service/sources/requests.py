@@ -122,7 +122,7 @@ class RequestTopics:
             request = read_request(asked.payload, operation)
             transaction = request.transaction
             if asked.address.is_refused:
-                below = f"{self._topics.base}/response/requests/"
+                below = self._topics.reply("")
                 raise OperationError("bad_response_topic", f"answers go below {below} only")
             return transaction, await self._operations.call(asked.operation, request.content)
         except OperationError as error:

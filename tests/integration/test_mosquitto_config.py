@@ -19,12 +19,15 @@ from paho.mqtt.properties import Properties
 
 from broker.embedded import BrokerProgram
 from broker.topics import TABLE, Topics
-from service.settings import Settings
+from schemas.requests.bridge import QUEUE_STATS
+from service.commands.ask import ask
+from service.errors import ServiceError
+from service.settings import MqttSettings, Settings
 from tests.support.factories import make_image
 from tests.support.quick_service import serving
 
 FOLDER = Path(__file__).resolve().parents[2] / "mosquitto"
-ACCOUNTS = ("moondream2mqtt", "homeassistant", "front", "back")
+ACCOUNTS = ("moondream2mqtt", "homeassistant", "control", "front", "back")
 TOPICS = Topics("moondream2mqtt")
 STATUS = TOPICS.status("front")
 
@@ -130,9 +133,60 @@ async def test_what_the_service_publishes_reaches_the_reader(
 ) -> None:
     service, others = ports
     spec = next(spec for spec in TABLE if spec.name == name)
-    topic = spec.pattern.replace("<base>", TOPICS.base).replace("<camera>", "front")
-    assert await arrives((others, "homeassistant"), (service, "moondream2mqtt"), topic)
+    topic = spec.topic_filter(TOPICS.base, "front").replace("#", "job/get").replace("+", "x")
+    for reader in ("homeassistant", "control"):
+        assert await arrives((others, reader), (service, "moondream2mqtt"), topic)
     assert not await arrives((others, "homeassistant"), (others, "front"), topic)
+    assert not await arrives((others, "homeassistant"), (others, "control"), topic)
+
+
+ORDERS = (TOPICS.request("queue/clear"), TOPICS.request("info"), f"{TOPICS.base}/front/set/enabled")
+
+
+@pytest.mark.parametrize("topic", ORDERS)
+async def test_only_control_gives_orders(ports: tuple[int, int], topic: str) -> None:
+    service, others = ports
+    reader = (service, "moondream2mqtt")
+    assert await arrives(reader, (others, "control"), topic)
+    for account in ("front", "homeassistant"):
+        assert not await arrives(reader, (others, account), topic)
+
+
+async def test_request_is_read_by_the_service_only(ports: tuple[int, int]) -> None:
+    """It can hold a picture."""
+    _, others = ports
+    topic = TOPICS.request("caption")
+    for account in ("homeassistant", "front"):
+        assert not await arrives((others, account), (others, "control"), topic)
+
+
+async def test_answer_is_read_by_control_and_not_by_a_camera(ports: tuple[int, int]) -> None:
+    service, others = ports
+    for topic in (TOPICS.reply("1"), TOPICS.response("job/get")):
+        assert await arrives((others, "control"), (service, "moondream2mqtt"), topic)
+        assert not await arrives((others, "front"), (service, "moondream2mqtt"), topic)
+        assert not await arrives((others, "control"), (others, "front"), topic)
+
+
+async def test_control_sees_no_frame_and_sends_none(ports: tuple[int, int]) -> None:
+    service, others = ports
+    topic = TOPICS.frame("front")
+    assert not await arrives((others, "control"), (others, "front"), topic)
+    assert not await arrives((service, "moondream2mqtt"), (others, "control"), topic)
+
+
+@pytest.mark.timeout(120)
+async def test_control_is_answered_by_a_service(ports: tuple[int, int], tmp_path: Path) -> None:
+    service, others = ports
+    account = {"username": "control", "password": "secret"}
+    mqtt = MqttSettings(port=others, **account)  # type: ignore[arg-type]
+    async with serving(service_settings(service, tmp_path), tmp_path):
+        for protocol in ("5", "3.1.1"):
+            spoken = mqtt.model_copy(update={"protocol": protocol})
+            assert (await ask(spoken, QUEUE_STATS, {}, timeout_s=20))["queue_size"] == 0
+        camera = mqtt.model_copy(update={"username": "front"})
+        with pytest.raises(ServiceError, match="no service is online"):
+            await ask(camera, QUEUE_STATS, {}, timeout_s=1)
 
 
 async def test_response_reaches_the_camera_that_asked(ports: tuple[int, int]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.topics import TABLE, Topics, matches, valid_response_topic
+from broker.topics import TABLE, Topics, matches, spec_of, valid_response_topic
 from schemas.frame import CAMERA_ID_PATTERN
 
 BASE = "moondream2mqtt"
@@ -27,11 +27,22 @@ def test_topics_of_a_camera_are_those_of_the_table() -> None:
         "bridge/health": topics.bridge("health"),
         "bridge/dead_letter": topics.bridge("dead_letter"),
         "bridge/log": topics.bridge("log"),
+        "bridge/request": topics.request("<operation>"),
+        "bridge/response": topics.response("<operation>"),
     }
     assert built == {
         spec.name: spec.pattern.replace("<base>", "home/ai").replace("<camera>", "front")
         for spec in TABLE
     }
+
+
+def test_topic_filter_gets_every_topic_of_the_pattern() -> None:
+    filters = {spec.name: spec.topic_filter("home/ai") for spec in TABLE}
+    assert filters["status"] == "home/ai/+/status"
+    assert spec_of("status").topic_filter("home/ai", "front") == "home/ai/front/status"
+    assert matches(Topics("home/ai").request("job/get"), filters["bridge/request"])
+    assert matches(Topics("home/ai").request("info"), filters["bridge/request"])
+    assert not any("<" in each for each in filters.values())
 
 
 @pytest.mark.parametrize("camera_id", ["", "a/b", "+", "#", "bridge", "ü", "a" * 65, "a\n", "a\0"])

@@ -1,0 +1,80 @@
+"""`request`: ask a running service, or order something, over MQTT."""
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+import typer
+
+from schemas.requests.table import TABLE
+from service.commands.ask import ask
+from service.commands.catalogue import describe, operations_named
+from service.commands.completion import complete_operation, complete_word
+from service.commands.options import ConfigOption
+from service.commands.words import read_words
+from service.configuration import load_settings
+
+
+def run(
+    operation: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OPERATION]",
+            help="What to ask or order, e.g. job/list.",
+            autocompletion=complete_operation,
+        ),
+    ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIELD=VALUE...]",
+            help="The request: its fields, e.g. status=failed limit=10, where a list, a number, "
+            "true or false is JSON and @FILE stands for what is in a file, a picture as base64; "
+            "or the bare value of its one required field; or all as one JSON object, or as @FILE "
+            "with one.",
+            autocompletion=complete_word,
+        ),
+    ] = None,
+    show_list: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Print every operation with its fields and end; with OPERATION, or a group such "
+            "as job, only those.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the answer."),
+    ] = 65.0,  # what waits for a caption is answered within 60 s
+    config: ConfigOption = None,
+) -> None:
+    """Ask a running service, or order something, and print the answer as JSON.
+
+    An error that the service answers is one line on stderr, and so is a service that is not online:
+    then nothing is sent.
+    """
+    chosen = operations_named(operation)
+    if not chosen or (operation is None and not show_list):
+        known = ", ".join(each.name for each in TABLE)
+        raise typer.BadParameter(f"must be one of {known}", param_hint="OPERATION")
+    if show_list:
+        typer.echo(describe(chosen))
+        return
+    found = next((each for each in chosen if each.name == operation), None)
+    if found is None:
+        names = ", ".join(each.name for each in chosen)
+        raise typer.BadParameter(f"{operation} is a group: {names}", param_hint="OPERATION")
+    content = read_words(found, words or [])
+    settings = load_settings(config)
+    data = asyncio.run(ask(settings.mqtt, found, content, timeout_s=timeout))
+    typer.echo(_printable(data))
+
+
+def _printable(data: dict[str, Any]) -> str:
+    """JSON, with escapes for what a terminal would obey or could not show."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1]
+        for letter in text
+    )
