@@ -22,7 +22,9 @@ from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.jobs import JobOperations
+from service.operations.models import ModelOperations
 from service.operations.operations import Operations
+from service.operations.skills import SkillOperations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.requests import RequestTopics
@@ -30,9 +32,11 @@ from service.stages import (
     VERSION,
     Base,
     Delivery,
+    Entrance,
     Output,
     Queue,
     Stopped,
+    make_entrance,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -94,10 +98,13 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(store, queue, monitor)
+            entrance = make_entrance(base, store, delivery, queue)
+            operations = _operations(base, store, delivery, queue, engines, entrance, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             background.start("requests", requests.run)
-            async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
+            async with open_intake(
+                base, store, delivery, queue, entrance, waiting, requests
+            ) as receiving:
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
                     Watched("broker", broker.health, broker.figures),
@@ -111,12 +118,26 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor.is_stopping = True
 
 
-def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+def _operations(
+    base: Base,
+    store: Store,
+    delivery: Delivery,
+    queue: Queue,
+    engines: Sequence[Engine],
+    entrance: Entrance,
+    monitor: Monitor,
+) -> Operations:
     """Everything that can be asked and ordered."""
+    settings = base.settings
+    skills = SkillOperations(
+        entrance.intake.submit, delivery.deliver.ends, store, settings.frames.max_bytes, base.clock
+    )
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs).bound(),
+            *ModelOperations(queue.models, engines, settings.model).bound(),
+            *skills.bound(),
         )
     )
 

@@ -34,6 +34,7 @@ from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
 from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
+from service.engines.models import Models
 from service.errors import StoreFullError
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
@@ -122,6 +123,7 @@ class Queue:
 
     jobs: JobQueue
     dispatcher: Dispatcher
+    models: Models
 
     async def figures(self) -> Figures:
         """For `bridge/stats`."""
@@ -134,8 +136,17 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """What takes frames, whoever brings them."""
+
+    intake: Intake
+    downloads: Downloads
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
 class Receiving:
-    """The entrance."""
+    """What is at the entrance."""
 
     connection: Connection
     retention: Retention
@@ -268,10 +279,31 @@ async def open_queue(
     dispatcher = Dispatcher(
         jobs, store, deliver, engines, settings, statistics, clock, delivery.cameras
     )
+    model = settings.model
+    models = Models(engines, engine_options(model), model.unload_after, dispatcher, clock)
     async with running() as tasks:
         tasks.start("dispatch", dispatcher.run)
-        yield Queue(jobs, dispatcher)
+        tasks.start("models", models.run)
+        yield Queue(jobs, dispatcher, models)
         await dispatcher.drain(queue.shutdown_timeout)
+
+
+def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) -> Entrance:
+    """Nothing of it runs before `open_intake`; what is handed over waits."""
+    settings = base.settings
+    retention = Retention(store, settings.store, base.clock)
+    downloads = _downloads(base, store, delivery, queue)
+    intake = Intake(
+        store,
+        delivery.deliver,
+        queue.jobs,
+        downloads.add,
+        delivery.cameras,
+        Checks(_url_policy(settings), base.limits),
+        retention,
+        settings,
+    )
+    return Entrance(intake, downloads, retention)
 
 
 @asynccontextmanager
@@ -280,6 +312,7 @@ async def open_intake(
     store: Store,
     delivery: Delivery,
     queue: Queue,
+    entrance: Entrance,
     waiting: Sequence[Job],
     requests: Source,
 ) -> AsyncIterator[Receiving]:
@@ -288,22 +321,11 @@ async def open_intake(
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
-    retention = Retention(store, settings.store, base.clock)
-    downloads = _downloads(base, store, delivery, queue)
+    intake, downloads, retention = entrance.intake, entrance.downloads, entrance.retention
     sources = (requests, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
-    intake = Intake(
-        store,
-        deliver,
-        queue.jobs,
-        downloads.add,
-        delivery.cameras,
-        Checks(_url_policy(settings), base.limits),
-        retention,
-        settings,
-    )
     frames = MqttFrames(connection, sources, intake)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:

@@ -29,6 +29,7 @@ from service.delivery.documents import (
     result_document,
     without_senders_words,
 )
+from service.delivery.ends import Ends
 from service.delivery.place import Place
 from service.statistics import Statistics
 from service.store.retry import until_stored
@@ -75,6 +76,9 @@ class Deliver:
         statistics: Counts every ending.
         clock: For timestamps.
         cameras: Know whose caption is the newest.
+
+    Attributes:
+        ends: Who waits for the end of a job.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Deliver:
         self._statistics = statistics
         self._clock = clock
         self._cameras = cameras
+        self.ends = Ends()
 
     async def accept(
         self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
@@ -221,6 +226,7 @@ class Deliver:
         return [job for job, _ in stored]
 
     def _count(self, job: Job) -> None:
+        self.ends.tell(job)
         reason = job.error.code if job.error else None
         self._statistics.ended(job.status, reason)
         finished_at = job.finished_at or self._clock.now()
