@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
-from engine.protocol import Cancelled, Done, Started, Submit, TextAnswer
+from engine.protocol import Cancelled, Done, ModelOptions, Started, Submit, TextAnswer
 from schemas.status import LoadedModel, ModelStatus
 from service.engines.process import EngineEvent
 
@@ -81,6 +81,12 @@ class StandIn:
     def silent_s(self) -> float:
         """Never silent."""
         return 0.0
+
+    async def load(self, options: ModelOptions | None = None) -> None:
+        """It is there."""
+
+    async def unload(self) -> None:
+        """It stays."""
 
     async def submit(self, job: Submit) -> None:
         """Let the job wait for a slot."""

@@ -173,9 +173,9 @@ class Connection:
                 qos,
                 retain,
                 user_properties,
-                correlation_data,
-                content_type,
-                message_expiry,
+                correlation_data=correlation_data,
+                content_type=content_type,
+                message_expiry=message_expiry,
             )
         )
 

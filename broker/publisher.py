@@ -123,8 +123,8 @@ def from_outbox(row: OutboxMessage) -> Publish:
         options.get("qos", 1),
         options.get("retain", False),
         tuple((name, value) for name, value in options.get("user_properties", ())),
-        bytes.fromhex(data) if data is not None else None,
-        options.get("content_type"),
+        correlation_data=bytes.fromhex(data) if data is not None else None,
+        content_type=options.get("content_type"),
         num_lost=row.attempts,
     )
 

@@ -44,7 +44,7 @@ class Loaded:
 
 
 def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
-    """Load a model, downloading what is missing.
+    """Load a model, downloading what is missing if that is allowed.
 
     Args:
         options: What to load.
@@ -61,9 +61,8 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     report(f"looking for {options.name}")
-    files = resolve(
-        options.name, options.revision, hub=Hub(download=True, progress=_Progress(report).tell)
-    )
+    hub = Hub(download=options.download, progress=_Progress(report).tell)
+    files = resolve(options.name, options.revision, hub=hub)
     report(f"loading {files.folder} to {device} as {name_of(dtype)}")
     model = Moondream.load(files.folder, device=device, dtype=dtype, revision=files.release)
     tokenizer = Tokenizer.load(files.tokenizer_file, model.config)

@@ -39,6 +39,7 @@ class ModelOptions:
     threads: int | None = None  #: CPU threads; None: as many as there are cores
     compile: bool = False  #: torch.compile of vision and prefill
     quantization: Literal["int8", "int4"] | None = None
+    download: bool = True  #: fetch what is not on this machine
 
 
 @dataclass(frozen=True, slots=True)

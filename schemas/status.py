@@ -99,7 +99,7 @@ class Latency(BaseModel):
     p99: float
 
 
-SystemStatus = Literal["running", "paused", "loading", "failed", "stopping"]
+SystemStatus = Literal["running", "paused", "loading", "unloaded", "failed", "stopping"]
 
 
 class Stats(BaseModel):

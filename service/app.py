@@ -23,9 +23,11 @@ from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.cancel import Cancellation
 from service.operations.jobs import JobOperations
+from service.operations.models import ModelOperations
 from service.operations.operations import Operations
 from service.operations.queue import QueueOperations
 from service.operations.retry import Retrying
+from service.operations.skills import SkillOperations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.requests import RequestTopics
@@ -33,9 +35,11 @@ from service.stages import (
     VERSION,
     Base,
     Delivery,
+    Entrance,
     Output,
     Queue,
     Stopped,
+    make_entrance,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -97,10 +101,13 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(base, store, delivery, queue, monitor)
+            entrance = make_entrance(base, store, delivery, queue)
+            operations = _operations(base, store, delivery, queue, engines, entrance, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             background.start("requests", requests.run)
-            async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
+            async with open_intake(
+                base, store, delivery, queue, entrance, waiting, requests
+            ) as receiving:
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
                     Watched("broker", broker.health, broker.figures),
@@ -115,17 +122,29 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
 
 
 def _operations(
-    base: Base, store: Store, delivery: Delivery, queue: Queue, monitor: Monitor
+    base: Base,
+    store: Store,
+    delivery: Delivery,
+    queue: Queue,
+    engines: Sequence[Engine],
+    entrance: Entrance,
+    monitor: Monitor,
 ) -> Operations:
     """Everything that can be asked and ordered."""
+    settings, deliver, clock = base.settings, delivery.deliver, base.clock
     places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
-    cancellation = Cancellation(delivery.deliver, places)
-    retrying = Retrying(store, delivery.deliver, queue.jobs, queue.downloads, base.clock)
+    cancellation = Cancellation(deliver, places)
+    retrying = Retrying(store, deliver, queue.jobs, queue.downloads, clock)
+    skills = SkillOperations(
+        entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
+    )
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs, cancellation, retrying).bound(),
             *QueueOperations(store, queue.dispatcher, monitor).bound(),
+            *ModelOperations(queue.models, engines, settings.model).bound(),
+            *skills.bound(),
         )
     )
 

@@ -192,6 +192,8 @@ class Monitor:
             return "paused"
         if self._engines.has_ready:
             return "running"
+        if self._engines.model().state == "unloaded":
+            return "unloaded"
         return "failed" if self._engines.health().status == "unhealthy" else "loading"
 
 

@@ -13,12 +13,13 @@ from engine.images import ImageLimits
 from engine.protocol import ModelOptions
 from service.clock import Clock
 from service.engines.feed import Captioner
+from service.engines.models import SwitchedEngine
 from service.engines.process import EngineProcess
 from service.engines.view import MonitoredEngine
 from service.store.store import Store
 
 
-class Engine(Captioner, MonitoredEngine, Protocol):
+class Engine(Captioner, MonitoredEngine, SwitchedEngine, Protocol):
     """All that the service asks of an engine."""
 
 

@@ -212,6 +212,23 @@ class ModelSettings(_Section):
         le=_DAY_S,
         description="seconds without a sign of life until the engine is restarted",
     )
+    unload_after: float = Field(
+        default=0.0,
+        ge=0,
+        le=_WEEK_S,
+        description="seconds without a frame until the device is freed for others; the next frame "
+        "loads the model again. 0: never",
+    )
+    folders: tuple[File, ...] = Field(
+        default=(),
+        description="folders with models that a model/load request may name, besides the Hugging "
+        "Face cache",
+    )
+    allow_download: bool = Field(
+        default=False,
+        description="whether a model/load request may fetch a model that is not on this machine; "
+        "name always may be",
+    )
 
 
 class QueueSettings(_Section):

@@ -34,6 +34,7 @@ from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
 from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
+from service.engines.models import Models
 from service.errors import StoreFullError
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
@@ -123,6 +124,7 @@ class Queue:
     jobs: JobQueue
     downloads: Downloads  #: before it, those whose image is still behind a URL
     dispatcher: Dispatcher
+    models: Models
 
     async def figures(self) -> Figures:
         """For `bridge/stats`."""
@@ -135,8 +137,16 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """What takes frames, whoever brings them."""
+
+    intake: Intake
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
 class Receiving:
-    """The entrance."""
+    """What is at the entrance."""
 
     connection: Connection
     retention: Retention
@@ -272,10 +282,30 @@ async def open_queue(
     if await store.is_paused():
         logger.warning("processing is paused since before the start", extra={"action": "paused"})
         dispatcher.pause()
+    model = settings.model
+    models = Models(engines, engine_options(model), model.unload_after, dispatcher, clock)
     async with running() as tasks:
         tasks.start("dispatch", dispatcher.run)
-        yield Queue(jobs, _downloads(base, store, delivery, jobs), dispatcher)
+        tasks.start("models", models.run)
+        yield Queue(jobs, _downloads(base, store, delivery, jobs), dispatcher, models)
         await dispatcher.drain(queue.shutdown_timeout)
+
+
+def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) -> Entrance:
+    """Nothing of it runs before `open_intake`; what is handed over waits."""
+    settings = base.settings
+    retention = Retention(store, settings.store, base.clock)
+    intake = Intake(
+        store,
+        delivery.deliver,
+        queue.jobs,
+        queue.downloads.add,
+        delivery.cameras,
+        Checks(_url_policy(settings), base.limits),
+        retention,
+        settings,
+    )
+    return Entrance(intake, retention)
 
 
 @asynccontextmanager
@@ -284,6 +314,7 @@ async def open_intake(
     store: Store,
     delivery: Delivery,
     queue: Queue,
+    entrance: Entrance,
     waiting: Sequence[Job],
     requests: Source,
 ) -> AsyncIterator[Receiving]:
@@ -292,22 +323,11 @@ async def open_intake(
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
-    retention = Retention(store, settings.store, base.clock)
-    downloads = queue.downloads
+    intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
     sources = (requests, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
-    intake = Intake(
-        store,
-        deliver,
-        queue.jobs,
-        downloads.add,
-        delivery.cameras,
-        Checks(_url_policy(settings), base.limits),
-        retention,
-        settings,
-    )
     frames = MqttFrames(connection, sources, intake)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:

@@ -1,4 +1,8 @@
-"""Every code that the error of an answer can have."""
+"""Every code that the error of an answer can have.
+
+Who asks the model about a picture can get the code with which the frame ended as well: those are
+in `schemas.codes`.
+"""
 
 CODES: dict[str, str] = {
     "unknown_operation": "there is no such operation; the message lists those there are",
@@ -12,6 +16,7 @@ CODES: dict[str, str] = {
     "ambiguous": "several cameras have a job of this id; say `camera_id`",
     "wrong_state": "it cannot be done as things stand; the message says how they do",
     "frame_gone": "the frame is no longer kept",
+    "model_failed": "the model cannot be loaded; the message says why, and what is loaded instead",
     "store": "the store does not work at the moment",
     "internal": "an unexpected error; the log has it",
 }

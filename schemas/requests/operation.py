@@ -13,6 +13,7 @@ Q = TypeVar("Q", bound=Request)
 A = TypeVar("A", bound=Answer)
 
 MAX_REQUEST_BYTES = 256 * 1024
+ANSWER_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,17 @@ class Operation(Generic[Q, A]):
     description: str
     example: dict[str, Any] = field(default_factory=dict)  #: a request
     max_bytes: int = MAX_REQUEST_BYTES  #: of a request
+    answer_within_s: float = ANSWER_WITHIN_S  #: else the answer is `timeout`
 
     @property
     def group(self) -> str:
         """What it belongs to: `job`, `queue`; of a name without a slash, the name."""
         return self.name.partition("/")[0]
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether its answer may take longer than others' and must not hold them up."""
+        return self.answer_within_s > ANSWER_WITHIN_S
 
     @property
     def bare_field(self) -> str | None:

@@ -29,6 +29,7 @@ from service.delivery.documents import (
     result_document,
     without_senders_words,
 )
+from service.delivery.ends import Ends
 from service.delivery.place import Place
 from service.statistics import Statistics
 from service.store.retry import until_stored
@@ -75,6 +76,9 @@ class Deliver:
         statistics: Counts every ending.
         clock: For timestamps.
         cameras: Know whose caption is the newest.
+
+    Attributes:
+        ends: Who waits for the end of a job.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Deliver:
         self._statistics = statistics
         self._clock = clock
         self._cameras = cameras
+        self.ends = Ends()
 
     async def accept(
         self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
@@ -110,7 +115,8 @@ class Deliver:
             messages += self._documents.of_rejection(rejection, now)
         await asyncio.shield(self._store.accept(jobs, images, messages))
         with contained("frames that are committed cannot be counted"):
-            for camera_id in (each.camera_id for each in (*jobs, *rejections)):
+            senders = [each.camera_id for each in jobs] + [each.camera_id for each in rejections]
+            for camera_id in senders:
                 if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
                     camera.counts.frames += 1
             for job in final:
@@ -235,6 +241,7 @@ class Deliver:
             camera.counts.ended(status, reason, self._clock.monotonic())
 
     def _count(self, job: Job) -> None:
+        self.ends.tell(job)
         reason = job.error.code if job.error else None
         self._statistics.ended(job.status, reason)
         self._count_of_camera(job.camera_id, job.status, reason)

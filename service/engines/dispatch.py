@@ -106,6 +106,20 @@ class Dispatcher:
         return len(self._running)
 
     @property
+    def num_given(self) -> int:
+        """Jobs that have been meant for engines so far."""
+        return sum(feed.num_given for feed in self._feeds)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a job waits that an engine may take."""
+        return len(self._queue) > 0 and not self.is_paused
+
+    def look_again(self) -> None:
+        """The engines have changed: those who wait are to know."""
+        self._queue.notify()
+
+    @property
     def is_paused(self) -> bool:
         """Whether the engines take no new jobs."""
         return self._queue.pace.is_paused

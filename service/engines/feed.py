@@ -54,6 +54,7 @@ class Running:
     feed: "Feed"
     given_at: float  #: on the monotonic clock
     is_alone: bool  #: no engine had another job when it was given
+    model: ModelStatus | None = None  #: that answers it: one that is switched may be gone by then
     is_started: bool = False  #: by the model
     is_preempted: bool = False  #: it has been told to leave
     is_cancelled: bool = False  #: and has ended, as the store knows
@@ -188,6 +189,7 @@ class Feed:
             if order.submit is None:
                 await self.engine.cancel(order.running.job.key)
             else:
+                order.running.model = self.engine.state
                 await self.engine.submit(order.submit)
         finally:
             self._sending_since = None

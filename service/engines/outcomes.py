@@ -181,6 +181,7 @@ def _wanted(chosen: Sequence[tuple[Running, Fate]]) -> list[Ticket]:
 
 def _captioned(running: Running, done: Done, at: float) -> Outcome:
     latency = at - running.ticket.queued_at
-    result = build_result(running.job, done, running.feed.engine.state, latency)
+    model = running.model or running.feed.engine.state
+    result = build_result(running.job, done, model, latency)
     captioned = Captioned(result, done.body or None, latency, running.fingerprint)
     return Outcome(running.job, JobStatus.COMPLETED, captioned=captioned)

@@ -144,13 +144,19 @@ class EngineProcess:
         """The model and what is happening to it."""
         options = self._running or self._target or self._options
         ready = self._ready
+        state, message = self._state, self._message
+        if ready and self._target is not self._running:
+            state = "loading" if self._target else state
+            message = f"{len(self._held)} running jobs end first"
+        if self.silent_s >= SILENT_AFTER_S:
+            message = "no sign of life"
         return ModelStatus(
             name=ready.model if ready else options.name,
             revision=ready.revision if ready else options.revision,
             device=ready.device if ready else options.device,
             dtype=ready.dtype if ready else options.dtype,
-            state=self._state,
-            message="no sign of life" if self.silent_s >= SILENT_AFTER_S else self._message,
+            state=state,
+            message=message,
         )
 
     @property

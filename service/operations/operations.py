@@ -6,7 +6,7 @@ the `OperationError` back; nothing else of an operation is known outside.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from broker.codec import PayloadError, validate
@@ -16,8 +16,6 @@ from schemas.requests.operation import Bound, Operation
 from service.errors import UNEXPECTED, ServiceError, StoreError
 
 logger = logging.getLogger(__name__)
-
-ANSWER_WITHIN_S = 10.0
 
 
 class OperationError(ServiceError):
@@ -64,25 +62,48 @@ class Operations:
             raise OperationError("unknown_operation", f"{name[:64]!r} is none of {known}")
         return bound.operation
 
+    def is_patient(self, name: str) -> bool:
+        """Whether the answer may take long; what there is not is answered at once."""
+        return name in self._bound and self._bound[name].operation.is_patient
+
     async def call(self, name: str, content: dict[str, Any]) -> Answer:
         """Do what is asked for.
 
-        What takes longer than ten seconds goes on, and nobody hears of its end.
+        What takes longer than its operation allows goes on, and nobody hears of its end.
+
+        Args:
+            name: Of the operation.
+            content: The request's fields; taken out, so that no picture is kept while its caption
+                is waited for.
 
         Raises:
             OperationError: It cannot be done, or there is no answer in time.
         """
         operation = self.find(name)
+        work = asyncio.ensure_future(self._begin(name, content))
         try:
-            request = validate(operation.request, content)
-        except PayloadError as error:
-            raise OperationError("bad_request", str(error)) from error
-        work = asyncio.ensure_future(self._bound[name].run(request))
-        done, _ = await asyncio.wait({work}, timeout=ANSWER_WITHIN_S)
+            done, _ = await asyncio.wait({work}, timeout=operation.answer_within_s)
+        except asyncio.CancelledError:  # the service stops
+            work.cancel()
+            raise
         if not done:
             work.add_done_callback(_note_late_failure)
-            raise OperationError("timeout", f"no answer within {ANSWER_WITHIN_S:.0f} s")
+            raise OperationError("timeout", f"no answer within {operation.answer_within_s:.0f} s")
         return _outcome(work, name)
+
+    def _begin(self, name: str, content: dict[str, Any]) -> Awaitable[Answer]:
+        """Start what is asked for.
+
+        Raises:
+            OperationError: `bad_request`.
+        """
+        bound = self._bound[name]
+        try:
+            request = validate(bound.operation.request, content)
+        except PayloadError as error:
+            raise OperationError("bad_request", str(error)) from error
+        content.clear()
+        return bound.run(request)
 
 
 def _outcome(work: "asyncio.Future[Answer]", name: str) -> Answer:

@@ -2,7 +2,8 @@
 
 They share the connection with frames, so they are only put down when they are read, and done by a
 task of their own. Work for them is bounded: a few at once, so many a second; what comes beyond that
-is answered with `busy`, and beyond `_MOST_REFUSALS_A_SECOND` not at all.
+is answered with `busy`, and beyond `_MOST_REFUSALS_A_SECOND` not at all. Who waits for a caption
+takes none of the few places: how many may wait is bounded where they do (`service.delivery.ends`).
 """
 
 import asyncio
@@ -103,35 +104,43 @@ class RequestTopics:
             while True:
                 asked = await self._waiting.get()
                 self._num_bytes -= len(asked.payload)
-                await self._slots.acquire()
-                tasks.create_task(self._answer(asked), name=f"request {asked.operation[:64]}")
+                is_patient = self._operations.is_patient(asked.operation)
+                if not is_patient:
+                    await self._slots.acquire()
+                name = f"request {asked.operation[:64]}"
+                tasks.create_task(self._answer(asked, has_slot=not is_patient), name=name)
+                del asked  # its payload may be a picture
                 await asyncio.sleep(1.0 / _MOST_A_SECOND)
 
-    async def _answer(self, asked: _Asked) -> None:
+    async def _answer(self, asked: _Asked, *, has_slot: bool) -> None:
+        address, call = asked.address, self._call(asked)
+        del asked
         try:
             with contained("a request cannot be answered"):
-                transaction, outcome = await self._call(asked)
-                self._send(_reply(outcome, transaction), asked.address)
+                transaction, outcome = await call
+                self._send(_reply(outcome, transaction), address)
         finally:
-            self._slots.release()
+            if has_slot:
+                self._slots.release()
 
     async def _call(self, asked: _Asked) -> tuple[Transaction, Answer | ErrorDetail]:
         transaction: Transaction = None
+        name = asked.operation
         try:
-            operation = self._operations.find(asked.operation)
-            request = read_request(asked.payload, operation)
+            request = read_request(asked.payload, self._operations.find(name))
             transaction = request.transaction
             if asked.address.is_refused:
                 below = self._topics.reply("")
                 raise OperationError("bad_response_topic", f"answers go below {below} only")
-            return transaction, await self._operations.call(asked.operation, request.content)
+            del asked
+            return transaction, await self._operations.call(name, request.content)
         except OperationError as error:
             return transaction, error.detail
         except PayloadError as error:
             code = _CODES.get(error.code, error.code)
             return transaction, ErrorDetail(code=code, message=str(error))
         except Exception:
-            logger.exception("a request for %.64r broke its reader", asked.operation)
+            logger.exception("a request for %.64r broke its reader", name)
             return transaction, INTERNAL
 
     def _refuse_busy(self, address: ReplyAddress) -> None:

@@ -280,7 +280,12 @@ async def test_order_that_is_not_stored_changes_nothing(tmp_path: Path, clock: F
 async def test_changes_at_once_all_count(store: Store, clock: FakeClock) -> None:
     cameras, _ = made(store, clock)
     await cameras.load()
-    changes = [{"cooldown": 1}, {"prompt": "Who?"}, {"enabled": False}, {"cooldown": 2}]
+    changes: list[dict[str, Any]] = [
+        {"cooldown": 1},
+        {"prompt": "Who?"},
+        {"enabled": False},
+        {"cooldown": 2},
+    ]
     await asyncio.gather(*(cameras.change("front", each) for each in changes))
     kept = (await store.kept_cameras())["front"].overrides
     assert kept == {"cooldown": 2, "prompt": "Who?", "enabled": False}
@@ -346,8 +351,8 @@ async def test_forgotten_camera_leaves_nothing(store: Store, clock: FakeClock) -
 async def test_camera_without_a_frame_stays_unseen_across_restarts(
     store: Store, clock: FakeClock
 ) -> None:
+    cameras, _ = made(store, clock)
     for _ in range(2):
-        cameras, _ = made(store, clock)
         await cameras.load()
         assert [each.is_seen for each in cameras.all()] == [False, False]
         await cameras.save()

@@ -1,6 +1,7 @@
 """A job for the frame of another one: both or neither, and once."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from service.store.store import Store
 from tests.support.factories import NOON, make_job
 
 
-async def ended(store: Store, **fields: object) -> Job:
+async def ended(store: Store, **fields: Any) -> Job:
     job = make_job(**fields)
     await store.accept([job], {} if job.frame_url else {job.key: b"image"})
     await store.finish(job.key, JobStatus.CANCELLED, at=NOON + timedelta(seconds=1))
