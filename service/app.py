@@ -125,7 +125,7 @@ def _operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs, cancellation, retrying).bound(),
-            *QueueOperations(store, queue.dispatcher, monitor).bound(),
+            *QueueOperations(store, queue.dispatcher, cancellation, monitor).bound(),
         )
     )
 
