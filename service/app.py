@@ -142,7 +142,7 @@ def _operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs, cancellation, retrying).bound(),
-            *QueueOperations(store, queue.dispatcher, monitor).bound(),
+            *QueueOperations(store, queue.dispatcher, cancellation, monitor).bound(),
             *ModelOperations(queue.models, engines, settings.model).bound(),
             *skills.bound(),
         )

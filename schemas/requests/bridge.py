@@ -1,5 +1,7 @@
 """Requests about the service and its queue."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from schemas.frame import CameraId, PriorityName
@@ -33,28 +35,28 @@ class IsProcessing(Answer):
 
 
 class QueueFilter(Request):
-    """Which waiting jobs; none of them: all."""
+    """Which jobs; without `priority` and `camera_id`, all of the status."""
 
+    status: Literal["queued", "processing"] = Field(
+        default="queued", description="also those that an engine has: `processing`"
+    )
     priority: PriorityName | None = None
     camera_id: CameraId | None = None
 
 
-class Cleared(Answer):
-    """How many jobs were cancelled."""
+class Swept(Answer):
+    """How far it is after a few seconds; what is left is done behind the answer."""
 
-    count: int
+    count: int = Field(description="jobs so far")
+    is_complete: bool = Field(description="false: it goes on, `queue/stats` shows how far")
 
 
 class Cleanup(Request):
     """How old."""
 
-    max_age_hours: float = Field(default=24.0, ge=0, le=8760)
-
-
-class CleanedUp(Answer):
-    """How many jobs were deleted, with their frames."""
-
-    count: int
+    max_age_hours: float = Field(
+        default=24.0, ge=0, le=8760, description="hours since their end; 0: all that have ended"
+    )
 
 
 INFO = Operation("info", Nothing, InfoAnswer, "Version, model, limits and settings.")
@@ -82,17 +84,17 @@ QUEUE_PROCESSING = Operation(
 QUEUE_CLEAR = Operation(
     "queue/clear",
     QueueFilter,
-    Cleared,
-    "Cancel the waiting jobs that match.",
+    Swept,
+    "Cancel the jobs that match and had come before; see `job/cancel`.",
     {"priority": "low"},
 )
 QUEUE_CLEANUP = Operation(
     "queue/cleanup",
     Cleanup,
-    CleanedUp,
+    Swept,
     "Delete jobs that ended that long ago, with their frames.",
     {"max_age_hours": 24},
 )
 
 BRIDGE = (INFO, HEALTH, QUEUE_STATS)
-QUEUE = (QUEUE_PAUSE, QUEUE_RESUME, QUEUE_PROCESSING)
+QUEUE = (QUEUE_PAUSE, QUEUE_RESUME, QUEUE_PROCESSING, QUEUE_CLEAR, QUEUE_CLEANUP)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -118,6 +119,11 @@ class Known:
 
     keys: frozenset[str] = frozenset()  #: those that are stored
     elsewhere: frozenset[str] = frozenset()  #: those whose job id is stored for another camera
+
+
+#: In the order of arrival: `received_at` and key of a job. Nobody stands at the first.
+Place = tuple[int, str]
+FIRST: Place = (-(2**63), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +370,28 @@ def page(
     query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_key)
     rows = connection.execute(query.limit(limit).offset(offset))
     return list(readable(jobs, rows, to_job, met))
+
+
+def own_page(
+    connection: Connection,
+    met: list[UnreadableRow],
+    instance: str,
+    which: Filter,
+    after: Place,
+    limit: int,
+) -> tuple[list[Job], Place | None]:
+    """See `Store.own_jobs`: those behind a place, and the next place; None: there are no more."""
+    received_at, job_key = after
+    query = (
+        select(*JOB_COLUMNS, jobs.c.received_at)
+        .where(jobs.c.instance == instance, *which.conditions)
+        .where(jobs.c.received_at >= received_at)
+        .where(or_(jobs.c.received_at > received_at, jobs.c.job_key > job_key))
+        .order_by(jobs.c.received_at, jobs.c.job_key)
+    )
+    rows = connection.execute(query.limit(limit)).all()
+    last = (rows[-1].received_at, rows[-1].job_key) if len(rows) == limit else None
+    return list(readable(jobs, rows, to_job, met)), last
 
 
 def count(connection: Connection, which: Filter) -> int:

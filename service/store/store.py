@@ -26,7 +26,7 @@ from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
 from service.store.instances import Instances
-from service.store.jobs import Attempt, Ended, Ending, Filter, Known, OrderBy
+from service.store.jobs import Attempt, Ended, Ending, Filter, Known, OrderBy, Place
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
 from service.store.set_aside import FinalMessages, SetAside, set_aside
@@ -363,6 +363,27 @@ class Store:
         """
         which = Filter(status, camera_id, priority)
         return await self._read(jobs.page, which, limit, offset, order_by, descending=descending)
+
+    async def own_jobs(
+        self,
+        *,
+        status: JobStatus,
+        camera_id: str | None = None,
+        priority: Priority | None = None,
+        limit: int,
+    ) -> AsyncIterator[list[Job]]:
+        """The jobs of this instance that match, the oldest first, a group at a time.
+
+        What is done with a group may keep others from matching. Not many more come than matched at
+        the beginning, however fast new ones do.
+        """
+        which = Filter(status, camera_id, priority)
+        left = await self._database.read(jobs.count, which)
+        place: Place | None = jobs.FIRST
+        while place is not None and left > 0:
+            found, place = await self._read(jobs.own_page, self._instance, which, place, limit)
+            left -= limit
+            yield found
 
     async def count_jobs(
         self,

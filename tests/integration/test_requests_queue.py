@@ -212,3 +212,27 @@ async def test_frame_that_was_never_kept_cannot_be_tried_again(
         await talk.wait_for("front/status", job_id="off", status="dropped")
         assert await talk.code("job/retry", b"off") == "frame_gone"
         assert (await talk.data("job/list", {"camera_id": "front"}))["count"] == 1
+
+
+async def test_clear_cancels_what_matches_and_nothing_else(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with service(mosquitto, "home/cleared", tmp_path) as talk:
+        for number in range(3):
+            await queue_frame(talk, "front", f"low-{number}", 20 + number, priority="low")
+        await queue_frame(talk, "front", "high", 24, priority="high")
+        await queue_frame(talk, "back", "other", 25, priority="low")
+        cleared = await talk.data("queue/clear", {"priority": "low", "camera_id": "front"})
+        assert cleared == {"count": 3, "is_complete": True}
+        await talk.wait_for_many(3, "front/status", status="cancelled", code="cancelled")
+        assert (await talk.data("queue/stats"))["queue_size"] == 2
+        assert (await talk.data("queue/clear", {"status": "processing"}))["count"] == 0
+        assert (await talk.data("queue/clear"))["count"] == 2
+        assert (await talk.data("queue/stats"))["queue_size"] == 0
+        assert await talk.code("queue/clear", {"status": "failed"}) == "bad_request"
+        assert await talk.code("queue/clear", {"priority": 9}) == "bad_request"
+
+        assert (await talk.data("queue/cleanup"))["count"] == 0  # all ended within a day
+        assert (await talk.data("queue/cleanup", {"max_age_hours": 0}))["count"] == 5
+        assert (await talk.data("job/list"))["count"] == 0
+        assert await talk.code("queue/cleanup", {"max_age_hours": -1}) == "bad_request"
