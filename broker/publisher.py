@@ -167,6 +167,11 @@ class Publisher:
             self._retained[message.topic] = message
         return self._send(message)
 
+    def keep(self, document: BaseModel, *, camera_id: str) -> None:
+        """Publish a retained document again after a reconnect; for now the outbox has it."""
+        message = address(document, self._topics, camera_id=camera_id)
+        self._retained[message.topic] = message
+
     def forget(self, camera_id: str) -> None:
         """Publish nothing of a camera again after a reconnect."""
         for message in clear_retained(self._topics, camera_id):

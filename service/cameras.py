@@ -7,22 +7,25 @@ behind: not in memory, not in the store, not among the broker's retained message
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from broker.publisher import clear_retained, to_outbox
+from broker.publisher import address, clear_retained, to_outbox
 from broker.topics import Topics
 from schemas.camera import CameraSettings
 from schemas.outbox import OutboxMessage
 from service.boundary import contained
+from service.camera_counts import CameraCounts
 from service.clock import Clock
 from service.errors import ConfigurationError, FrameError, StoreError
 from service.settings import Settings, without_secrets
 from service.store.cameras import KeptCamera
+from service.store.retry import until_stored
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ class Announcer(Protocol):
 
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         """False when it was not handed over."""
+
+    def keep(self, document: BaseModel, *, camera_id: str) -> None:
+        """Publish it again after a reconnect; for now the outbox has it."""
 
     def forget(self, camera_id: str) -> None:
         """Publish nothing of the camera again after a reconnect."""
@@ -69,12 +75,22 @@ class Camera:
     settings: CameraSettings  #: the file's, overlaid by changes at run time
     webhook: Webhook
     similarity: float  #: how alike two frames must be to be the same scene; 0: never
-    is_configured: bool  #: named by the operator, so never forgotten
-    seen: float  #: when its newest frame came
+    is_in_file: bool  #: named by the operator's file
+    seen: float  #: when its newest frame came; before the first, when it became known
+    counts: CameraCounts
+    overrides: dict[str, Any] = field(default_factory=dict)  #: what was changed at run time
+    is_seen: bool = False  #: a frame has come, in this run or an earlier one
+    is_changing: bool = False  #: an order about it is being stored
+    is_leaving: bool = False  #: and that order is to forget it: nothing is retained any more
     last_accepted: float = -inf  #: for the cooldown
     newest_caption_at: datetime | None = None  #: arrival of its frame; None: the store knows
     #: What its next frame is compared with, oldest first; None: the store knows.
     last_frames: list[SeenFrame] | None = None
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether somebody wanted it as it is, so that it is never forgotten for another."""
+        return self.is_in_file or bool(self.overrides) or self.is_changing
 
 
 class Cameras:
@@ -102,8 +118,9 @@ class Cameras:
         self._announcer = announcer
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
-        self._saved: dict[str, float] = {}  # `seen`, as the store knows it
+        self._saved: dict[str, float | None] = {}  # what the store knows of `seen`
         self._leaving: dict[str, float] = {}  # forgotten here, not yet in the store; by `seen`
+        self._writing = asyncio.Lock()  # what is written about cameras is written in turn
 
     def __len__(self) -> int:
         return len(self._cameras)
@@ -118,17 +135,17 @@ class Cameras:
             StoreError: They cannot be read.
         """
         kept = await self._store.kept_cameras()
-        self._saved = {name: each.seen for name, each in kept.items() if each.seen is not None}
+        self._saved = {name: each.seen for name, each in kept.items()}
         now = self._clock.monotonic()
         named = [each for each in kept if kept[each].overrides]
         for camera_id in dict.fromkeys([*self._settings.cameras, *named]):
             earlier = kept.pop(camera_id, KeptCamera())
-            self._load(camera_id, now if earlier.seen is None else earlier.seen, earlier.overrides)
+            self._load(camera_id, earlier.seen, earlier.overrides)
         seen = {name: now if each.seen is None else each.seen for name, each in kept.items()}
         newest = sorted(seen, key=lambda camera_id: seen[camera_id], reverse=True)
         for camera_id in newest:
             if len(self._cameras) < self._settings.max_cameras:
-                self._load(camera_id, seen[camera_id], {})
+                self._load(camera_id, kept[camera_id].seen, {})
             else:
                 self._leaving[camera_id] = seen[camera_id]
                 self._saved.pop(camera_id, None)
@@ -137,19 +154,87 @@ class Cameras:
         """What is kept for a camera; None when it is not known, or not any more."""
         return self._cameras.get(camera_id)
 
+    def all(self) -> list[Camera]:
+        """Those that are known, by name."""
+        return [self._cameras[camera_id] for camera_id in sorted(self._cameras)]
+
+    def in_file(self, camera_id: str) -> CameraSettings:
+        """The settings of a camera as the operator's file has them, or the defaults."""
+        return self._settings.cameras.get(camera_id, CameraSettings())
+
     def admit(self, camera_id: str, moment: float) -> Camera:
         """The camera of a frame that came at a moment; a new one is known from now on.
 
         Raises:
             FrameError: `too_many_cameras`: it would be one too many, and none may go for it.
         """
-        camera = self._cameras.get(camera_id)
-        if camera is None:
-            self._make_room(moment)
-            self._leaving.pop(camera_id, None)
-            camera = self._take(camera_id, moment, {})
-        camera.seen = max(camera.seen, moment)
+        camera = self._cameras.get(camera_id) or self._meet(camera_id, moment)
+        camera.seen = max(camera.seen, moment) if camera.is_seen else moment
+        camera.is_seen = True
         return camera
+
+    async def change(self, camera_id: str, changes: Mapping[str, Any]) -> Camera:
+        """Change settings of a camera: stored first, then effective for its next frame.
+
+        What is effective is published by the same transaction, so behind all that was said before.
+
+        Args:
+            camera_id: Need not be known; it is from now on.
+            changes: JSON values by name; None goes back to the file's.
+
+        Raises:
+            ConfigurationError: A value does not hold.
+            FrameError: `too_many_cameras`.
+            StoreError: Nothing has changed.
+        """
+        async with self._writing:
+            known = self._cameras.get(camera_id)
+            wanted = {**(known.overrides if known else {}), **changes}
+            overrides = {name: value for name, value in wanted.items() if value is not None}
+            shown = without_secrets(self._effective(camera_id, overrides))
+            camera = known or self._meet(camera_id, self._clock.monotonic())
+            camera.is_changing = True
+            try:
+                message = address(shown, self._topics, camera_id=camera_id)
+                row = to_outbox(message, job_key=None, created_at=self._clock.now())
+                await self._store.set_camera_override(camera_id, overrides, [row])
+            finally:
+                camera.is_changing = False
+            self._saved.setdefault(camera_id, None)
+            camera.overrides = overrides
+            self._apply(camera)
+            self._announcer.keep(shown, camera_id=camera_id)
+        names = ", ".join(sorted(changes))
+        logger.info("%s: changed: %s", camera_id, names, extra={"action": "camera_changed"})
+        return camera
+
+    async def forget(self, camera_id: str) -> None:
+        """Forget a camera that the file does not name, and all that is kept and retained of it.
+
+        Raises:
+            StoreError: It is known as before.
+        """
+        async with self._writing:
+            camera = self._cameras.get(camera_id)
+            if camera is None:
+                return
+            camera.is_changing = camera.is_leaving = True
+            try:
+                clearing = self._clearing(camera_id, self._clock.now())
+                await self._store.set_camera_override(camera_id, None, clearing)
+                self._drop(camera_id)
+            finally:
+                camera.is_changing = camera.is_leaving = False
+
+    async def clear_forgotten(self, camera_ids: Iterable[str]) -> None:
+        """Take back what was retained of cameras while they were being forgotten."""
+        found = {each: self.get(each) for each in camera_ids}
+        gone = [name for name, camera in found.items() if camera is None or camera.is_leaving]
+        if gone:
+            now = self._clock.now()
+            messages = [message for each in gone for message in self._clearing(each, now)]
+            what = "forgotten cameras cannot be cleared"
+            await until_stored(lambda: self._store.accept((), {}, messages), what)
 
     @property
     def is_saved(self) -> bool:
@@ -162,10 +247,15 @@ class Cameras:
         Raises:
             StoreError: It does not.
         """
+        async with self._writing:
+            await self._save()
+
+    async def _save(self) -> None:
+        known = {each.camera_id: each.seen if each.is_seen else None for each in self.all()}
         seen = {
-            each.camera_id: each.seen
-            for each in self._cameras.values()
-            if self._saved.get(each.camera_id) != each.seen
+            camera_id: moment
+            for camera_id, moment in known.items()
+            if camera_id not in self._saved or self._saved[camera_id] != moment
         }
         leaving = dict(self._leaving)
         now = self._clock.now()
@@ -210,7 +300,11 @@ class Cameras:
 
     def _forget(self, camera_id: str) -> None:
         """Know a camera no longer; the store and the broker hear of it with the next `save`."""
-        self._leaving[camera_id] = self._cameras.pop(camera_id).seen
+        self._leaving[camera_id] = self._cameras[camera_id].seen
+        self._drop(camera_id)
+
+    def _drop(self, camera_id: str) -> None:
+        del self._cameras[camera_id]
         self._saved.pop(camera_id, None)
         self._announcer.forget(camera_id)
         logger.info("%s forgotten", camera_id, extra={"action": "camera_forgotten"})
@@ -222,7 +316,7 @@ class Cameras:
             for message in clear_retained(self._topics, camera_id)
         ]
 
-    def _load(self, camera_id: str, seen: float, overrides: dict[str, Any]) -> None:
+    def _load(self, camera_id: str, seen: float | None, overrides: dict[str, Any]) -> None:
         """Know a camera; by the file alone where what was changed at run time does not hold.
 
         Its webhook is the file's then as well: a URL that was set at run time must not pass for it.
@@ -237,31 +331,51 @@ class Cameras:
         with contained(f"cameras.{camera_id} cannot be known"):
             self._take(camera_id, seen, {})
 
-    def _take(self, camera_id: str, seen: float, overrides: dict[str, Any]) -> Camera:
-        settings = self._effective(camera_id, overrides)
-        own = settings.similarity
+    def _meet(self, camera_id: str, moment: float) -> Camera:
+        """Know a new camera, for which another may have to go."""
+        self._make_room(moment)
+        self._leaving.pop(camera_id, None)
+        return self._take(camera_id, None, {})
+
+    def _take(self, camera_id: str, seen: float | None, overrides: dict[str, Any]) -> Camera:
         camera = Camera(
             camera_id,
-            settings,
-            self._webhook(settings, overrides),
-            self._settings.dedupe.similarity if own is None else own,
-            camera_id in self._settings.cameras or bool(overrides),
-            seen,
+            self._effective(camera_id, overrides),
+            Webhook(),
+            self._settings.dedupe.similarity,
+            is_in_file=camera_id in self._settings.cameras,
+            seen=self._clock.monotonic() if seen is None else seen,
+            counts=CameraCounts(self._clock.now()),
+            overrides=overrides,
+            is_seen=seen is not None,
         )
+        self._apply(camera)
         self._cameras[camera_id] = camera
         with contained(f"the settings of {camera_id} cannot be published"):
-            self._announcer.announce(without_secrets(settings), camera_id=camera_id)
+            self._announcer.announce(without_secrets(camera.settings), camera_id=camera_id)
         return camera
 
+    def _apply(self, camera: Camera) -> None:
+        """Let what was changed at run time be effective."""
+        camera.settings = self._effective(camera.camera_id, camera.overrides)
+        camera.webhook = self._webhook(camera.settings, camera.overrides)
+        own = camera.settings.similarity
+        camera.similarity = self._settings.dedupe.similarity if own is None else own
+
     def _webhook(self, settings: CameraSettings, overrides: dict[str, Any]) -> Webhook:
-        """Where results go; a URL set at run time is trusted no more than one in a frame."""
+        """Where results go; a URL set at run time is trusted no more than one in a frame.
+
+        Nor does it get the file's headers, which may hold a token.
+        """
         if settings.webhook_url is None:
             return Webhook(self._settings.webhooks.url, settings.webhook_headers)
-        is_trusted = "webhook_url" not in overrides
-        return Webhook(settings.webhook_url, settings.webhook_headers, is_trusted)
+        if "webhook_url" not in overrides:
+            return Webhook(settings.webhook_url, settings.webhook_headers)
+        headers = settings.webhook_headers if "webhook_headers" in overrides else None
+        return Webhook(settings.webhook_url, headers, is_trusted=False)
 
     def _effective(self, camera_id: str, overrides: dict[str, Any]) -> CameraSettings:
-        configured = self._settings.cameras.get(camera_id, CameraSettings())
+        configured = self.in_file(camera_id)
         try:
             return CameraSettings.model_validate({**configured.model_dump(), **overrides})
         except ValidationError as error:

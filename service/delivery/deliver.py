@@ -110,13 +110,17 @@ class Deliver:
             messages += self._documents.of_rejection(rejection, now)
         await asyncio.shield(self._store.accept(jobs, images, messages))
         with contained("frames that are committed cannot be counted"):
+            for job in jobs:
+                self._count_frame(job.camera_id)
             for job in final:
                 self._count(job)
             for rejection in rejections:
+                self._count_frame(rejection.camera_id)
                 self._count_rejection(rejection)
 
     def _count_rejection(self, rejection: Rejection) -> None:
         self._statistics.ended(JobStatus.REJECTED, rejection.error.code)
+        self._count_of_camera(rejection.camera_id, JobStatus.REJECTED, rejection.error.code)
         logger.warning(
             "%s %s rejected: %s",
             rejection.job_id or "-",
@@ -218,11 +222,26 @@ class Deliver:
         with contained("ends that are committed cannot be counted"):
             for job, _ in stored:
                 self._count(job)
+        # A camera may have been forgotten while its caption was written.
+        await self._cameras.clear_forgotten(
+            {job.camera_id for job, sent in stored if any(map(_is_retained, sent))}
+        )
         return [job for job, _ in stored]
+
+    def _count_frame(self, camera_id: str | None) -> None:
+        if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
+            camera.counts.frames += 1
+
+    def _count_of_camera(
+        self, camera_id: str | None, status: JobStatus, reason: str | None
+    ) -> None:
+        if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
+            camera.counts.ended(status, reason, self._clock.monotonic())
 
     def _count(self, job: Job) -> None:
         reason = job.error.code if job.error else None
         self._statistics.ended(job.status, reason)
+        self._count_of_camera(job.camera_id, job.status, reason)
         finished_at = job.finished_at or self._clock.now()
         log = logger.warning if job.status is JobStatus.FAILED else logger.info
         log(
@@ -251,7 +270,7 @@ class Deliver:
         that has been forgotten meanwhile nothing is retained.
         """
         camera = self._cameras.get(job.camera_id)
-        if camera is None:
+        if camera is None or camera.is_leaving:
             return False
         if camera.newest_caption_at is None:  # a job of the last run may end out of turn
             found = await self._store.newest_caption(job.camera_id)
@@ -261,3 +280,7 @@ class Deliver:
             return False
         camera.newest_caption_at = job.received_at
         return True
+
+
+def _is_retained(message: OutboxMessage) -> bool:
+    return bool(message.options.get("retain"))

@@ -53,7 +53,7 @@ def all_cameras(connection: Connection) -> dict[str, KeptCamera]:
 
 def save(
     connection: Connection,
-    seen: Mapping[str, int],
+    seen: Mapping[str, int | None],
     forgotten: Mapping[str, tuple[int, Sequence[OutboxMessage]]],
     stamp: Stamp,
 ) -> list[OutboxMessage]:
@@ -80,12 +80,22 @@ def save(
     return written
 
 
-def set_override(connection: Connection, camera_id: str, settings: Mapping[str, Any]) -> None:
+def set_override(
+    connection: Connection,
+    camera_id: str,
+    settings: Mapping[str, Any] | None,
+    messages: Sequence[OutboxMessage],
+    stamp: Stamp,
+) -> list[OutboxMessage]:
     """See `Store.set_camera_override`."""
+    this = cameras.c.camera_id == camera_id
+    if settings is None:
+        connection.execute(delete(cameras).where(this))
+        return insert_messages(connection, messages, stamp)
     text = json.dumps(dict(settings))
-    query = update(cameras).where(cameras.c.camera_id == camera_id).values(settings=text)
-    if not connection.execute(query).rowcount:
+    if not connection.execute(update(cameras).where(this).values(settings=text)).rowcount:
         connection.execute(insert(cameras), {"camera_id": camera_id, "settings": text})
+    return insert_messages(connection, messages, stamp)
 
 
 def _read(camera_id: str, settings: str) -> dict[str, Any]:

@@ -378,13 +378,13 @@ class Store:
 
     async def save_cameras(
         self,
-        seen: Mapping[str, float],
+        seen: Mapping[str, float | None],
         forgotten: Mapping[str, tuple[float, Sequence[OutboxMessage]]],
     ) -> list[OutboxMessage]:
         """Keep when cameras were seen, and forget others, in one transaction.
 
         Args:
-            seen: By camera id, in seconds on the monotonic clock.
+            seen: By camera id, in seconds on the monotonic clock; None: no frame has come.
             forgotten: By camera id, when it was seen last, and what must go out because of it. One
                 that another service on this database has seen since is left as it is.
 
@@ -395,7 +395,10 @@ class Store:
         with self.outbox.uncertain():
             written = await self._database.write(
                 cameras.save,
-                {camera_id: stamp.elapsed_at(moment) for camera_id, moment in seen.items()},
+                {
+                    camera_id: None if moment is None else stamp.elapsed_at(moment)
+                    for camera_id, moment in seen.items()
+                },
                 {
                     camera_id: (stamp.elapsed_at(moment), messages)
                     for camera_id, (moment, messages) in forgotten.items()
@@ -406,9 +409,25 @@ class Store:
         self.outbox.committed(written, is_all=len(written) == num_given)
         return written
 
-    async def set_camera_override(self, camera_id: str, settings: Mapping[str, Any]) -> None:
-        """Replace what was changed at run time for one camera."""
-        await self._database.write(cameras.set_override, camera_id, settings)
+    async def set_camera_override(
+        self,
+        camera_id: str,
+        settings: Mapping[str, Any] | None,
+        messages: Sequence[OutboxMessage] = (),
+    ) -> None:
+        """Replace what was changed at run time for one camera, in one transaction with messages.
+
+        Args:
+            camera_id: Need not be known.
+            settings: JSON values; None forgets the camera, also one that was seen just now.
+            messages: What must go out because of it.
+        """
+        stamp = self._timekeeper.stamp(self._instance)
+        with self.outbox.uncertain():
+            written = await self._database.write(
+                cameras.set_override, camera_id, settings, messages, stamp
+            )
+        self.outbox.committed(written)
 
     # Retention
 

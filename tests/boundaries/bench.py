@@ -147,6 +147,8 @@ class Outside:
         self.documents.append(document)
         return True
 
+    def keep(self, document: BaseModel, *, camera_id: str) -> None: ...
+
     def forget(self, camera_id: str) -> None: ...
 
     def notify(self, messages: Sequence[OutboxMessage]) -> None:

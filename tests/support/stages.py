@@ -24,6 +24,9 @@ class Nobody:
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         return True
 
+    def keep(self, document: BaseModel, *, camera_id: str) -> None:
+        pass
+
     def forget(self, camera_id: str) -> None:
         pass
 

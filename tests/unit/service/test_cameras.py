@@ -1,5 +1,7 @@
 """The registry of cameras, with a real store."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from broker.handover import Publish
 from broker.publisher import from_outbox
 from broker.topics import Topics
 from schemas.camera import CameraSettings
 from schemas.outbox import Channel
 from service.cameras import SILENT_S, Camera, Cameras
-from service.errors import FrameError
+from service.errors import ConfigurationError, FrameError, StoreError
 from service.settings import Settings
 from service.store.store import Store
 from tests.support.factories import NOON
@@ -32,6 +35,9 @@ class Announcer:
             raise RuntimeError("nobody expected this")
         self.heard[camera_id or ""] = document
         return True
+
+    def keep(self, document: BaseModel, *, camera_id: str) -> None:
+        self.heard[camera_id] = document
 
     def forget(self, camera_id: str) -> None:
         del self.heard[camera_id]
@@ -70,11 +76,16 @@ def known(cameras: Cameras, camera_id: str) -> Camera:
     return camera
 
 
+async def waiting(store: Store) -> list[Publish]:
+    """What waits in the outbox for the broker."""
+    found = await store.outbox.oldest(Channel.MQTT, None, 10_000)
+    rows = await store.outbox.get([message_id for message_id, _ in found])
+    return [from_outbox(row) for row in rows]
+
+
 async def cleared(store: Store) -> list[str]:
-    """The topics for which an empty retained message waits in the outbox."""
-    waiting = await store.outbox.oldest(Channel.MQTT, None, 10_000)
-    rows = await store.outbox.get([message_id for message_id, _ in waiting])
-    messages = [from_outbox(row) for row in rows]
+    """The topics for which an empty retained message waits in the outbox, and nothing else."""
+    messages = await waiting(store)
     assert all(each.retain and not each.payload for each in messages)
     return sorted(each.topic for each in messages)
 
@@ -201,3 +212,156 @@ async def test_silence_goes_on_while_the_service_is_away(store: Store, clock: Fa
     await again.load()
     again.admit("two", clock.monotonic())
     assert "one" not in again
+
+
+async def test_change_is_stored_effective_and_published(store: Store, clock: FakeClock) -> None:
+    cameras, announcer = made(store, clock)
+    await cameras.load()
+    front = known(cameras, "front")
+    assert await cameras.change("front", {"cooldown": 9, "prompt": "Who?"}) is front
+    assert (front.settings.cooldown, front.settings.prompt) == (9, "Who?")
+    assert announcer.heard["front"] == front.settings
+    [message] = await waiting(store)
+    assert (message.topic, message.retain) == ("base/front/settings", True)
+    assert json.loads(message.payload)["cooldown"] == 9
+    again, _ = made(store, clock, cameras={"front": CameraSettings(cooldown=3, length="long")})
+    await again.load()  # the file has changed: what was not changed at run time follows it
+    settings = known(again, "front").settings
+    assert (settings.cooldown, settings.prompt, settings.length) == (9, "Who?", "long")
+
+
+async def test_change_to_none_goes_back_to_the_file(store: Store, clock: FakeClock) -> None:
+    cameras = await loaded(store, clock, {"front": {"cooldown": 9, "enabled": False}})
+    await cameras.change("front", {"cooldown": None})
+    front = known(cameras, "front")
+    assert (front.settings.cooldown, front.settings.enabled) == (5, False)
+    await cameras.change("front", dict.fromkeys(front.overrides))
+    assert front.settings == FILE["front"]
+    assert (await store.kept_cameras())["front"].overrides == {}
+
+
+async def test_change_that_does_not_hold_changes_nothing(store: Store, clock: FakeClock) -> None:
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    for camera_id in ("front", "new"):
+        with pytest.raises(ConfigurationError, match=f"{camera_id}.cooldown"):
+            await cameras.change(camera_id, {"enabled": False, "cooldown": "soon"})
+    assert known(cameras, "front").settings == FILE["front"]
+    assert "new" not in cameras
+    assert await waiting(store) == []
+
+
+class Refusing(Store):
+    """A store that takes no changes of cameras while it is told not to."""
+
+    is_full = False
+
+    async def set_camera_override(self, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        if self.is_full:
+            raise StoreError("no room")
+        await super().set_camera_override(*args, **kwargs)
+
+
+async def test_order_that_is_not_stored_changes_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    async with Refusing.open(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", clock=clock) as store:
+        cameras = await loaded(store, clock, {"named": {"cooldown": 9}})
+        store.is_full = True
+        for change in (cameras.change("named", {"cooldown": 1}), cameras.forget("named")):
+            with pytest.raises(StoreError):
+                await change
+        named = known(cameras, "named")
+        assert (named.settings.cooldown, named.is_leaving) == (9, False)
+        store.is_full = False
+        await cameras.forget("named")
+        assert "named" not in cameras
+
+
+async def test_changes_at_once_all_count(store: Store, clock: FakeClock) -> None:
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    changes: list[dict[str, Any]] = [
+        {"cooldown": 1},
+        {"prompt": "Who?"},
+        {"enabled": False},
+        {"cooldown": 2},
+    ]
+    await asyncio.gather(*(cameras.change("front", each) for each in changes))
+    kept = (await store.kept_cameras())["front"].overrides
+    assert kept == {"cooldown": 2, "prompt": "Who?", "enabled": False}
+
+
+async def test_change_of_an_unknown_camera_makes_it_known_within_the_bound(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, max_cameras=3)
+    await cameras.load()
+    await cameras.change("new", {"cooldown": 1})
+    assert not known(cameras, "new").is_seen
+    clock.advance(2 * SILENT_S)
+    with pytest.raises(FrameError) as refused:  # a changed camera is not forgotten for another
+        await cameras.change("newer", {"cooldown": 1})
+    assert refused.value.code == "too_many_cameras"
+    await cameras.change("new", {"cooldown": None})
+    await cameras.change("newer", {"cooldown": 1})
+    assert "new" not in cameras
+    await cameras.save()
+    assert sorted(await store.kept_cameras()) == ["back", "front", "newer"]
+
+
+async def test_headers_of_the_file_do_not_go_to_a_url_set_at_run_time(
+    store: Store, clock: FakeClock
+) -> None:
+    token = {"Authorization": "Bearer abc"}
+    configured = {"front": CameraSettings(webhook_url="http://10.0.0.1/", webhook_headers=token)}
+    cameras, _ = made(store, clock, cameras=configured)
+    await cameras.load()
+    front = known(cameras, "front")
+    assert (front.webhook.headers, front.webhook.is_trusted) == (token, True)
+    await cameras.change("front", {"webhook_url": "http://elsewhere/"})
+    assert (front.webhook.headers, front.webhook.is_trusted) == (None, False)
+    await cameras.change("front", {"webhook_headers": {"X-Mine": "1"}})
+    assert front.webhook.headers == {"X-Mine": "1"}
+    await cameras.change("front", dict.fromkeys(front.overrides))
+    assert (front.webhook.headers, front.webhook.is_trusted) == (token, True)
+
+
+async def test_forgotten_camera_leaves_nothing(store: Store, clock: FakeClock) -> None:
+    cameras, announcer = made(store, clock)
+    await cameras.load()
+    cameras.admit("new", clock.monotonic())
+    await cameras.save()
+    await cameras.change("new", {"enabled": False})
+    known(cameras, "new").counts.frames = 3
+    await asyncio.gather(cameras.forget("new"), cameras.save())
+    assert "new" not in announcer.heard
+    assert "new" not in await store.kept_cameras()
+    topics = [(each.topic, bool(each.payload)) for each in await waiting(store)]
+    assert topics == [
+        ("base/new/settings", True),  # of the change, so that the broker forgets it after that
+        ("base/new/caption", False),
+        ("base/new/settings", False),
+        ("base/new/image", False),
+    ]
+    again = cameras.admit("new", clock.monotonic())
+    assert (again.settings.enabled, again.counts.frames) == (True, 0)
+    assert not cameras.is_saved
+
+
+async def test_camera_without_a_frame_stays_unseen_across_restarts(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    await cameras.save()
+    clock.advance(100)
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    assert [each.is_seen for each in cameras.all()] == [False, False]
+    cameras.admit("front", clock.monotonic())
+    await cameras.save()
+    clock.advance(50)
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    assert [each.is_seen for each in cameras.all()] == [False, True]
+    assert known(cameras, "front").seen == pytest.approx(clock.monotonic() - 50)

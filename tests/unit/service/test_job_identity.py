@@ -76,6 +76,9 @@ class Announcer:
             while len(self.statuses) < number:  # noqa: ASYNC110 - polls real parts
                 await asyncio.sleep(0.005)
 
+    def keep(self, document: BaseModel, *, camera_id: str) -> None:
+        raise AssertionError("no camera of these tests is changed")
+
     def forget(self, camera_id: str) -> None:
         raise AssertionError("no camera of these tests is forgotten")
 

@@ -10,15 +10,18 @@ from pydantic import BaseModel
 
 from broker.topics import Topics
 from schemas.frame import Priority
-from schemas.job import Job, JobStatus
+from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ModelInfo, Result
+from service.cameras import Cameras
 from service.delivery.deliver import Captioned, Deliver, Outcome
+from service.delivery.documents import Rejection
+from service.settings import Settings
 from service.statistics import Statistics
-from service.store.store import Store
+from service.store.store import Ended, Ending, Store
 from tests.support.factories import NOON, make_job
 from tests.support.fakes import FakeClock
-from tests.support.stages import any_camera
+from tests.support.stages import Nobody, any_camera
 
 TOPICS = Topics("base")
 CAPTION, IMAGE = TOPICS.caption("front"), TOPICS.image("front")
@@ -54,8 +57,8 @@ class Site:
         self.clock = clock
         self.sender = Collector()
         store.outbox.subscribe(Channel.MQTT, self.sender.notify)
-        cameras = any_camera(store, clock, TOPICS)
-        self.deliver = Deliver(store, TOPICS, self.sender, Statistics(), clock, cameras)
+        self.cameras = any_camera(store, clock, TOPICS)
+        self.deliver = Deliver(store, TOPICS, self.sender, Statistics(), clock, self.cameras)
 
     async def begin(self, job: Job) -> Job:
         await self.deliver.accept([job], {}, [])
@@ -155,3 +158,58 @@ async def test_frame_that_had_ended_already_takes_nobodys_place(site: Site) -> N
     assert not await site.complete(newer)
     await site.complete(older)
     assert site.sender.retained(CAPTION) == ["older"]
+
+
+async def test_ends_are_counted_with_their_camera(site: Site) -> None:
+    """And with nobody once it is forgotten."""
+    cameras = Cameras(Settings(), TOPICS, site.store, Nobody(), site.clock)
+    deliver = Deliver(site.store, TOPICS, site.sender, Statistics(), site.clock, cameras)
+    counts = cameras.admit("front", site.clock.monotonic()).counts
+    busy = ErrorDetail(code="cooldown", message="")
+    dropped = frame("d", 0, status=JobStatus.DROPPED, error=busy, camera_id="front")
+    rejected = [Rejection("x", each, None, 1, None, busy) for each in ("front", "unknown", None)]
+    await deliver.accept([frame("a", 0), frame("b", 1), dropped], {}, rejected)
+    started = await site.store.start(["front/a", "front/b"], site.clock.now())
+    site.clock.advance(5)
+    captioned = Captioned(make_result(), None, 1.0)
+    first, second = (each.job for each in started)
+    await deliver.finish([Outcome(first, JobStatus.COMPLETED, captioned=captioned)])
+    assert (counts.frames, counts.captions) == (4, 1)
+    assert counts.captioned_at == site.clock.monotonic()
+    assert counts.reasons == {
+        JobStatus.DROPPED: {"cooldown": 1},
+        JobStatus.REJECTED: {"cooldown": 1},
+    }
+    await cameras.forget("front")
+    site.sender.messages.clear()
+    await deliver.finish([Outcome(second, JobStatus.COMPLETED, captioned=captioned)])
+    assert site.sender.retained(CAPTION) == []
+    assert [each.job_id for each in site.sender.messages if each.destination == CAPTION] == ["b"]
+
+
+class Forgetting(Store):
+    """A store in which a camera is forgotten while its caption is on the way to the disk."""
+
+    cameras: Cameras
+
+    async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
+        await self.cameras.forget("front")
+        return await super().finish_many(endings)
+
+
+async def test_camera_that_is_forgotten_while_its_caption_is_written_leaves_none(
+    tmp_path: Path,
+) -> None:
+    async with Forgetting.open(f"sqlite:///{tmp_path / 'jobs.sqlite3'}") as store:
+        site = Site(store, FakeClock(NOON + timedelta(minutes=5)))
+        cameras = Cameras(Settings(), TOPICS, store, Nobody(), site.clock)
+        store.cameras = cameras
+        site.deliver = Deliver(store, TOPICS, site.sender, Statistics(), site.clock, cameras)
+        cameras.admit("front", site.clock.monotonic())
+        await site.complete(await site.begin(frame("a", 0)))
+        retained = [bool(each.payload) for each in site.sender.messages if is_caption(each)]
+        assert retained[-2:] == [True, False]  # and so the broker keeps nothing
+
+
+def is_caption(message: OutboxMessage) -> bool:
+    return message.destination == CAPTION

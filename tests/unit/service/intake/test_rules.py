@@ -8,6 +8,7 @@ import pytest
 from schemas.camera import CameraSettings
 from schemas.frame import FrameOptions, Length, Priority
 from schemas.job import Job, JobStatus
+from service.camera_counts import CameraCounts
 from service.cameras import Camera, Webhook
 from service.intake.rules import Candidate, Facts, ImageFacts, Plan, decide, resolve
 from service.intake.submission import Submission
@@ -28,8 +29,9 @@ def a_camera(camera_id: str = "door", *, last_accepted: float = -1e9, **settings
         CameraSettings(**settings),
         Webhook(),
         similarity=0.0,
-        is_configured=False,
+        is_in_file=False,
         seen=0.0,
+        counts=CameraCounts(NOON),
         last_accepted=last_accepted,
     )
 
