@@ -33,6 +33,7 @@ OFFLINE = b"offline"
 MAX_TOPIC_LEVELS = 32
 MAX_TOPIC_BYTES = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PLACE = re.compile(r"<\w+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TopicSpec:
     """One line of the contract."""
 
     name: str
-    pattern: str  #: with <base> and <camera>
+    pattern: str  #: with <base>, <camera> and <setting>
     schema: type[BaseModel] | None  #: None where the payload is not JSON
     qos: Literal[0, 1]
     retain: bool
@@ -93,6 +94,15 @@ TABLE: tuple[TopicSpec, ...] = (
         retain=True,
         direction="out",
         description="JPEG of the captioned frame, with publish_image",
+    ),
+    TopicSpec(
+        "set",
+        "<base>/<camera>/set/<setting>",
+        None,
+        qos=1,
+        retain=False,
+        direction="in",
+        description="a new value for one setting of the camera; empty: the file's again",
     ),
     TopicSpec(
         "bridge/state",
@@ -207,6 +217,11 @@ class Topics:
         """The camera's newest captioned frame."""
         return self.of_camera(camera_id, "image")
 
+    @property
+    def setting_filter(self) -> str:
+        """What to subscribe to for the settings of all cameras."""
+        return f"{self.base}/+/set/+"
+
     def of_camera(self, camera_id: str, name: str) -> str:
         """A topic of a camera.
 
@@ -227,6 +242,13 @@ class Topics:
             return None
         camera_id = topic[len(self._frame_prefix) : -len("/frame")]
         return camera_id if is_camera_id(camera_id) else None
+
+    def setting_of(self, topic: str) -> tuple[str, str] | None:
+        """What stands for the camera and the setting in a topic that sets one; both unchecked."""
+        if not matches(topic, self.setting_filter):
+            return None
+        camera_id, _, setting = topic[len(self._frame_prefix) :].split("/")
+        return camera_id, setting
 
 
 def matches(topic: str, topic_filter: str) -> bool:
@@ -280,6 +302,5 @@ def _is_our_own(topic: str, base: str) -> bool:
     if matches(topic, f"{base}/bridge/#"):
         return not matches(topic, f"{base}/bridge/response/#")
     return any(
-        matches(topic, spec.pattern.replace("<base>", base).replace("<camera>", "+"))
-        for spec in TABLE
+        matches(topic, _PLACE.sub("+", spec.pattern.replace("<base>", base))) for spec in TABLE
     )

@@ -21,10 +21,12 @@ from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
+from service.operations.cameras import CameraOperations
 from service.operations.jobs import JobOperations
 from service.operations.operations import Operations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
+from service.sources.camera_settings import SettingTopics
 from service.sources.requests import RequestTopics
 from service.stages import (
     VERSION,
@@ -41,6 +43,7 @@ from service.stages import (
     open_queue,
     open_store,
     start_engines,
+    url_policy,
 )
 from service.store.store import Store
 from service.store.view import StoreView
@@ -94,10 +97,13 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(store, queue, monitor)
+            operations = _operations(base, store, delivery, queue, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
+            camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
-            async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
+            background.start("settings", camera_settings.run)
+            orders = (requests, camera_settings)
+            async with open_intake(base, store, delivery, queue, waiting, orders) as receiving:
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
                     Watched("broker", broker.health, broker.figures),
@@ -111,12 +117,16 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor.is_stopping = True
 
 
-def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+def _operations(
+    base: Base, store: Store, delivery: Delivery, queue: Queue, monitor: Monitor
+) -> Operations:
     """Everything that can be asked and ordered."""
+    urls = url_policy(base.settings)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs).bound(),
+            *CameraOperations(delivery.cameras, urls, base.clock).bound(),
         )
     )
 

@@ -281,16 +281,16 @@ async def open_intake(
     delivery: Delivery,
     queue: Queue,
     waiting: Sequence[Job],
-    requests: Source,
+    orders: Sequence[Source],
 ) -> AsyncIterator[Receiving]:
-    """Frames and requests come in, behind what waited before; at the end of the block no more do.
+    """Frames and orders come in, behind what waited before; at the end of the block no more do.
 
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
     retention = Retention(store, settings.store, base.clock)
     downloads = _downloads(base, store, delivery, queue)
-    sources = (requests, *_sources(base))
+    sources = (*orders, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -300,7 +300,7 @@ async def open_intake(
         queue.jobs,
         downloads.add,
         delivery.cameras,
-        Checks(_url_policy(settings), base.limits),
+        Checks(url_policy(settings), base.limits),
         retention,
         settings,
     )
@@ -365,7 +365,8 @@ async def _name_instance(folder: Path) -> str:
     return instance_name(folder)
 
 
-def _url_policy(settings: Settings) -> UrlPolicy:
+def url_policy(settings: Settings) -> UrlPolicy:
+    """Which addresses others than the operator may name."""
     return UrlPolicy(
         AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
         AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),

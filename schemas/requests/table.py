@@ -3,7 +3,8 @@
 from typing import Any
 
 from schemas.requests.bridge import BRIDGE
+from schemas.requests.cameras import CAMERAS
 from schemas.requests.jobs import JOBS
 from schemas.requests.operation import Operation
 
-TABLE: tuple[Operation[Any, Any], ...] = (*BRIDGE, *JOBS)
+TABLE: tuple[Operation[Any, Any], ...] = (*BRIDGE, *JOBS, *CAMERAS)
