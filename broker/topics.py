@@ -102,6 +102,15 @@ TABLE: tuple[TopicSpec, ...] = (
         description="JPEG of the captioned frame, with publish_image",
     ),
     TopicSpec(
+        "set",
+        "<base>/<camera>/set/<setting>",
+        None,
+        qos=1,
+        retain=False,
+        direction="in",
+        description="a new value for one setting of the camera; empty: the file's again",
+    ),
+    TopicSpec(
         "bridge/state",
         "<base>/bridge/state",
         None,
@@ -232,6 +241,11 @@ class Topics:
         """The camera's newest captioned frame."""
         return self.of_camera(camera_id, "image")
 
+    @property
+    def setting_filter(self) -> str:
+        """What to subscribe to for the settings of all cameras."""
+        return f"{self.base}/+/set/+"
+
     def of_camera(self, camera_id: str, name: str) -> str:
         """A topic of a camera.
 
@@ -264,6 +278,13 @@ class Topics:
             return None
         camera_id = topic[len(self._frame_prefix) : -len("/frame")]
         return camera_id if is_camera_id(camera_id) else None
+
+    def setting_of(self, topic: str) -> tuple[str, str] | None:
+        """What stands for the camera and the setting in a topic that sets one; both unchecked."""
+        if not matches(topic, self.setting_filter):
+            return None
+        camera_id, _, setting = topic[len(self._frame_prefix) :].split("/")
+        return camera_id, setting
 
 
 def matches(topic: str, topic_filter: str) -> bool:

@@ -21,6 +21,7 @@ from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
+from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
@@ -30,6 +31,7 @@ from service.operations.retry import Retrying
 from service.operations.skills import SkillOperations
 from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
+from service.sources.camera_settings import SettingTopics
 from service.sources.requests import RequestTopics
 from service.stages import (
     VERSION,
@@ -48,6 +50,7 @@ from service.stages import (
     open_queue,
     open_store,
     start_engines,
+    url_policy,
 )
 from service.store.store import Store
 from service.store.view import StoreView
@@ -104,9 +107,12 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             entrance = make_entrance(base, store, delivery, queue)
             operations = _operations(base, store, delivery, queue, engines, entrance, monitor)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
+            camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
+            background.start("settings", camera_settings.run)
+            orders = (requests, camera_settings)
             async with open_intake(
-                base, store, delivery, queue, entrance, waiting, requests
+                base, store, delivery, queue, entrance, waiting, orders
             ) as receiving:
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
@@ -145,6 +151,7 @@ def _operations(
             *QueueOperations(store, queue.dispatcher, cancellation, monitor).bound(),
             *ModelOperations(queue.models, engines, settings.model).bound(),
             *skills.bound(),
+            *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
         )
     )
 

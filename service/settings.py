@@ -467,6 +467,11 @@ def without_secrets(camera: CameraSettings) -> CameraSettings:
     )
 
 
+def is_masked(text: str) -> bool:
+    """Whether a text is what `without_secrets` shows for a secret."""
+    return text.endswith(_MASK)
+
+
 def _shown(url: str | None) -> str | None:
     """A URL without what may hold a token."""
     return None if url is None else f"{origin(url)}/{_MASK}"

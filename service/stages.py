@@ -301,7 +301,7 @@ def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) ->
         queue.jobs,
         queue.downloads.add,
         delivery.cameras,
-        Checks(_url_policy(settings), base.limits),
+        Checks(url_policy(settings), base.limits),
         retention,
         settings,
     )
@@ -316,15 +316,15 @@ async def open_intake(
     queue: Queue,
     entrance: Entrance,
     waiting: Sequence[Job],
-    requests: Source,
+    orders: Sequence[Source],
 ) -> AsyncIterator[Receiving]:
-    """Frames and requests come in, behind what waited before; at the end of the block no more do.
+    """Frames and orders come in, behind what waited before; at the end of the block no more do.
 
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
-    sources = (requests, *_sources(base))
+    sources = (*orders, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -389,7 +389,8 @@ async def _name_instance(folder: Path) -> str:
     return instance_name(folder)
 
 
-def _url_policy(settings: Settings) -> UrlPolicy:
+def url_policy(settings: Settings) -> UrlPolicy:
+    """Which addresses others than the operator may name."""
     return UrlPolicy(
         AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
         AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),

@@ -15,6 +15,7 @@ CODES: dict[str, str] = {
     "not_found": "there is no such job, camera, batch or model",
     "ambiguous": "several cameras have a job of this id; say `camera_id`",
     "wrong_state": "it cannot be done as things stand; the message says how they do",
+    "too_many_cameras": "`max_cameras` are known already, and none of them may be forgotten",
     "frame_gone": "the frame is no longer kept",
     "model_failed": "the model cannot be loaded; the message says why, and what is loaded instead",
     "store": "the store does not work at the moment",

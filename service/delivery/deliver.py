@@ -115,13 +115,12 @@ class Deliver:
             messages += self._documents.of_rejection(rejection, now)
         await asyncio.shield(self._store.accept(jobs, images, messages))
         with contained("frames that are committed cannot be counted"):
-            senders = [each.camera_id for each in jobs] + [each.camera_id for each in rejections]
-            for camera_id in senders:
-                if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
-                    camera.counts.frames += 1
+            for job in jobs:
+                self._count_frame(job.camera_id)
             for job in final:
                 self._count(job)
             for rejection in rejections:
+                self._count_frame(rejection.camera_id)
                 self._count_rejection(rejection)
 
     def _count_rejection(self, rejection: Rejection) -> None:
@@ -233,6 +232,10 @@ class Deliver:
             {job.camera_id for job, sent in stored if any(map(_is_retained, sent))}
         )
         return [job for job, _ in stored]
+
+    def _count_frame(self, camera_id: str | None) -> None:
+        if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
+            camera.counts.frames += 1
 
     def _count_of_camera(
         self, camera_id: str | None, status: JobStatus, reason: str | None

@@ -13,6 +13,7 @@ import typer
 import yaml
 
 from broker.topics import TABLE, matches
+from schemas.camera import CameraSettings
 from schemas.frame import MotionFrame
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
@@ -133,5 +134,9 @@ def _check_topics(words: list[str]) -> None:
     ours = [each.pattern.replace("<base>", "moondream2mqtt") for each in TABLE]
     for flag, topic in pairwise(words):
         if flag in {"-t", "-T"}:
-            concrete = [each.replace("<camera>", "front_door") for each in ours]
+            concrete = [
+                each.replace("<camera>", "front_door").replace("<setting>", setting)
+                for each in ours
+                for setting in CameraSettings.model_fields
+            ]
             assert any(matches(each, topic) for each in concrete), topic
