@@ -184,4 +184,6 @@ async def test_every_operation_is_answered(
         answer = await talk.ask(operation.name, request)
         assert answer["status"] in {"ok", "error"}
         if answer["status"] == "error":
-            assert answer["error"]["code"] in {"not_found", "wrong_state", "timeout", "content"}, answer
+            assert answer["error"]["code"] in {"not_found", "wrong_state", "timeout", "content"}, (
+                answer
+            )
