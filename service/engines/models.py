@@ -36,8 +36,8 @@ class SwitchedEngine(Protocol):
     async def load(self, options: ModelOptions | None = None) -> None:
         """Load a model and wait for it. Raises EngineError when it cannot be loaded."""
 
-    async def unload(self) -> None:
-        """Free the device once the running jobs have ended."""
+    async def unload(self, options: ModelOptions | None = None) -> None:
+        """Free the device once the running jobs have ended; what is loaded next can be said."""
 
 
 class Work(Protocol):
@@ -228,7 +228,9 @@ class Models:
         await self._engines[number].load(None if is_same else replace(options))
 
     async def _unload(self) -> None:
-        await asyncio.gather(*(engine.unload() for engine in self._engines))
+        self._given = list(self._chosen)
+        pairs = zip(self._engines, self._chosen, strict=True)
+        await asyncio.gather(*(engine.unload(options) for engine, options in pairs))
         self._work.look_again()
 
 

@@ -255,8 +255,14 @@ class EngineProcess:
         if self._failure is not None:
             raise self._failure
 
-    async def unload(self) -> None:
-        """Free the device: let the running jobs end, then end the child and wait for that."""
+    async def unload(self, options: ModelOptions | None = None) -> None:
+        """Free the device: let the running jobs end, then end the child and wait for that.
+
+        Args:
+            options: What is loaded next; None: what was loaded.
+        """
+        if options is not None:
+            self._options = options
         self._set_target(None)
         await self._until(lambda: self._child is None or self._target is not None)
 

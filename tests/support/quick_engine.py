@@ -89,6 +89,9 @@ class QuickEngine:
 
     def run(self) -> None:
         self._peer.send(protocol.Hello(protocol.VERSION))
+        if "broken" in self._options["name"]:
+            self._peer.send(protocol.LoadFailed("model_file", "its weights are damaged"))
+            return
         self._peer.send(
             protocol.Ready(
                 self._options["name"],

@@ -72,6 +72,9 @@ def load(peer: Peer, mode: str, options: dict[str, str]) -> None:
         case "load_fails":
             peer.send(protocol.LoadFailed("model_file", "config.json: no such file"))
             sys.exit(1)
+        case "picky" if options["name"].startswith("no-"):
+            peer.send(protocol.LoadFailed("model_file", f"{options['name']}: no such file"))
+            sys.exit(1)
         case "load_fails_for_now":
             peer.send(protocol.LoadFailed("model_download", "no network", can_retry=True))
             sys.exit(1)
