@@ -204,6 +204,11 @@ class ChoiceAnswer:
 
     probabilities: tuple[float, ...]  #: of the choices in their order, which add up to 1
 
+    @property
+    def confidence(self) -> float:
+        """That of the most probable choice; ValueError when there is none."""
+        return max(self.probabilities)
+
 
 Answer = TextAnswer | BoxesAnswer | PointsAnswer | ChoiceAnswer
 

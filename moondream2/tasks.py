@@ -164,6 +164,11 @@ class ChoiceAnswer:
     #: Of each choice, in the order of the task; they add up to 1.
     probabilities: tuple[float, ...]
 
+    @property
+    def confidence(self) -> float:
+        """That of the most probable choice."""
+        return max(self.probabilities)
+
 
 Answer = TextAnswer | ObjectsAnswer | PointsAnswer | ChoiceAnswer
 

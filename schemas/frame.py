@@ -174,7 +174,7 @@ class Task(BaseModel):
             case TaskKind.CAPTION:
                 return "caption"
             case TaskKind.CHOOSE:
-                return {"choose": {"question": self.text, "choices": self.choices}}
+                return {"choose": _Choose(question=self.text, choices=self.choices)}
             case _:
                 return {self.kind.value: self.text}
 

@@ -102,8 +102,7 @@ def _caption(
     counts = [(each.label, each.count) for each in objects]
     counts += [(each.label, each.count) for each in points]
     counted = ", ".join(f"{label}: {count}" for label, count in counts)
-    confidences = (each.confidence for _, each in pairs if not isinstance(each, ChoiceAnswer))
-    return counted, min(confidences)
+    return counted, min(answer.confidence for _, answer in pairs)
 
 
 def _texts(pairs: list[_Pair]) -> Iterator[Answer]:
