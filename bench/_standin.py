@@ -85,7 +85,7 @@ class StandIn:
     async def load(self, options: ModelOptions | None = None) -> None:
         """It is there."""
 
-    async def unload(self) -> None:
+    async def unload(self, options: ModelOptions | None = None) -> None:
         """It stays."""
 
     async def submit(self, job: Submit) -> None:

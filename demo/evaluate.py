@@ -39,6 +39,8 @@ from moondream2.model import Moondream
 from moondream2.tasks import (
     Answer,
     Caption,
+    ChoiceAnswer,
+    Choose,
     Detect,
     Failed,
     Finished,
@@ -77,8 +79,9 @@ GOALS = (
     Goal("objects are found (IoU 0.5)", 0.85),
     Goal("nothing is found for absent labels", 0.90),
     Goal("points are inside the box", 0.90),
+    Goal("choosing agrees with answering freely", 0.97),
 )
-_NAMED, _UNNAMED, _HOUR, _SIDE, _YES_NO, _COUNT, _FOUND, _NOTHING, _INSIDE = (
+_NAMED, _UNNAMED, _HOUR, _SIDE, _YES_NO, _COUNT, _FOUND, _NOTHING, _INSIDE, _AGREED = (
     goal.name for goal in GOALS
 )
 
@@ -125,9 +128,12 @@ class Exam:
             *(Query(question.text) for question in self.questions),
             *(Detect(kind) for kind in Kind),
             *(Point(kind) for kind in Kind),
+            *(Choose(question.text, YES_OR_NO) for question in self.questions[: len(Kind)]),
         )
 
 
+#: What can be chosen where presence is asked.
+YES_OR_NO = ("Yes", "No")
 _OTHER_TOPICS = (Topic.HOUR, Topic.COLOUR, Topic.SIDE, Topic.WEATHER, Topic.PLACE)
 _NUMBERS = ("None", "One", "Two", "Three", "Four")
 
@@ -149,18 +155,29 @@ def grade(exam: Exam, answers: Sequence[Answer], tally: Tally) -> None:
     texts = [_text(next(rest)) for _ in Length]
     for length, text in zip(Length, texts, strict=True):
         _grade_caption(exam.scene, length, text, tally)
-    for question in exam.questions:
-        _grade_question(exam.scene, question, _text(next(rest)), tally)
+    said = [_text(next(rest)) for _ in exam.questions]
+    for question, text in zip(exam.questions, said, strict=True):
+        _grade_question(exam.scene, question, text, tally)
     for kind in Kind:
         _grade_boxes(exam.scene, kind, next(rest), tally)
     for kind in Kind:
         _grade_points(exam.scene, kind, next(rest), tally)
+    for text in said[: len(Kind)]:
+        tally.add(_AGREED, chosen(next(rest)) == text)
 
 
 def _text(answer: Answer) -> str:
     if not isinstance(answer, TextAnswer):
         raise TypeError(f"expected text, got {answer!r}")
     return answer.text.strip()
+
+
+def chosen(answer: Answer) -> str:
+    """What was chosen of `YES_OR_NO`."""
+    if not isinstance(answer, ChoiceAnswer):
+        raise TypeError(f"expected a choice, got {answer!r}")
+    shares = dict(zip(YES_OR_NO, answer.probabilities, strict=True))
+    return max(shares, key=shares.__getitem__)
 
 
 def _grade_caption(scene: Scene, length: Length, text: str, tally: Tally) -> None:

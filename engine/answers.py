@@ -6,6 +6,7 @@ from engine.protocol import (
     Answer,
     Box,
     BoxesAnswer,
+    ChoiceAnswer,
     Point,
     PointsAnswer,
     Submit,
@@ -37,6 +38,8 @@ def _task(spec: TaskSpec) -> tasks.Task:
             return tasks.Caption(spec.text)
         case "query":
             return tasks.Query(spec.text)
+        case "choose":
+            return tasks.Choose(spec.text, spec.choices)
         case "detect":
             return tasks.Detect(spec.text)
         case "point":
@@ -54,5 +57,7 @@ def to_protocol(answer: tasks.Answer) -> Answer:
             return BoxesAnswer(tuple(boxes), answer.confidence)
         case tasks.PointsAnswer():
             return PointsAnswer(tuple(Point(x, y) for x, y in answer.points), answer.confidence)
+        case tasks.ChoiceAnswer():
+            return ChoiceAnswer(answer.probabilities)
         case _:
             assert_never(answer)

@@ -18,7 +18,7 @@ from typing import Literal
 from engine.codec import Codec
 
 #: Raised with every change of a message; `tests/unit/engine/test_protocol.py` asks for it.
-VERSION = 1
+VERSION = 2
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -44,10 +44,11 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task: `caption` (text: length), `query` (question), `detect` or `point` (label)."""
+    """One task: `caption` (text: length), `query`/`choose` (question), `detect`/`point` (label)."""
 
     kind: str
     text: str
+    choices: tuple[str, ...] = ()  #: of `choose`
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,19 @@ class PointsAnswer:
     confidence: float  #: 0..1
 
 
-Answer = TextAnswer | BoxesAnswer | PointsAnswer
+@dataclass(frozen=True, slots=True)
+class ChoiceAnswer:
+    """Answer of a choose task."""
+
+    probabilities: tuple[float, ...]  #: of the choices in their order, which add up to 1
+
+    @property
+    def confidence(self) -> float:
+        """That of the most probable choice; ValueError when there is none."""
+        return max(self.probabilities)
+
+
+Answer = TextAnswer | BoxesAnswer | PointsAnswer | ChoiceAnswer
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from moondream2.branches import Branches
 from moondream2.config import TextConfig
 from moondream2.staging import to_device
 from moondream2.text import Attend, TextModel, attention
@@ -33,11 +34,21 @@ class Segment:
     #: Position of the first of them.
     start: int
     count: int
+    #: The last of them, side by side where a row would have one after the other.
+    branches: Branches | None = None
 
     @property
     def end(self) -> int:
-        """Position after the last of them."""
+        """Place in the slot after the last of them."""
         return self.start + self.count
+
+    @property
+    def positions(self) -> list[int]:
+        """Of each token in its sequence: branches all follow what is before them."""
+        if self.branches is None:
+            return list(range(self.start, self.end))
+        root = self.end - len(self.branches)
+        return [*range(self.start, root), *(root + depth for depth in self.branches.depths)]
 
 
 class SlotCache:
@@ -163,7 +174,7 @@ class RowsAttend:
 
     def __init__(self, cache: SlotCache, segments: Sequence[Segment]) -> None:
         device = cache.keys.device
-        places = [place for segment in segments for place in range(segment.start, segment.end)]
+        places = [place for segment in segments for place in segment.positions]
         #: Of all tokens of the pass, (T,).
         self.positions = to_device(places, device)
         self._cache = cache
@@ -172,7 +183,7 @@ class RowsAttend:
             (slice(first, first + segment.count), segment)
             for first, segment in zip(firsts, segments, strict=False)  # one more than segments
         ]
-        self._longer = [(*span, _causal(span[1], device)) for span in spans if span[1].count > 1]
+        self._longer = [(*span, _seen(span[1], device)) for span in spans if span[1].count > 1]
         single = [(here.start, segment) for here, segment in spans if segment.count == 1]
         self._single = [place for place, _ in single]
         self._attend_single = cache.tokens([segment for _, segment in single])
@@ -208,7 +219,11 @@ def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None)
     return attention(q, k.unsqueeze(0), v.unsqueeze(0), mask)
 
 
-def _causal(segment: Segment, device: torch.device) -> Tensor:
-    """Return which earlier positions each token of a segment sees, (count, end)."""
+def _seen(segment: Segment, device: torch.device) -> Tensor:
+    """Return which places of its slot each token of a segment sees, (count, end)."""
     seen = torch.ones(segment.count, segment.end, dtype=torch.bool, device=device)
-    return seen.tril(segment.start)
+    seen = seen.tril(segment.start)
+    if segment.branches is not None:
+        num = len(segment.branches)
+        seen[-num:, -num:] = to_device(segment.branches.sees, device)
+    return seen

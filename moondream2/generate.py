@@ -8,10 +8,10 @@ The engine knows nothing of image files, processes or queues, and is not thread-
 submits, cancels and steps.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -21,12 +21,12 @@ from moondream2.errors import MoondreamError
 from moondream2.graphs import Recorder
 from moondream2.model import Moondream
 from moondream2.passes import Passes, Reading, Watch
-from moondream2.rows import Head, Row, row_of
+from moondream2.row import Head
+from moondream2.rows import row_of
 from moondream2.scheduler import Place, Scheduler, Start
 from moondream2.staging import to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tasks import (
-    Answer,
     Event,
     Failed,
     Finished,
@@ -38,6 +38,7 @@ from moondream2.tasks import (
     Timings,
 )
 from moondream2.tokens import PromptError, Tokenizer
+from moondream2.work import Live, Work
 
 #: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
 #: TFLOP of the public model, a crop 0.67.
@@ -48,6 +49,9 @@ _PREFIX_CROPS = 3
 _MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
+#: Tokens of choices that are tried in one step, by all rows together: what a long prompt has, so
+#: that those who generate beside them wait no longer than for one. Two short choices have five.
+_MAX_BRANCH_TOKENS = 64
 
 
 class OutOfMemoryError(MoondreamError):
@@ -60,33 +64,6 @@ class NotANumberError(MoondreamError):
     """The arithmetic of this frame left the range of the model's number format."""
 
     code = "not_a_number"
-
-
-@dataclass(slots=True)
-class _Work:
-    """A request that is held."""
-
-    request: Request
-    submitted_at: float
-    submitted_in: int  # step
-    answers: dict[int, Answer] = field(default_factory=dict)
-    num_sent: dict[int, int] = field(default_factory=dict)  # characters in pieces, by task
-    is_started: bool = False
-    encode_seconds: float = 0.0
-    first_token_seconds: float | None = None
-
-
-@dataclass(slots=True)
-class _Live:
-    """A task that runs in a slot."""
-
-    key: str
-    task: int
-    slot: int
-    row: Row
-    length: int  # positions of the slot that are filled
-    num_shown: int = 0  # characters of this run's pieces
-    is_spoilt: bool = False  # what was computed for it is no number
 
 
 class Engine:
@@ -123,8 +100,8 @@ class Engine:
         self._passes = Passes(
             model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
         )
-        self._work: dict[str, _Work] = {}
-        self._live: dict[int, _Live] = {}  # by slot
+        self._work: dict[str, Work] = {}
+        self._live: dict[int, Live] = {}  # by slot
         self._events: list[Event] = []
         self._encoding: tuple[Stopwatch, list[str]] | None = None  # of this step
         self._num_steps = 0
@@ -161,7 +138,7 @@ class Engine:
         crops = request.crops
         if crops is not None:
             request = replace(request, crops=self._passes.stage(crops))
-        self._work[request.key] = _Work(request, time.monotonic(), self._num_steps)
+        self._work[request.key] = Work(request, time.monotonic(), self._num_steps)
         self._scheduler.add(
             request.key,
             request.rank,
@@ -210,7 +187,7 @@ class Engine:
             raise PromptError("temperature must not be negative, top_p must be in 0..1")
         room = self.model.config.text.max_context - self._prefix_length(request)
         for index in range(len(request.tasks)):
-            length = len(row_of(request, index, self.tokenizer).feeds)
+            length = row_of(request, index, self.tokenizer).num_positions
             if length > room:
                 raise PromptError(f"the prompt has {length} tokens, there is room for {room}")
 
@@ -237,20 +214,22 @@ class Engine:
             work.is_started = True
             self._events.append(Started(start.key))
         row = row_of(work.request, start.task, self.tokenizer)
-        self._live[start.slot] = _Live(start.key, start.task, start.slot, row, length)
+        self._live[start.slot] = Live(start.key, start.task, start.slot, row, length)
 
     def _advance(self) -> None:
         """Let every row read what it has to read and decide what follows."""
         context = self.model.config.text.max_context
         for live in list(self._live.values()):
-            if live.length + len(live.row.feeds) > context:
+            if live.length + live.row.num_positions > context:
                 self._show(live, live.row.stop("context"))
                 self._end(live)
         # In the order of the slots, so that equal work is packed equally.
         lives = [self._live[slot] for slot in sorted(self._live)]
         if not lives:
             return
-        self._decide(lives, self._read(lives))
+        self._branch([live for live in lives if live.row.head is Head.BRANCHES])
+        hidden, firsts = self._read(lives)
+        self._decide(lives, hidden, firsts)
         self._time_encoding()
         for live in lives:
             if live.key not in self._work:
@@ -264,20 +243,41 @@ class Engine:
             if live.row.is_done:
                 self._end(live)
 
-    def _read(self, lives: Sequence[_Live]) -> Tensor:
-        """Read the feeds of all rows and return the hidden states of their last ones, (N, W)."""
-        readings = [Reading(live.slot, live.length, tuple(live.row.feeds)) for live in lives]
+    def _branch(self, lives: Sequence[Live]) -> None:
+        """Let rows that weigh choices try some: a step stays short however many there are."""
+        context = self.model.config.text.max_context
+        for live in lives:
+            room = context - live.length - len(live.row.feeds)
+            live.row.branch(min(room, _MAX_BRANCH_TOKENS // len(lives)))
+
+    def _read(self, lives: Sequence[Live]) -> tuple[Tensor, list[int]]:
+        """Read the feeds of all rows, and what they try behind them.
+
+        Returns:
+            Hidden states, (outputs, W), and for each row the place of its first one.
+        """
+        readings = [
+            Reading(live.slot, live.length, tuple(live.row.feeds), live.row.branches)
+            for live in lives
+        ]
         hidden = self._passes.read(readings)
         for live in lives:
             live.length += len(live.row.feeds)
             live.row.feeds = []
-        return hidden
+        firsts = accumulate((each.num_outputs for each in readings), initial=0)
+        return hidden, list(firsts)[:-1]
 
-    def _decide(self, lives: Sequence[_Live], hidden: Tensor) -> None:
-        """Decode hidden states, (N, W), until every row has something to read or has ended.
+    def _decide(self, lives: Sequence[Live], hidden: Tensor, firsts: Sequence[int]) -> None:
+        """Decode hidden states until every row has something to read or has ended.
 
         One state can give two things: the decision for another object, then its first coordinate.
         """
+        for live, first in zip(lives, firsts, strict=True):
+            if (branches := live.row.branches) is not None:
+                own = hidden[first : first + len(branches)]
+                scores = self._passes.scores(own, branches, live.row.picking)
+                if live.is_sound(*scores):
+                    live.row.take_scores(scores)
         for head, take in (
             (Head.TEXT, self._take_tokens),
             (Head.COORDINATE, self._take_coordinates),
@@ -290,26 +290,26 @@ class Engine:
                 and not (live.row.feeds or live.row.is_done or live.is_spoilt)
             ]
             if places:
-                index = to_device(places, hidden.device)
+                index = to_device([firsts[place] for place in places], hidden.device)
                 take([lives[place] for place in places], hidden[index])
 
-    def _take_tokens(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+    def _take_tokens(self, lives: Sequence[Live], hidden: Tensor) -> None:
         picks = self._passes.tokens(hidden, [live.row.picking for live in lives])
         for live, pick in zip(lives, picks, strict=True):
-            if _is_sound(live, pick.probability):
+            if live.is_sound(pick.probability):
                 self._show(live, live.row.take_token(pick))
 
-    def _take_coordinates(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+    def _take_coordinates(self, lives: Sequence[Live], hidden: Tensor) -> None:
         for live, choice in zip(lives, self._passes.coordinates(hidden), strict=True):
-            if _is_sound(live, choice.probability):
+            if live.is_sound(choice.probability):
                 live.row.take_coordinate(choice)
 
-    def _take_sizes(self, lives: Sequence[_Live], hidden: Tensor) -> None:
+    def _take_sizes(self, lives: Sequence[Live], hidden: Tensor) -> None:
         for live, (width, height) in zip(lives, self._passes.sizes(hidden), strict=True):
-            if _is_sound(live, width.probability, height.probability):
+            if live.is_sound(width.probability, height.probability):
                 live.row.take_size(width, height)
 
-    def _show(self, live: _Live, text: str) -> None:
+    def _show(self, live: Live, text: str) -> None:
         """Tell a piece of text, but not what an interrupted run of the task has told before."""
         work = self._work[live.key]
         num_sent = work.num_sent.get(live.task, 0)
@@ -329,12 +329,12 @@ class Engine:
             if key in self._work:
                 self._work[key].encode_seconds += watch.seconds
 
-    def _time_first_token(self, live: _Live) -> None:
+    def _time_first_token(self, live: Live) -> None:
         work = self._work[live.key]
         if work.first_token_seconds is None:
             work.first_token_seconds = time.monotonic() - work.submitted_at
 
-    def _end(self, live: _Live) -> None:
+    def _end(self, live: Live) -> None:
         """Tell the answer of a row that has ended, and of its request when it was the last."""
         del self._live[live.slot]
         work = self._work[live.key]
@@ -346,7 +346,7 @@ class Engine:
         answers = tuple(work.answers[index] for index in range(len(work.request.tasks)))
         self._events.append(Finished(live.key, answers, self._timings(work)))
 
-    def _timings(self, work: _Work) -> Timings:
+    def _timings(self, work: Work) -> Timings:
         total = time.monotonic() - work.submitted_at
         first = total if work.first_token_seconds is None else work.first_token_seconds
         return Timings(work.encode_seconds, first, total, self._num_steps - work.submitted_in)
@@ -390,9 +390,3 @@ class Engine:
             self._passes.resize(self.capacity)
             return
         self._events.append(Resized(self.capacity))
-
-
-def _is_sound(live: _Live, *probabilities: float) -> bool:
-    """Return whether what was computed for a row are numbers, and note it when not."""
-    live.is_spoilt = any(map(math.isnan, probabilities))
-    return not live.is_spoilt

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from moondream2.bags import BagCache
+from moondream2.branches import Branches
 from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
 from moondream2.compiled import CompiledPrefill, compile_vision
 from moondream2.crops import Crops
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
 from moondream2.model import Moondream
-from moondream2.rows import Choice
-from moondream2.sampling import Pick, Picking, pick_bins, pick_tokens
+from moondream2.row import Choice
+from moondream2.sampling import Pick, Picking, log_probabilities, pick_bins, pick_tokens
 from moondream2.staging import Staging, to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tokens import Coordinate, Feed, Size
@@ -37,11 +38,23 @@ class Reading:
     #: Position of the first feed, the number of positions that are filled.
     start: int
     feeds: tuple[Feed, ...]
+    #: What is tried behind the feeds, and forgotten.
+    branches: Branches | None = None
+
+    @property
+    def tokens(self) -> tuple[Feed, ...]:
+        """All that is read, in the order of the pass."""
+        return self.feeds if self.branches is None else (*self.feeds, *self.branches.tokens)
+
+    @property
+    def num_outputs(self) -> int:
+        """How many hidden states are asked for: that of the last feed, or of every branch token."""
+        return 1 if self.branches is None else len(self.branches)
 
     @property
     def segment(self) -> Segment:
         """Its place in the pool."""
-        return Segment(self.slot, self.start, len(self.feeds))
+        return Segment(self.slot, self.start, len(self.tokens), self.branches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +149,13 @@ class Passes:
             readings: N rows, all that hold anything they will still need.
 
         Returns:
-            (N, W) output of the last block for the last feed of each.
+            (outputs, W) output of the last block, the `num_outputs` of each row in turn.
         """
         graphs = self._pool.graphs
         if graphs is None:
             return self._read_packed(readings)
-        single = [each for each in readings if len(each.feeds) == 1]
-        longer = [each for each in readings if len(each.feeds) > 1]
+        single = [each for each in readings if len(each.tokens) == 1]
+        longer = [each for each in readings if len(each.tokens) > 1]
         # Replays first: idle slots below the highest replayed one are written to, at the position
         # that a prompt begins with.
         parts = []
@@ -151,12 +164,26 @@ class Passes:
             parts.append(self._read_replayed(graphs, single, lengths))
         if longer:
             parts.append(self._read_packed(longer))
-        order = {each.slot: index for index, each in enumerate(single + longer)}
-        return torch.cat(parts)[self._index(order[each.slot] for each in readings)]
+        firsts = accumulate((each.num_outputs for each in single + longer), initial=0)
+        order = {each.slot: first for each, first in zip(single + longer, firsts, strict=False)}
+        places = (order[each.slot] + i for each in readings for i in range(each.num_outputs))
+        return torch.cat(parts)[self._index(places)]
 
     def tokens(self, hidden: Tensor, rows: Sequence[Picking]) -> list[Pick]:
         """Pick a token for each hidden state: (n, W) and n ways to pick."""
         return pick_tokens(self._model.text.logits(hidden), rows, self._model.config.tokens.eos)
+
+    def scores(self, hidden: Tensor, branches: Branches, later: Picking) -> list[float]:
+        """Return the logarithms of the probabilities of the steps of branches.
+
+        Args:
+            hidden: (n, W), one for each of their tokens.
+            branches: What was tried.
+            later: How tokens behind the first one are picked.
+        """
+        rows = [Picking(), *[later] * (len(branches) - 1)]
+        steps = branches.steps(self._model.config.tokens.eos)
+        return log_probabilities(self._model.text.logits(hidden), rows, steps)
 
     def coordinates(self, hidden: Tensor) -> list[Choice]:
         """Pick a coordinate for each hidden state, (n, W)."""
@@ -193,19 +220,21 @@ class Passes:
 
     def _read_packed(self, readings: Sequence[Reading]) -> Tensor:
         """Read in one pass without padding, see `RowsAttend`."""
-        feeds = [feed for each in readings for feed in each.feeds]
+        feeds = [feed for each in readings for feed in each.tokens]
         self._note("read", len(feeds))
         attend = RowsAttend(self._pool.cache, [each.segment for each in readings])
         embeddings = self._embed(feeds).unsqueeze(0)  # (1, T, W)
         hidden: Tensor = self._model.text(embeddings, attend.positions.unsqueeze(0), attend)[0]
-        return hidden[self._index(end - 1 for end in accumulate(len(r.feeds) for r in readings))]
+        ends = accumulate(len(each.tokens) for each in readings)
+        spans = (range(end - r.num_outputs, end) for end, r in zip(ends, readings, strict=True))
+        return hidden[self._index(place for span in spans for place in span)]
 
     def _read_replayed(
         self, graphs: DecodeGraphs, readings: Sequence[Reading], lengths: dict[int, int]
     ) -> Tensor:
         """Read one token for each row by replaying a graph."""
         self._note("read", len(readings))
-        embeddings = self._embed([each.feeds[0] for each in readings])
+        embeddings = self._embed([each.tokens[0] for each in readings])
         return graphs.read(embeddings, [each.slot for each in readings], lengths)
 
     def _embed(self, feeds: Sequence[Feed]) -> Tensor:

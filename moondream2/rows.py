@@ -1,20 +1,16 @@
-"""The life of one task between its prompt and its answer.
-
-A row says what the language model reads next and what is made of the last thing it read: a token,
-a coordinate, or a size. It takes the choice and decides what follows. No torch here: rows of any
-kind advance in the same pass because only the engine knows about tensors.
-"""
+"""The rows of words and of objects: what becomes of each token, coordinate and size."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 
+from moondream2.choices import choice_row
 from moondream2.config import TokenIds
+from moondream2.row import Choice, Head, Row
 from moondream2.sampling import Pick, Picking, generator, geometric_mean
 from moondream2.tasks import (
     Answer,
     Box,
     Caption,
+    Choose,
     Detect,
     Gaze,
     Grounding,
@@ -27,73 +23,6 @@ from moondream2.tasks import (
     TextAnswer,
 )
 from moondream2.tokens import Coordinate, Feed, Size, Tokenizer
-
-
-class Head(Enum):
-    """What is decoded from the hidden state of the last position."""
-
-    TEXT = "text"
-    COORDINATE = "coordinate"
-    SIZE = "size"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The likeliest bin of a coordinate or of one side of a size."""
-
-    bin: int
-    #: What the bin stands for, in 0..1.
-    value: float
-    probability: float
-
-
-class Row:
-    """What all rows have in common.
-
-    Args:
-        prompt: What the model reads first.
-        has_image: The prompt follows the prefix of a frame.
-    """
-
-    def __init__(self, prompt: tuple[Feed, ...], *, has_image: bool) -> None:
-        self.has_image = has_image
-        #: What the model reads next, at least one.
-        self.feeds: list[Feed] = list(prompt)
-        #: Decoded next; from a new hidden state when there are feeds, otherwise from the same one.
-        self.head = Head.TEXT
-        self.stop_reason: str | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing more will be read."""
-        return self.stop_reason is not None
-
-    @property
-    def picking(self) -> Picking:
-        """How the next token is picked."""
-        return Picking()
-
-    def take_token(self, pick: Pick) -> str:
-        """Take a picked token and return the piece of text that can be shown, if any."""
-        raise NotImplementedError
-
-    def take_coordinate(self, choice: Choice) -> None:
-        """Take a coordinate."""
-        raise NotImplementedError
-
-    def take_size(self, width: Choice, height: Choice) -> None:
-        """Take a size."""
-        raise NotImplementedError
-
-    def stop(self, reason: str) -> str:
-        """End the row and return the rest of the text, if any."""
-        self.stop_reason = reason
-        self.feeds = []
-        return ""
-
-    def answer(self) -> Answer:
-        """Return the answer of an ended row."""
-        raise NotImplementedError
 
 
 class TextRow(Row):
@@ -340,6 +269,8 @@ def row_of(request: Request, task_index: int, tokenizer: Tokenizer) -> Row:
         PromptError: The model does not have this skill.
     """
     task: Task = request.tasks[task_index]
+    if isinstance(task, Choose):
+        return choice_row(task, tokenizer, has_image=request.crops is not None)
     prompt = tokenizer.prompt(task, has_image=request.crops is not None)
     if isinstance(task, Caption | Query):
         thinks = isinstance(task, Query) and task.reasoning

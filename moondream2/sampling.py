@@ -71,6 +71,23 @@ def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick
     return [Pick(int(token), own, stop) for token, own, stop in zip(*table, strict=True)]
 
 
+def log_probabilities(
+    logits: Tensor, rows: Sequence[Picking], steps: Sequence[tuple[int, int]]
+) -> list[float]:
+    """Return the logarithms of the probabilities of certain tokens.
+
+    Args:
+        logits: (N, V) raw logits, left as they are.
+        rows: N ways to pick, of which only what they suppress plays a role.
+        steps: Pairs of a row and a token.
+    """
+    assert len(logits) == len(rows), f"{len(logits)} rows of logits for {len(rows)} rows"
+    scores = _suppress(logits.float(), rows).log_softmax(-1)
+    places, tokens = to_device(steps, logits.device).T  # each (steps,)
+    found: list[float] = scores[places, tokens].tolist()
+    return found
+
+
 def pick_bins(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Pick the likeliest bins.
 

@@ -28,6 +28,15 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Choose:
+    """Weigh some answers to a question; nothing else can be answered and nothing is sampled."""
+
+    question: str
+    #: At least one.
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Detect:
     """Find the boxes of all objects of a kind."""
 
@@ -49,7 +58,7 @@ class Gaze:
     eye: tuple[float, float]
 
 
-Task = Caption | Query | Detect | Point | Gaze
+Task = Caption | Query | Choose | Detect | Point | Gaze
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class Request:
     #: None for questions without a frame.
     crops: Crops | None
     tasks: tuple[Task, ...]
-    #: 0 is greedy. Objects and points are always greedy.
+    #: 0 is greedy. Objects and points are always greedy, choices play no part in it.
     temperature: float = 0.0
     top_p: float = 0.3
     #: Most tokens of an answer; thoughts may be as many again.
@@ -148,7 +157,20 @@ class PointsAnswer:
     stop_reason: str
 
 
-Answer = TextAnswer | ObjectsAnswer | PointsAnswer
+@dataclass(frozen=True, slots=True)
+class ChoiceAnswer:
+    """Answer of a choose task."""
+
+    #: Of each choice, in the order of the task; they add up to 1.
+    probabilities: tuple[float, ...]
+
+    @property
+    def confidence(self) -> float:
+        """That of the most probable choice."""
+        return max(self.probabilities)
+
+
+Answer = TextAnswer | ObjectsAnswer | PointsAnswer | ChoiceAnswer
 
 
 @dataclass(frozen=True, slots=True)

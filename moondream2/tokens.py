@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Vocabulary
 
 from moondream2.config import MoondreamConfig, TokenIds, Wrapping
 from moondream2.errors import ModelFileError, MoondreamError
-from moondream2.tasks import Caption, Detect, Gaze, Point, Query, Task
+from moondream2.tasks import Caption, Choose, Detect, Gaze, Point, Query, Task
 
 #: What the vocabulary of a public release must make of a word; its predecessors, published under
 #: the same file name, make something else of it.
@@ -109,20 +109,33 @@ class Tokenizer:
         Raises:
             PromptError: The model does not have this skill.
         """
-        if not has_image and not isinstance(task, Query):
+        if not has_image and not isinstance(task, Query | Choose):
             raise PromptError(f"{type(task).__name__.lower()} needs a frame")
+        start = () if has_image else (self.config.tokens.bos,)
         match task:
             case Caption():
                 return self._caption(task)
             case Query():
-                start = () if has_image else (self.config.tokens.bos,)
                 return start + self._query(task)
+            case Choose():
+                return start + self._query(Query(task.question))
             case Detect():
                 return self._object(self.config.prompts.detect, task.label)
             case Point():
                 return self._object(self.config.prompts.point, task.label)
             case Gaze():
                 return self._gaze(task)
+
+    def spellings(self, choice: str) -> tuple[tuple[int, ...], ...]:
+        """Return the different ways a model may write an answer: with a leading space, without.
+
+        Raises:
+            PromptError: Nothing of it can be written.
+        """
+        ways = dict.fromkeys(tuple(self.encode(space + choice)) for space in ("", " "))
+        if not choice.strip() or () in ways:
+            raise PromptError(f"the choice {choice!r} has no text that the model knows")
+        return tuple(ways)
 
     def stream(self) -> "TextStream":
         """Return a new stream of pieces, by the rule of the release."""

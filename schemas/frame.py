@@ -22,12 +22,14 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from typing_extensions import TypedDict
 
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TASKS = 16
 MAX_HEADERS = 32  # common servers take a hundred, ours and their proxies' included
 MAX_AGE_S = 7 * 86400.0
 MAX_TEXT_CHARACTERS = 2000
+MIN_CHOICES, MAX_CHOICES, MAX_CHOICE_CHARACTERS = 2, 16, 64
 CAMERA_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 RESERVED_CAMERA_IDS = frozenset({"bridge"})
@@ -97,8 +99,36 @@ class TaskKind(StrEnum):
 
     CAPTION = "caption"
     QUERY = "query"
+    CHOOSE = "choose"
     DETECT = "detect"
     POINT = "point"
+
+
+class _Choose(TypedDict):
+    """The wire form of what is chosen."""
+
+    question: str
+    choices: tuple[str, ...]
+
+
+def _read_choose(content: object) -> dict[str, object]:
+    """The fields of a task from the wire form of what is chosen."""
+    if not isinstance(content, dict) or content.keys() != {"question", "choices"}:
+        raise ValueError("choose must be an object of question and choices")
+    question, choices = content["question"], content["choices"]
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError("choose.question must be a text")
+    if not isinstance(choices, list | tuple):
+        raise ValueError("choose.choices must be a list")
+    stripped = [each.strip() if isinstance(each, str) else each for each in choices]
+    return {"kind": TaskKind.CHOOSE, "text": question.strip(), "choices": stripped}
+
+
+def _check_choices(choices: tuple[str, ...]) -> None:
+    if not MIN_CHOICES <= len(set(choices)) == len(choices):
+        raise ValueError(f"choose.choices must be {MIN_CHOICES} to {MAX_CHOICES} different texts")
+    if any(not choice or choice != choice.strip() for choice in choices):
+        raise ValueError("choose.choices must have no empty text and no blanks around one")
 
 
 def _wire_schema(schema: dict[str, Any]) -> None:
@@ -113,8 +143,28 @@ def _wire_schema(schema: dict[str, Any]) -> None:
         }
         for name in ("query", "detect", "point")
     ]
+    choice = {"type": "string", "minLength": 1, "maxLength": MAX_CHOICE_CHARACTERS}
+    choices = {
+        "type": "array",
+        "items": choice,
+        "minItems": MIN_CHOICES,
+        "maxItems": MAX_CHOICES,
+        "uniqueItems": True,
+    }
+    chosen = {
+        "type": "object",
+        "properties": {"question": text, "choices": choices},
+        "required": ["question", "choices"],
+        "additionalProperties": False,
+    }
+    choose = {
+        "type": "object",
+        "properties": {"choose": chosen},
+        "required": ["choose"],
+        "additionalProperties": False,
+    }
     schema.clear()
-    schema["anyOf"] = [{"type": "string", "const": "caption"}, *objects]
+    schema["anyOf"] = [{"type": "string", "const": "caption"}, *objects, choose]
 
 
 class Task(BaseModel):
@@ -124,6 +174,9 @@ class Task(BaseModel):
 
     kind: TaskKind
     text: str = Field(default="", max_length=MAX_TEXT_CHARACTERS)
+    choices: tuple[Annotated[str, Field(max_length=MAX_CHOICE_CHARACTERS)], ...] = Field(
+        default=(), max_length=MAX_CHOICES, description="of `choose`, what can be answered"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -134,22 +187,35 @@ class Task(BaseModel):
             [(kind, text)] = value.items()
             if kind in {"query", "detect", "point"} and isinstance(text, str) and text.strip():
                 return {"kind": TaskKind(kind), "text": text.strip()}
+            if kind == "choose":
+                return _read_choose(text)
         # Our own form is told by the enumeration's member, which no JSON, YAML or variable holds.
         if isinstance(value, dict) and isinstance(value.get("kind"), TaskKind):
             return value
         raise ValueError(
-            'must be "caption", {"query": "question"}, {"detect": "label"} or {"point": "label"}'
+            'must be "caption", {"query": "question"}, {"detect": "label"}, {"point": "label"} or '
+            '{"choose": {"question": "question", "choices": ["one", "another"]}}'
         )
 
     @model_validator(mode="after")
     def _can_be_read_back(self) -> Self:
         if bool(self.text) is (self.kind is TaskKind.CAPTION) or self.text != self.text.strip():
             raise ValueError("a caption has no text, any other task has one without blanks around")
+        if self.kind is not TaskKind.CHOOSE and self.choices:
+            raise ValueError("choices are for a task choose only")
+        if self.kind is TaskKind.CHOOSE:
+            _check_choices(self.choices)
         return self
 
     @model_serializer
-    def _to_wire(self) -> str | dict[str, str]:
-        return "caption" if self.kind is TaskKind.CAPTION else {self.kind.value: self.text}
+    def _to_wire(self) -> str | dict[str, str] | dict[str, _Choose]:
+        match self.kind:
+            case TaskKind.CAPTION:
+                return "caption"
+            case TaskKind.CHOOSE:
+                return {"choose": _Choose(question=self.text, choices=self.choices)}
+            case _:
+                return {self.kind.value: self.text}
 
 
 CAPTION = Task(kind=TaskKind.CAPTION)

@@ -38,6 +38,11 @@ class Answer(BaseModel):
     question: str
     answer: str
     confidence: float
+    probabilities: dict[str, float] | None = Field(
+        default=None,
+        exclude_if=lambda probabilities: probabilities is None,
+        description="of each choice; only where there was a choice",
+    )
 
 
 class DetectedObjects(BaseModel):

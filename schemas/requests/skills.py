@@ -1,10 +1,18 @@
 """Requests that ask the model about a picture at once: a frame in, its result document out."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.frame import MAX_TEXT_CHARACTERS, CameraId, MotionFrame, Task, TaskKind
+from schemas.frame import (
+    MAX_CHOICES,
+    MAX_TEXT_CHARACTERS,
+    MIN_CHOICES,
+    CameraId,
+    MotionFrame,
+    Task,
+    TaskKind,
+)
 from schemas.requests.envelope import Request
 from schemas.requests.jobs import JobResult
 from schemas.requests.operation import ANSWER_WITHIN_S, Operation
@@ -64,6 +72,24 @@ class PointRequest(LabelRequest):
         return Task(kind=TaskKind.POINT, text=self.label.strip())
 
 
+class ChooseRequest(SkillRequest):
+    """A frame, a question, and the only answers there can be."""
+
+    question: str = Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"\S")
+    choices: tuple[str, ...] = Field(min_length=MIN_CHOICES, max_length=MAX_CHOICES)
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        _ = self.task
+        return self
+
+    @property
+    def task(self) -> Task:
+        """The question with its choices."""
+        choose = {"question": self.question, "choices": self.choices}
+        return Task.model_validate({"choose": choose})
+
+
 _FRAME: dict[str, Any] = {
     "camera_id": "front_door",
     "frame_data": "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAD0lEQVR42mOo"
@@ -104,4 +130,13 @@ POINT = Operation(
     answer_within_s=_PATIENCE_S,
 )
 
-SKILLS = (CAPTION, QUERY, DETECT, POINT)
+CHOOSE = Operation(
+    "choose",
+    ChooseRequest,
+    JobResult,
+    "Choose one of given answers to a question about a picture, with the probability of each.",
+    {**_FRAME, "question": "Is the gate open?", "choices": ["yes", "no"]},
+    answer_within_s=_PATIENCE_S,
+)
+
+SKILLS = (CAPTION, QUERY, DETECT, POINT, CHOOSE)

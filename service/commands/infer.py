@@ -17,6 +17,7 @@ from rich.console import Console
 from engine.images import ImageLimits
 from engine.protocol import (
     BoxesAnswer,
+    ChoiceAnswer,
     Done,
     Failed,
     ModelOptions,
@@ -25,8 +26,8 @@ from engine.protocol import (
     TaskSpec,
     TextAnswer,
 )
-from schemas.frame import Length, TaskKind
-from service.commands.options import ConfigOption
+from schemas.frame import Length, Task, TaskKind
+from service.commands.options import ConfigOption, read_choose
 from service.configuration import load_settings
 from service.engines.devices import engine_options
 from service.engines.process import EngineProcess, Lost
@@ -67,6 +68,14 @@ def run(
     query: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="A question about the image. May be repeated."),
+    ] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUESTION=CHOICE,CHOICE",
+            help="A question with the only answers there can be, and how probable each is. "
+            "May be repeated.",
+        ),
     ] = None,
     detect: Annotated[
         list[str] | None,
@@ -141,7 +150,13 @@ def run(
         key="",
         camera_id="infer",
         rank=(),
-        tasks=_tasks(caption, query or (), detect or (), point or ()),
+        tasks=_tasks(
+            caption,
+            query or (),
+            [read_choose(text) for text in choose or ()],
+            detect or (),
+            point or (),
+        ),
         temperature=settings.model.temperature if temperature is None else temperature,
         top_p=settings.model.top_p,
         max_tokens=max_tokens or settings.model.max_tokens,
@@ -154,10 +169,15 @@ def run(
 
 
 def _tasks(
-    caption: Length | None, queries: Sequence[str], labels: Sequence[str], spots: Sequence[str]
+    caption: Length | None,
+    queries: Sequence[str],
+    chosen: Sequence[Task],
+    labels: Sequence[str],
+    spots: Sequence[str],
 ) -> tuple[TaskSpec, ...]:
     tasks = [
         *(TaskSpec(TaskKind.QUERY.value, question) for question in queries),
+        *(TaskSpec(task.kind.value, task.text, task.choices) for task in chosen),
         *(TaskSpec(TaskKind.DETECT.value, label) for label in labels),
         *(TaskSpec(TaskKind.POINT.value, label) for label in spots),
     ]
@@ -203,13 +223,21 @@ async def _run(
 
 def _answers(tasks: Sequence[TaskSpec], done: Done) -> dict[str, Any]:
     """What the engine said about one image, as it is printed with `--json`."""
-    found: dict[str, Any] = {"caption": None, "queries": [], "objects": [], "points": []}
+    found: dict[str, Any] = {
+        "caption": None,
+        "queries": [],
+        "choices": [],
+        "objects": [],
+        "points": [],
+    }
     for task, answer in zip(tasks, done.answers, strict=True):
         match answer:
             case TextAnswer() if task.kind == TaskKind.CAPTION:
                 found["caption"] = _text(answer, "text")
             case TextAnswer():
                 found["queries"].append({"question": task.text, **_text(answer, "answer")})
+            case ChoiceAnswer():
+                found["choices"].append({"question": task.text, **_chosen(task, answer)})
             case BoxesAnswer(boxes=boxes):
                 places = [asdict(box) for box in boxes]
                 found["objects"].append({"label": task.text, "count": len(boxes), "boxes": places})
@@ -225,6 +253,12 @@ def _text(answer: TextAnswer, name: str) -> dict[str, Any]:
         "token_ids": list(answer.token_ids),
         "confidence": answer.confidence,
     }
+
+
+def _chosen(task: TaskSpec, answer: ChoiceAnswer) -> dict[str, Any]:
+    shares = dict(zip(task.choices, answer.probabilities, strict=True))
+    best = max(shares, key=shares.__getitem__)
+    return {"answer": best, "confidence": shares[best], "probabilities": shares}
 
 
 class _Printer:
@@ -267,7 +301,7 @@ def _paragraph(outcome: dict[str, Any]) -> Iterator[str]:
         return
     if caption := outcome["caption"]:
         yield f"  {caption['text'].strip()} ({caption['confidence']:.2f})"
-    for query in outcome["queries"]:
+    for query in (*outcome["queries"], *outcome["choices"]):
         yield f"  {query['question']} {query['answer'].strip()} ({query['confidence']:.2f})"
     for found in (*outcome["objects"], *outcome["points"]):
         yield f"  {found['label']}: {found['count']}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from engine import protocol
-from engine.protocol import BoxesAnswer, Done, PointsAnswer, TaskSpec, TextAnswer
+from engine.protocol import BoxesAnswer, ChoiceAnswer, Done, PointsAnswer, TaskSpec, TextAnswer
 from schemas.frame import Task, TaskKind
 from schemas.job import Job
 from schemas.result import (
@@ -28,7 +28,7 @@ def task_specs(job: Job) -> list[TaskSpec]:
     specs = []
     for task in job.tasks:
         if task.kind is not TaskKind.CAPTION:
-            specs.append(TaskSpec(task.kind.value, task.text))
+            specs.append(TaskSpec(task.kind.value, task.text, task.choices))
         elif job.prompt is not None:
             specs.append(TaskSpec("query", job.prompt))
         else:
@@ -81,6 +81,7 @@ _Pair = tuple[Task, protocol.Answer]
 _ANSWERS: dict[TaskKind, type[protocol.Answer]] = {
     TaskKind.CAPTION: TextAnswer,
     TaskKind.QUERY: TextAnswer,
+    TaskKind.CHOOSE: ChoiceAnswer,
     TaskKind.DETECT: BoxesAnswer,
     TaskKind.POINT: PointsAnswer,
 }
@@ -109,6 +110,20 @@ def _texts(pairs: list[_Pair]) -> Iterator[Answer]:
         if task.kind is TaskKind.QUERY and isinstance(answer, TextAnswer):
             confidence = round(answer.confidence, 4)
             yield Answer(question=task.text, answer=answer.text.strip(), confidence=confidence)
+        elif isinstance(answer, ChoiceAnswer):
+            yield _chosen(task, answer)
+
+
+def _chosen(task: Task, answer: ChoiceAnswer) -> Answer:
+    """The most probable choice, the first of equals; ValueError when they are not of these."""
+    shares = dict(zip(task.choices, answer.probabilities, strict=True))
+    best = max(shares, key=shares.__getitem__)
+    return Answer(
+        question=task.text,
+        answer=best,
+        confidence=round(shares[best], 4),
+        probabilities={choice: round(share, 4) for choice, share in shares.items()},
+    )
 
 
 def _objects(pairs: list[_Pair]) -> Iterator[DetectedObjects]:

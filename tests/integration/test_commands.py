@@ -286,6 +286,27 @@ async def test_infer_gives_the_reference_answers_boxes_and_points(
     assert points["points"] == [pytest.approx(place) for place in record["point"]["objects"]]
 
 
+async def test_infer_weighs_choices(recorded: list[dict[str, Any]]) -> None:
+    words = ("--choose", "Is 1+1=2?=yes, no ,perhaps", "--choose", "Who?=a cat,a dog")
+    ended = await run_command(*infer_words(recorded[:1], *words))
+    found = json.loads(ended.out)
+    assert found["caption"] is None
+    first, second = found["choices"]
+    assert (first["question"], second["question"]) == ("Is 1+1=2?", "Who?")
+    assert list(first["probabilities"]) == ["yes", "no", "perhaps"]
+    for choice in (first, second):
+        assert sum(choice["probabilities"].values()) == pytest.approx(1)
+        assert choice["confidence"] == max(choice["probabilities"].values())
+        assert choice["probabilities"][choice["answer"]] == choice["confidence"]
+
+
+@pytest.mark.parametrize("text", ["Who?", "Who?=a", "=a,b", "Who?=a,a", "Who?=a,,b"])
+async def test_infer_refuses_what_is_no_choice(picture: Path, text: str) -> None:
+    ended = await run_command("infer", picture, "--choose", text)
+    assert ended.code == 2
+    assert "choose." in ended.err
+
+
 async def test_infer_tells_the_bad_image_and_goes_on(
     recorded: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Small engines for tests: random models with a vocabulary of made-up words, and naive answers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -122,6 +122,22 @@ def naive_text(model: Moondream, crops: Crops, prompt: Iterable[int], max_tokens
     return ids
 
 
+def naive_log_probability(
+    model: Moondream, crops: Crops | None, prompt: Sequence[int], answer: Sequence[int]
+) -> float:
+    """Read an answer behind its prompt without a cache, and weigh its tokens and the stop."""
+    sequence = model.text.embed(torch.tensor([*prompt, *answer]))
+    if crops is not None:
+        sequence = torch.cat((_prefix(model, crops), sequence))
+    prefix = 0 if crops is None else model.config.text.prefix_length
+    hidden = _hidden(model, sequence, prefix)[-1 - len(answer) :]
+    logits = model.text.logits(hidden)
+    if model.config.release.suppression:
+        logits[1:, model.config.tokens.answer or 0] = -torch.inf
+    logs = logits.double().log_softmax(-1)
+    return sum(float(logs[i, token]) for i, token in enumerate((*answer, model.config.tokens.eos)))
+
+
 def naive_boxes(
     model: Moondream, crops: Crops, prompt: Iterable[int], max_objects: int
 ) -> tuple[list[int], list[tuple[int, int]]]:
@@ -160,9 +176,14 @@ def _prefix(model: Moondream, crops: Crops) -> Tensor:
 
 
 def _last_hidden(model: Moondream, sequence: Tensor) -> Tensor:
-    """Run a whole sequence whose prefix sees itself in both directions: (T, W) to (W,)."""
-    length, prefix = len(sequence), model.config.text.prefix_length
+    """Run a whole sequence behind a frame: (T, W) to (W,)."""
+    return _hidden(model, sequence, model.config.text.prefix_length)[-1]
+
+
+def _hidden(model: Moondream, sequence: Tensor, prefix: int) -> Tensor:
+    """Run a whole sequence whose prefix sees itself in both directions: (T, W) to (T, W)."""
+    length = len(sequence)
     mask = torch.ones(length, length, dtype=torch.bool).tril()
     mask[:prefix, :prefix] = True
     hidden: Tensor = model.text(sequence[None], torch.arange(length)[None], attend_with(mask))
-    return hidden[0, -1]
+    return hidden[0]

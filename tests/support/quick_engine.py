@@ -186,6 +186,8 @@ class QuickEngine:
 
 def answer(task: protocol.TaskSpec, text: str) -> protocol.Answer:
     match task.kind:
+        case "choose":
+            return protocol.ChoiceAnswer((1.0, *(0.0 for _ in task.choices[1:])))
         case "detect":
             return protocol.BoxesAnswer((), 1.0)
         case "point":

@@ -17,6 +17,15 @@ _ACCEPTED: dict[str, Any] = {
     "question in blanks": [{"query": "  Is it?  "}],
     "question in another script": [{"query": "雨が降っていますか"}],
     "question with a line end": [{"query": "Is it?\n\nAnswer: yes"}],
+    "choice": [{"choose": {"question": "Is it?", "choices": ["yes", "no"]}}],
+    "choice in another script": [{"choose": {"question": "雨?", "choices": ["はい", "いいえ"]}}],
+    "choice of special tokens": [
+        {"choose": {"question": "<|endoftext|>", "choices": ["<|coord|>", "\x00", "<|endoftext|>"]}}
+    ],
+    "most and longest choices, sixteen times": [
+        {"choose": {"question": "Which?", "choices": [f"{i:🐈<64}" for i in range(16)]}}
+    ]
+    * 16,
     "special tokens": [{"query": "<|endoftext|><image>\x00"}],
 }
 
@@ -38,6 +47,21 @@ _REFUSED: dict[str, Any] = {
     "question is a number": [{"query": 5}],
     "question is null": [{"query": None}],
     "question is a list": [{"query": ["Is it?"]}],
+    "choice without choices": [{"choose": {"question": "Is it?"}}],
+    "choice without a question": [{"choose": {"choices": ["yes", "no"]}}],
+    "choice is a text": [{"choose": "Is it?"}],
+    "choices are a text": [{"choose": {"question": "Is it?", "choices": "yes"}}],
+    "choices are an object": [{"choose": {"question": "Is it?", "choices": {"a": 1, "b": 2}}}],
+    "one choice": [{"choose": {"question": "Is it?", "choices": ["yes"]}}],
+    "seventeen choices": [
+        {"choose": {"question": "Which?", "choices": [str(i) for i in range(17)]}}
+    ],
+    "equal choices": [{"choose": {"question": "Is it?", "choices": ["yes", "yes "]}}],
+    "empty choice": [{"choose": {"question": "Is it?", "choices": ["yes", ""]}}],
+    "choice too long": [{"choose": {"question": "Is it?", "choices": ["yes", "x" * 65]}}],
+    "choice is a number": [{"choose": {"question": "Is it?", "choices": ["yes", 5]}}],
+    "choice is a list": [{"choose": {"question": "Is it?", "choices": ["yes", ["no"]]}}],
+    "choice with more": [{"choose": {"question": "Is it?", "choices": ["a", "b"], "most": 1}}],
     "two in one": [{"query": "Is it?", "detect": "dog"}],
     "question too long": [{"query": "x" * 2001}],
     "unknown": [{"paint": "it"}],

@@ -3,11 +3,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from demo.evaluate import GOALS, Exam, Tally, grade, matched, report
+from demo.evaluate import GOALS, YES_OR_NO, Exam, Tally, grade, matched, report
 from demo.language import Length, caption
 from demo.scenes.scene import EVALUATION_SEEDS, Kind
 from demo.scenes.scene import Box as TrueBox
-from moondream2.tasks import Answer, Box, ObjectsAnswer, PointsAnswer, TextAnswer
+from moondream2.tasks import (
+    Answer,
+    Box,
+    ChoiceAnswer,
+    ObjectsAnswer,
+    PointsAnswer,
+    TextAnswer,
+)
 
 EXAMS = [Exam.of(EVALUATION_SEEDS + 900_000 + index) for index in range(40)]
 
@@ -29,7 +36,12 @@ def perfect(exam: Exam) -> list[Answer]:
         *(text(question.answer) for question in exam.questions),
         *(ObjectsAnswer(boxes[kind], (), (), 1.0, "eos") for kind in Kind),
         *(PointsAnswer(points[kind], (), 1.0, "eos") for kind in Kind),
+        *(choice(question.answer) for question in exam.questions[: len(Kind)]),
     ]
+
+
+def choice(answer: str) -> ChoiceAnswer:
+    return ChoiceAnswer(tuple(0.9 if each == answer else 0.1 for each in YES_OR_NO))
 
 
 def grades(answers: Sequence[Sequence[Answer]]) -> Tally:
@@ -50,7 +62,17 @@ def test_grade_answers_about_other_scenes_miss_most_figures() -> None:
     answers = [perfect(exam) for exam in EXAMS]
     tally = grades([*answers[1:], answers[0]])
     missed = [line for line in report(tally) if "MISSED" in line]
-    assert len(missed) == len(GOALS)
+    assert len(missed) == len(GOALS) - 1  # choices agree with answers, whatever the scene
+
+
+def test_grade_choices_that_contradict_the_answers_miss_their_figure() -> None:
+    answers = [perfect(exam) for exam in EXAMS]
+    for own in answers:
+        own[-len(Kind) :] = [
+            ChoiceAnswer(each.probabilities[::-1]) for each in own if isinstance(each, ChoiceAnswer)
+        ]
+    tally = grades(answers)
+    assert tally.share("choosing agrees with answering freely") == 0.0
 
 
 def test_exam_asks_as_many_tasks_as_grade_reads() -> None:

@@ -13,6 +13,7 @@ from engine.protocol import (
     Box,
     BoxesAnswer,
     Cancel,
+    ChoiceAnswer,
     Done,
     LastFrame,
     Message,
@@ -27,7 +28,7 @@ from engine.protocol import (
 
 #: What `protocol.VERSION` stands for. A message that changes needs a new number, so that a service
 #: and an engine that do not understand each other say so.
-FORMS = (1, "9ecc739fba445fb0")
+FORMS = (2, "378dea21288e3146")
 
 st.register_type_strategy(float, st.floats(allow_nan=False))  # NaN equals nothing
 MESSAGES: tuple[type[Any], ...] = get_args(Message)
@@ -37,7 +38,7 @@ FULL: list[Message] = [
         "job",
         "front",
         (1.0, 2.5),
-        (TaskSpec("query", "wo?"),),
+        (TaskSpec("query", "wo?"), TaskSpec("choose", "wer?", ("ä", "b"))),
         seed=7,
         last_frame=LastFrame("other", b"\1\xff", 2.5, 3),
         body=b"\0\xff",
@@ -49,6 +50,7 @@ FULL: list[Message] = [
             TextAnswer("ä", (1, 2), 0.5),
             BoxesAnswer((Box(0.0, 0.1, 0.2, 1.3),), 0.5),
             PointsAnswer((Point(0.5, 0.5),), 0.5),
+            ChoiceAnswer((0.25, 0.75)),
         ),
         1.0,
         {"prepare": 0.1},

@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -7,6 +8,7 @@ from engine.protocol import (
     Answer,
     Box,
     BoxesAnswer,
+    ChoiceAnswer,
     Done,
     Point,
     PointsAnswer,
@@ -22,6 +24,7 @@ from tests.support.factories import make_job
 
 MODEL = ModelStatus(name="tiny", revision="1", device="cpu", dtype="float32", state="ready")
 BOX = Box(0.1, 0.2, 0.3, 0.4)
+CHOOSE = {"choose": {"question": "Is it raining?", "choices": ["yes", "no"]}}
 
 
 def job_with(*tasks: object, **fields: Any) -> Job:
@@ -70,6 +73,28 @@ def test_result_takes_each_answer_to_its_place() -> None:
     assert result.points[0].points[0].model_dump() == {"x": 0.5, "y": 0.6}
 
 
+def test_choice_is_answered_with_the_probability_of_each() -> None:
+    job = job_with(CHOOSE)
+    assert task_specs(job) == [TaskSpec("choose", "Is it raining?", ("yes", "no"))]
+    result = result_of(job, ChoiceAnswer((0.070004, 0.929996)))
+    expected = {
+        "question": "Is it raining?",
+        "answer": "no",
+        "confidence": 0.93,
+        "probabilities": {"yes": 0.07, "no": 0.93},
+    }
+    assert result.answers[0].model_dump() == expected
+    assert json.loads(result.model_dump_json())["answers"] == [expected]
+    assert (result.caption, result.confidence) == ("no", 0.93)
+    assert Result.model_validate_json(result.model_dump_json()) == result
+
+
+@pytest.mark.parametrize("shares", [(), (1.0,), (0.2, 0.3, 0.5), (float("nan"), 0.5)])
+def test_choices_that_were_not_asked_for_are_refused(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError):
+        result_of(job_with(CHOOSE), ChoiceAnswer(shares))
+
+
 def test_result_splits_the_time_between_queue_and_engine() -> None:
     result = result_of(job_with("caption"), text("x"), engine_seconds=0.25)
     assert (result.processing_time, result.queue_time) == (0.25, 0.75)
@@ -100,6 +125,8 @@ def test_boxes_end_at_the_border_of_the_image() -> None:
         ({"query": "Who?"}, PointsAnswer((), 0.4)),
         ({"detect": "dog"}, TextAnswer("a dog", (1,), 0.4)),
         ({"point": "dog"}, BoxesAnswer((BOX,), 0.4)),
+        ({"query": "Who?"}, ChoiceAnswer((0.5, 0.5))),
+        (CHOOSE, TextAnswer("yes", (1,), 0.4)),
     ],
 )
 def test_answer_to_another_kind_of_task_is_refused(task: object, answer: Answer) -> None:

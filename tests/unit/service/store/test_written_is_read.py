@@ -220,8 +220,17 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
+choices = st.fixed_dictionaries(
+    {
+        "question": texts | st.just("Is it?"),
+        "choices": st.lists(texts | st.sampled_from(["yes", "no"]), max_size=4)
+        | st.lists(st.text(max_size=8), min_size=2, max_size=16, unique=True)
+        | values,
+    }
+)
 tasks = st.lists(
     st.just("caption")
+    | st.fixed_dictionaries({"choose": choices | values})
     | st.dictionaries(st.sampled_from(["query", "detect", "point"]), texts, min_size=1, max_size=2)
     | st.fixed_dictionaries(
         {"kind": st.sampled_from(["query", "caption"])}, optional={"text": texts}
