@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from schemas.batch import BatchProgress
 from schemas.camera import CameraSettings
 from schemas.frame import MotionFrame, is_camera_id
 from schemas.result import ResultDocument
@@ -40,7 +41,7 @@ class TopicSpec:
     """One line of the contract."""
 
     name: str
-    pattern: str  #: with <base> and <camera>
+    pattern: str  #: with <base>, <camera> and <batch_id>
     schema: type[BaseModel] | None  #: None where the payload is not JSON
     qos: Literal[0, 1]
     retain: bool
@@ -157,6 +158,15 @@ TABLE: tuple[TopicSpec, ...] = (
         direction="out",
         description="warnings and errors",
     ),
+    TopicSpec(
+        "bridge/batch",
+        "<base>/bridge/batch/<batch_id>",
+        BatchProgress,
+        qos=1,
+        retain=False,
+        direction="out",
+        description="how a batch is doing, after each end, and when it is over",
+    ),
 )
 
 _BY_NAME = {spec.name: spec for spec in TABLE}
@@ -220,6 +230,10 @@ class Topics:
     def bridge(self, name: BridgeName) -> str:
         """A topic of the service itself."""
         return f"{self.base}/bridge/{name}"
+
+    def batch(self, batch_id: str) -> str:
+        """The progress of a batch."""
+        return f"{self.base}/bridge/batch/{batch_id}"
 
     def camera_of_frame(self, topic: str) -> str | None:
         """The camera of a frame topic of ours; None for any other topic."""

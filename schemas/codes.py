@@ -89,6 +89,7 @@ TABLE: tuple[CodeSpec, ...] = (
         "looks like the camera's last captioned frame, on whichever engine, also from before a "
         "restart; see `dedupe.similarity`",
     ),
+    CodeSpec("cancelled", (JobStatus.CANCELLED,), "ended by a request"),
     CodeSpec("expired", (JobStatus.EXPIRED,), "older than its `max_age` before its turn came"),
     CodeSpec("engine_lost", _FAILED, "the engine died under it, `max_attempts` times"),
     CodeSpec("engine_killer", _FAILED, "the engine died under it twice; it is not tried again"),

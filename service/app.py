@@ -29,10 +29,13 @@ from service.sources.requests import RequestTopics
 from service.stages import (
     VERSION,
     Base,
+    Batching,
     Delivery,
     Output,
     Queue,
     Stopped,
+    make_batching,
+    make_entrance,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -94,10 +97,17 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             open_queue(base, store, delivery, engines) as queue,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
-            operations = _operations(store, queue, monitor)
+            entrance = make_entrance(base, store, delivery, queue)
+            batching = make_batching(base, store, output, delivery, queue, entrance)
+            await once_there_is_room(batching.feed.recover, base.stop)
+            for name, run in batching.tasks.items():
+                background.start(name, run)
+            operations = _operations(store, queue, monitor, batching)
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             background.start("requests", requests.run)
-            async with open_intake(base, store, delivery, queue, waiting, requests) as receiving:
+            async with open_intake(
+                base, store, delivery, queue, entrance, waiting, requests
+            ) as receiving:
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
                     Watched("broker", broker.health, broker.figures),
@@ -111,12 +121,13 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor.is_stopping = True
 
 
-def _operations(store: Store, queue: Queue, monitor: Monitor) -> Operations:
+def _operations(store: Store, queue: Queue, monitor: Monitor, batching: Batching) -> Operations:
     """Everything that can be asked and ordered."""
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
             *JobOperations(store, queue.jobs).bound(),
+            *batching.operations.bound(),
         )
     )
 

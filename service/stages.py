@@ -7,7 +7,7 @@ leaving it with an error does not. `service.app` puts them into each other.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from service.cameras import Cameras
 from service.clock import Clock
 from service.data_dir import open_data_dir
 from service.delivery.attempts import Attempts
+from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
 from service.delivery.mqtt import MqttSender
@@ -38,13 +39,16 @@ from service.errors import StoreFullError
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
+from service.intake.batches import BatchIntake
 from service.intake.downloads import Downloads
 from service.intake.fetch import ImageFetcher
 from service.intake.intake import Checks, Intake
 from service.logs import BridgeLog
 from service.monitor import ReadGpus
 from service.mqtt_options import connection_options
+from service.operations.batches import BatchOperations
 from service.parts import Engine, Parts
+from service.queue.batch_feed import BatchFeed
 from service.queue.expiry import Expiry
 from service.queue.heap import JobHeap
 from service.queue.job_queue import JobQueue
@@ -134,8 +138,26 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """What takes frames, whoever brings them."""
+
+    intake: Intake
+    downloads: Downloads
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Frames that come many in one request, beside the cameras'."""
+
+    operations: BatchOperations
+    feed: BatchFeed
+    tasks: Mapping[str, Callable[[], Awaitable[None]]]  #: by name
+
+
+@dataclass(frozen=True, slots=True)
 class Receiving:
-    """The entrance."""
+    """What is at the entrance."""
 
     connection: Connection
     retention: Retention
@@ -274,12 +296,57 @@ async def open_queue(
         await dispatcher.drain(queue.shutdown_timeout)
 
 
+def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) -> Entrance:
+    """Nothing of it runs before `open_intake`; what is handed over waits."""
+    settings = base.settings
+    retention = Retention(store, settings.store, base.clock)
+    downloads = _downloads(base, store, delivery, queue)
+    intake = Intake(
+        store,
+        delivery.deliver,
+        queue.jobs,
+        downloads.add,
+        delivery.cameras,
+        Checks(_url_policy(settings), base.limits),
+        retention,
+        settings,
+    )
+    return Entrance(intake, downloads, retention)
+
+
+def make_batching(
+    base: Base, store: Store, output: Output, delivery: Delivery, queue: Queue, entrance: Entrance
+) -> Batching:
+    """Batches have fetches of their own, so that no camera's frame waits for theirs."""
+    settings, clock, jobs = base.settings, base.clock, queue.jobs
+    fetcher = _downloads(base, store, delivery, queue)
+    feed = BatchFeed(jobs, fetcher, store, delivery.deliver)
+    reports = BatchReports(
+        store,
+        base.topics,
+        output.publisher,
+        delivery.deliver,
+        lambda num_left: jobs.pace.place(len(jobs) + num_left).wait_s,
+        clock,
+    )
+    checks = Checks(_url_policy(settings), base.limits)
+    intake = BatchIntake(store, delivery.cameras, checks, entrance.retention, settings, clock)
+    tasks = {
+        "batch-feed": feed.run,
+        "batch-reports": reports.run,
+        "batch-downloads": fetcher.run,
+        "batch-expiry": Expiry((fetcher,), jobs.expire).run,
+    }
+    return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
+
+
 @asynccontextmanager
 async def open_intake(
     base: Base,
     store: Store,
     delivery: Delivery,
     queue: Queue,
+    entrance: Entrance,
     waiting: Sequence[Job],
     requests: Source,
 ) -> AsyncIterator[Receiving]:
@@ -288,22 +355,11 @@ async def open_intake(
     What is not committed then stays unacknowledged: the broker keeps it.
     """
     settings, deliver = base.settings, delivery.deliver
-    retention = Retention(store, settings.store, base.clock)
-    downloads = _downloads(base, store, delivery, queue)
+    intake, downloads, retention = entrance.intake, entrance.downloads, entrance.retention
     sources = (requests, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
-    intake = Intake(
-        store,
-        deliver,
-        queue.jobs,
-        downloads.add,
-        delivery.cameras,
-        Checks(_url_policy(settings), base.limits),
-        retention,
-        settings,
-    )
     frames = MqttFrames(connection, sources, intake)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:

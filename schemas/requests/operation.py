@@ -25,6 +25,7 @@ class Operation(Generic[Q, A]):
     description: str
     example: dict[str, Any] = field(default_factory=dict)  #: a request
     max_bytes: int = MAX_REQUEST_BYTES  #: of a request
+    array_field: str | None = None  #: its elements are handed on unread, as bytes
 
     @property
     def group(self) -> str:

@@ -1,8 +1,8 @@
 """The queue in front of the engines: jobs in the heap, and those that must wait beside it.
 
-Beside the heap wait jobs whose next attempt is due later, and those in quarantine: jobs that were
-in an engine when it died, each of which runs alone. Whoever leaves the queue without a turn is
-ended here; wherever a job waits, its time is watched.
+Beside the heap wait jobs whose next attempt is due later, those in quarantine: jobs that were in an
+engine when it died, each of which runs alone, and those of batches that made room for a camera's.
+Whoever leaves the queue without a turn is ended here; wherever a job waits, its time is watched.
 """
 
 import asyncio
@@ -48,7 +48,8 @@ class JobQueue:
         self._delayed: list[tuple[float, int, Ticket]] = []  # by due time
         self._numbers = count()
         self._quarantine: deque[Ticket] = deque()
-        self._deadlines = Deadlines()  # of all three
+        self._set_back: deque[Ticket] = deque()
+        self._deadlines = Deadlines()  # of all four
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
@@ -85,6 +86,24 @@ class JobQueue:
             self._quarantine.append(ticket)
             self._deadlines.add(ticket)
         self._news.set()
+
+    # Batches
+
+    @property
+    def room(self) -> int:
+        """How many more jobs the heap holds without dropping any."""
+        return self._heap.room
+
+    @property
+    def num_of_batches(self) -> int:
+        """How many jobs of batches the heap holds."""
+        return self._heap.num_of_batches
+
+    def readmit(self, limit: int) -> None:
+        """Let jobs of batches wait in the heap again that had made room there."""
+        chosen = [self._set_back.popleft() for _ in range(min(limit, len(self._set_back)))]
+        if chosen:
+            self._push(chosen)
 
     # Out, in turn
 
@@ -144,10 +163,11 @@ class JobQueue:
                 self._delayed.remove(entry)
                 heapq.heapify(self._delayed)
                 return True
-        for ticket in self._quarantine:
-            if ticket.job_key == job_key:
-                self._quarantine.remove(ticket)
-                return True
+        for place in (self._quarantine, self._set_back):
+            for ticket in place:
+                if ticket.job_key == job_key:
+                    place.remove(ticket)
+                    return True
         return False
 
     def pop_expired(self) -> list[Ticket]:
@@ -190,7 +210,10 @@ class JobQueue:
         evicted = []
         for ticket in tickets:
             self._deadlines.add(ticket)
-            if (out := self._heap.push(ticket)) is not None:
+            out = self._heap.push(ticket)
+            if out is not None and out.is_of_batch:
+                self._set_back.append(out)
+            elif out is not None:
                 self._deadlines.discard(out.job_key)
                 evicted.append(out)
         self._news.set()

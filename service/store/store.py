@@ -22,6 +22,7 @@ from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
 from service.store import cameras, frames, jobs
+from service.store.batches import Batches
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
@@ -55,6 +56,7 @@ class Store:
         outbox: The messages still to be sent.
         unreadable: The rows that somebody met and that are to be set aside.
         instances: Who else uses the database.
+        batches: Frames that came many in one request.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -73,6 +75,7 @@ class Store:
         self.unreadable = UnreadableRows()
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
         self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
+        self.batches = Batches(database, instance, self._timekeeper, self.unreadable, self.outbox)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 

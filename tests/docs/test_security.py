@@ -11,8 +11,8 @@ from engine import images
 from schemas import frame
 from service.delivery import attempts
 from service.http import urls
+from service.intake import wrapping as image
 from service.settings import Settings
-from service.sources import forms as image
 from service.store import retention
 from tests.docs.reference import ROOT
 

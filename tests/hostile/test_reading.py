@@ -14,7 +14,8 @@ from broker.message import Message, Properties5
 from engine.errors import ImageError
 from engine.images import inspect
 from schemas.frame import FrameOptions, MotionFrame
-from service.sources.forms import IncomingFrame, read_frame
+from service.intake.wrapping import IncomingFrame
+from service.sources.forms import read_frame
 from tests.hostile.case import BASE64, IMAGE_CODES, PLAIN, READING_CODES
 from tests.hostile.families.images import small
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from broker.codec import PayloadError
 from broker.message import UNREADABLE, Message, Properties5
-from service.sources.forms import IncomingFrame, read_frame
+from service.intake.wrapping import IncomingFrame
+from service.sources.forms import read_frame
 from tests.support.factories import make_image
 
 JPEG = make_image()
