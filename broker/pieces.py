@@ -10,8 +10,8 @@ import re
 from broker.codec import PayloadError
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{}:,"]', re.DOTALL)
-# What a thousand frames need, and some; at a third of a microsecond each.
-_MOST_TOKENS = 1_000_000
+# Three hundred a frame, where a frame needs fifty; all of them take half a second of a core.
+_MOST_TOKENS = 300_000
 
 
 def split_array(payload: bytes, name: str) -> tuple[bytes, list[memoryview] | None]:

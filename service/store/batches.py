@@ -163,7 +163,7 @@ class Batches:
     async def count(self) -> int:
         """How many there are."""
         query = select(func.count()).select_from(batches).where(batches.c.status != _STORING)
-        return int(await self._database.read(lambda connection: connection.scalar(query)) or 0)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def results(self, batch_id: str, limit: int, offset: int) -> list[BatchResult]:
         """What became of its items, in their order; fewer than `limit` where they are large."""

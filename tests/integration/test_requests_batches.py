@@ -54,9 +54,10 @@ async def over(asking: Asking, batch_id: str) -> dict[str, Any]:
 
 
 async def test_batch_ends_with_results_in_the_order_of_its_items(quick: Asking) -> None:
-    request = {"name": "night", "camera_id": "yard", "items": items(40)}
-    request["items"][3]["prompt"] = "Is there a car?"
-    request["items"][7]["camera_id"] = "street"
+    frames = items(40)
+    frames[3]["prompt"] = "Is there a car?"
+    frames[7]["camera_id"] = "street"
+    request = {"name": "night", "camera_id": "yard", "items": frames}
     batch = await quick.data("batch/submit", request)
     assert (batch["name"], batch["total"], batch["state"]) == ("night", 40, "running")
     end = await over(quick, batch["batch_id"])

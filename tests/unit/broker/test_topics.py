@@ -27,6 +27,7 @@ def test_topics_of_a_camera_are_those_of_the_table() -> None:
         "bridge/health": topics.bridge("health"),
         "bridge/dead_letter": topics.bridge("dead_letter"),
         "bridge/log": topics.bridge("log"),
+        "bridge/batch": topics.batch("<batch_id>"),
     }
     assert built == {
         spec.name: spec.pattern.replace("<base>", "home/ai").replace("<camera>", "front")
