@@ -92,7 +92,7 @@ class BatchReports:
 
     async def _report(self, batch_id: str, *, is_news: bool) -> None:
         progress = await until_stored(
-            partial(self._store.batches.finish, batch_id, self._clock.now(), self._message),
+            partial(self._store.finish_batch, batch_id, self._clock.now(), self._message),
             f"the end of batch {batch_id} cannot be stored",
         )
         if progress is not None and progress.finished_at is None and is_news:

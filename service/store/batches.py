@@ -19,7 +19,7 @@ from schemas.requests.batches import BatchResult
 from schemas.result import ResultDocument
 from service.store.database import Database, in_groups
 from service.store.jobs import insert_jobs, waiting
-from service.store.outbox import Outbox, insert_messages
+from service.store.outbox import insert_messages
 from service.store.rows import (
     JOB_COLUMNS,
     MICROSECONDS,
@@ -68,7 +68,6 @@ class Batches:
         instance: Who feeds them.
         timekeeper: For when they ended.
         unreadable: Takes what cannot be read.
-        outbox: Takes the message about the end.
     """
 
     def __init__(
@@ -77,13 +76,11 @@ class Batches:
         instance: str,
         timekeeper: Timekeeper,
         unreadable: UnreadableRows,
-        outbox: Outbox,
     ) -> None:
         self._database = database
         self._instance = instance
         self._timekeeper = timekeeper
         self._unreadable = unreadable
-        self._outbox = outbox
 
     async def begin(self, batch_id: str, name: str | None, total: int, at: datetime) -> None:
         """Make a batch whose items follow; until `complete` a restart undoes it."""
@@ -169,17 +166,12 @@ class Batches:
         """What became of its items, in their order; fewer than `limit` where they are large."""
         return await self._database.read(_results, batch_id, limit, offset)
 
-    async def finish(self, batch_id: str, at: datetime, message: MessageOf) -> BatchProgress | None:
-        """Note the end of a batch of which all has ended, and write what must go out.
-
-        Returns:
-            How it is doing; None when it is not there, or was over before.
-        """
+    async def finish(
+        self, batch_id: str, at: datetime, message: MessageOf
+    ) -> tuple[BatchProgress | None, list[OutboxMessage]]:
+        """See `Store.finish_batch`; the messages are written, and nobody has been told."""
         stamp = self._timekeeper.stamp(self._instance)
-        with self._outbox.uncertain():
-            found, written = await self._database.write(_finish, batch_id, at, message, stamp)
-        self._outbox.committed(written)
-        return found
+        return await self._database.write(_finish, batch_id, at, message, stamp)
 
     async def delete_ended(self, ended_s: float) -> None:
         """Delete batches that ended at least `ended_s` seconds ago; their jobs go by themselves."""

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection
 
+from schemas.batch import BatchProgress
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import OutboxMessage
@@ -22,7 +23,7 @@ from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
 from service.store import cameras, frames, jobs
-from service.store.batches import Batches
+from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
@@ -75,7 +76,7 @@ class Store:
         self.unreadable = UnreadableRows()
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
         self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
-        self.batches = Batches(database, instance, self._timekeeper, self.unreadable, self.outbox)
+        self.batches = Batches(database, instance, self._timekeeper, self.unreadable)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -277,6 +278,19 @@ class Store:
         written = [message for _, messages in ended for message in messages]
         self.outbox.committed(written, is_all=len(ended) == len(endings))
         return ended
+
+    async def finish_batch(
+        self, batch_id: str, at: datetime, message: MessageOf
+    ) -> BatchProgress | None:
+        """Note the end of a batch of which all has ended, and write what must go out.
+
+        Returns:
+            How it is doing; None when it is not there, or was over before.
+        """
+        with self.outbox.uncertain():
+            found, written = await self.batches.finish(batch_id, at, message)
+        self.outbox.committed(written)
+        return found
 
     async def recover(self) -> list[Job]:
         """Take back what was running when the service ended, and return all that waits.
