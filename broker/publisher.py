@@ -18,6 +18,7 @@ from broker.connection import Connection
 from broker.errors import BrokerError, ConnectionLostError, PublishError
 from broker.handover import Publish
 from broker.topics import TABLE, Topics, TopicSpec, spec_of
+from schemas.batch import BatchProgress
 from schemas.frame import Priority
 from schemas.outbox import Channel, OutboxMessage
 from schemas.result import ResultDocument
@@ -57,6 +58,9 @@ def address(
         ValueError: The topic needs a camera, or its id is none.
     """
     spec = _BY_SCHEMA[type(document)]
+    if isinstance(document, BatchProgress):
+        topic = topics.batch(document.batch_id)
+        return _message(document, topic, retain=spec.retain, qos=spec.qos, priority=None)
     topic = _topic_of(spec, topics, getattr(document, "camera_id", None) or camera_id)
     return _message(document, topic, retain=spec.retain, qos=spec.qos, priority=priority)
 

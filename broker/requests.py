@@ -10,6 +10,7 @@ from typing import Any
 from broker.codec import PayloadError, read_json
 from broker.handover import Publish
 from broker.message import Message
+from broker.pieces import split_array
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS, Topics, valid_response_topic
 from schemas.requests.envelope import MAX_TRANSACTION_CHARACTERS, Reply, Transaction
 from schemas.requests.operation import Operation
@@ -69,7 +70,7 @@ def read_request(payload: bytes, operation: Operation[Any, Any]) -> Asked:
         return Asked({}, None)
     if not text.startswith((b"{", b"\xef\xbb\xbf{")):
         return Asked(_read_bare(text, operation), None)
-    content = read_json(payload, max_bytes=operation.max_bytes)
+    content = _read_object(payload, operation)
     transaction = content.pop("transaction", None)
     if not isinstance(transaction, str | int | None) or isinstance(transaction, bool):
         raise PayloadError("bad_field", "transaction: must be a text or a whole number")
@@ -78,6 +79,16 @@ def read_request(payload: bytes, operation: Operation[Any, Any]) -> Asked:
             "bad_field", f"transaction: has more than {MAX_TRANSACTION_CHARACTERS} characters"
         )
     return Asked(content, transaction)
+
+
+def _read_object(payload: bytes, operation: Operation[Any, Any]) -> dict[str, Any]:
+    name = operation.array_field
+    if name is None:
+        content: dict[str, Any] = read_json(payload, max_bytes=operation.max_bytes)
+        return content
+    rest, elements = split_array(payload, name)
+    content = read_json(rest)
+    return content if elements is None else {**content, name: elements}
 
 
 def publish_reply(reply: Reply, address: ReplyAddress) -> Publish:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from schemas.batch import BatchProgress
 from schemas.camera import CameraSettings
 from schemas.frame import MotionFrame, is_camera_id
 from schemas.requests.envelope import Reply, Request
@@ -42,7 +43,8 @@ class TopicSpec:
     """One line of the contract."""
 
     name: str
-    pattern: str  #: with <base> and <camera>; <operation> may have several levels
+    #: With <base>, <camera>, <setting> and <batch_id>; <operation> may have several levels.
+    pattern: str
     schema: type[BaseModel] | None  #: None where the payload is not JSON
     qos: Literal[0, 1]
     retain: bool
@@ -191,6 +193,15 @@ TABLE: tuple[TopicSpec, ...] = (
         direction="out",
         description="the answer to a request without a response topic of its own",
     ),
+    TopicSpec(
+        "bridge/batch",
+        "<base>/bridge/batch/<batch_id>",
+        BatchProgress,
+        qos=1,
+        retain=False,
+        direction="out",
+        description="how a batch is doing, after each end, and when it is over",
+    ),
 )
 
 _BY_NAME = {spec.name: spec for spec in TABLE}
@@ -271,6 +282,10 @@ class Topics:
     def reply(self, name: str) -> str:
         """A response topic of whoever asks; `#` for all of them."""
         return f"{self.base}/response/requests/{name}"
+
+    def batch(self, batch_id: str) -> str:
+        """The progress of a batch."""
+        return f"{self.base}/bridge/batch/{batch_id}"
 
     def camera_of_frame(self, topic: str) -> str | None:
         """The camera of a frame topic of ours; None for any other topic."""

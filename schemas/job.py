@@ -177,6 +177,10 @@ class Job(BaseModel):
     finished_at: AwareDatetime | None = None
     error: ErrorDetail | None = None
 
+    batch_id: str | None = Field(
+        default=None, description="of the batch it came with: behind all that cameras send"
+    )
+
     @property
     def key(self) -> str:
         """What names it inside the service; see `job_key`."""

@@ -36,11 +36,13 @@ from service.sources.requests import RequestTopics
 from service.stages import (
     VERSION,
     Base,
+    Batching,
     Delivery,
     Entrance,
     Output,
     Queue,
     Stopped,
+    make_batching,
     make_entrance,
     once_there_is_room,
     open_base,
@@ -105,7 +107,13 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
             entrance = make_entrance(base, store, delivery, queue)
-            operations = _operations(base, store, delivery, queue, engines, entrance, monitor)
+            batching = make_batching(base, store, output, delivery, queue, entrance)
+            await once_there_is_room(batching.feed.recover, base.stop)
+            for name, run in batching.tasks.items():
+                background.start(name, run)
+            operations = _operations(
+                base, store, delivery, queue, engines, entrance, batching, monitor
+            )
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
@@ -134,6 +142,7 @@ def _operations(
     queue: Queue,
     engines: Sequence[Engine],
     entrance: Entrance,
+    batching: Batching,
     monitor: Monitor,
 ) -> Operations:
     """Everything that can be asked and ordered."""
@@ -152,6 +161,7 @@ def _operations(
             *ModelOperations(queue.models, engines, settings.model).bound(),
             *skills.bound(),
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
+            *batching.operations.bound(),
         )
     )
 

@@ -7,7 +7,7 @@ leaving it with an error does not. `service.app` puts them into each other.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from service.cameras import Cameras
 from service.clock import Clock
 from service.data_dir import open_data_dir
 from service.delivery.attempts import Attempts
+from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
 from service.delivery.mqtt import MqttSender
@@ -39,13 +40,16 @@ from service.errors import StoreFullError
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
+from service.intake.batches import BatchIntake
 from service.intake.downloads import Downloads
 from service.intake.fetch import ImageFetcher
 from service.intake.intake import Checks, Intake
 from service.logs import BridgeLog
 from service.monitor import ReadGpus
 from service.mqtt_options import connection_options
+from service.operations.batches import BatchOperations
 from service.parts import Engine, Parts
+from service.queue.batch_feed import BatchFeed
 from service.queue.expiry import Expiry
 from service.queue.heap import JobHeap
 from service.queue.job_queue import JobQueue
@@ -142,6 +146,15 @@ class Entrance:
 
     intake: Intake
     retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Frames that come many in one request, beside the cameras'."""
+
+    operations: BatchOperations
+    feed: BatchFeed
+    tasks: Mapping[str, Callable[[], Awaitable[None]]]  #: by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +319,32 @@ def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) ->
         settings,
     )
     return Entrance(intake, retention)
+
+
+def make_batching(
+    base: Base, store: Store, output: Output, delivery: Delivery, queue: Queue, entrance: Entrance
+) -> Batching:
+    """Batches have fetches of their own, so that no camera's frame waits for theirs."""
+    settings, clock, jobs = base.settings, base.clock, queue.jobs
+    fetcher = _downloads(base, store, delivery, jobs)
+    feed = BatchFeed(jobs, fetcher, store, delivery.deliver)
+    reports = BatchReports(
+        store,
+        base.topics,
+        output.publisher,
+        delivery.deliver,
+        lambda num_left: jobs.pace.place(len(jobs) + num_left).wait_s,
+        clock,
+    )
+    checks = Checks(url_policy(settings), base.limits)
+    intake = BatchIntake(store, delivery.cameras, checks, entrance.retention, settings, clock)
+    tasks = {
+        "batch-feed": feed.run,
+        "batch-reports": reports.run,
+        "batch-downloads": fetcher.run,
+        "batch-expiry": Expiry((fetcher,), jobs.expire).run,
+    }
+    return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ class Operation(Generic[Q, A]):
     example: dict[str, Any] = field(default_factory=dict)  #: a request
     max_bytes: int = MAX_REQUEST_BYTES  #: of a request
     answer_within_s: float = ANSWER_WITHIN_S  #: else the answer is `timeout`
+    array_field: str | None = None  #: its elements are handed on unread, as bytes
 
     @property
     def group(self) -> str:

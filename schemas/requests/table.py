@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from schemas.requests.batches import BATCHES
 from schemas.requests.bridge import BRIDGE, QUEUE
 from schemas.requests.cameras import CAMERAS
 from schemas.requests.jobs import JOBS
@@ -16,4 +17,5 @@ TABLE: tuple[Operation[Any, Any], ...] = (
     *CAMERAS,
     *MODELS,
     *SKILLS,
+    *BATCHES,
 )

@@ -7,7 +7,7 @@ news, not promises: they are published directly and are said again after a resta
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,6 +97,11 @@ class Deliver:
         self._clock = clock
         self._cameras = cameras
         self.ends = Ends()
+        self._subscribers: list[Callable[[Job], None]] = [self.ends.tell]
+
+    def subscribe(self, on_end: Callable[[Job], None]) -> None:
+        """Be told of each job that ends from now on, once that is committed."""
+        self._subscribers.append(on_end)
 
     async def accept(
         self, jobs: Sequence[Job], images: Mapping[str, bytes], rejections: Sequence[Rejection]
@@ -244,7 +249,6 @@ class Deliver:
             camera.counts.ended(status, reason, self._clock.monotonic())
 
     def _count(self, job: Job) -> None:
-        self.ends.tell(job)
         reason = job.error.code if job.error else None
         self._statistics.ended(job.status, reason)
         self._count_of_camera(job.camera_id, job.status, reason)
@@ -259,6 +263,9 @@ class Deliver:
             max(0.0, (finished_at - job.received_at).total_seconds()),  # the clock may be set
             extra={"action": f"job_{job.status.value}"},
         )
+        for on_end in self._subscribers:
+            with contained(f"the end of {job.key} cannot be told"):
+                on_end(job)
 
     def _messages_at_end(self, job: Job, now: datetime) -> list[OutboxMessage]:
         """What goes out when a job ends without a result: its status, whatever it holds."""
@@ -273,8 +280,11 @@ class Deliver:
 
         By arrival, because a camera's clock can be wrong by decades. So can ours: an arrival that
         is still to come was written before it was set back, and counts for nothing. Of a camera
-        that has been forgotten meanwhile nothing is retained.
+        that has been forgotten meanwhile nothing is retained. What comes in a batch is not what a
+        camera sees now.
         """
+        if job.batch_id is not None:
+            return False
         camera = self._cameras.get(job.camera_id)
         if camera is None or camera.is_leaving:
             return False

@@ -62,6 +62,10 @@ class Downloads:
         self._pending: dict[str, asyncio.Task[None] | None] = {}  # None: not begun
         self._added: asyncio.Queue[Job] = asyncio.Queue()
 
+    def __len__(self) -> int:
+        """How many wait for their image."""
+        return len(self._pending)
+
     async def add(self, job: Job) -> None:
         """Fetch the image of a queued job; when too many wait already, the job is dropped."""
         if len(self._pending) >= self._capacity:

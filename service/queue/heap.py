@@ -14,6 +14,8 @@ Rules, in this order:
 5. When the heap is full, one ticket of the least important class given by the senders is evicted:
    from the camera with the most waiting tickets in that class, its stalest one (with `smallest`
    its largest). It may be the newcomer.
+6. Tickets of a batch stand behind those of cameras: they leave after all of their class, are not
+   lifted by patience, and are evicted before any other.
 
 Push, pop and evict cost O(log n); removal is lazy and paid for when the dead outnumber the living.
 """
@@ -40,6 +42,7 @@ class Ticket:
     queued_at: float  #: seconds on any clock; only differences count
     expires_at: float = float("inf")  #: on the same clock
     num_bytes: int = 0
+    is_of_batch: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -217,8 +220,9 @@ class JobHeap:
         self._arrivals = count()
         self._entries: dict[str, _Entry] = {}
         self._num_gone = 0
-        self._turns = [_Turns(rank) for rank in Priority]
-        self._evictions = [_Evictions() for _ in Priority]
+        # The least important first; of each class, batches before cameras.
+        self._turns = [_Turns(rank) for rank in Priority for _ in (True, False)]
+        self._evictions = _new_evictions()
         self._lifts: list[tuple[float, int, _Entry]] = []
 
     def __len__(self) -> int:
@@ -228,8 +232,8 @@ class JobHeap:
         return job_key in self._entries
 
     def of_camera(self, camera_id: str) -> list[Ticket]:
-        """All tickets of a camera, in no particular order."""
-        return [ticket for turns in self._turns for ticket in turns.of_camera(camera_id)]
+        """All tickets that a camera has sent, in no particular order."""
+        return [ticket for turns in self._turns[1::2] for ticket in turns.of_camera(camera_id)]
 
     def push(self, ticket: Ticket) -> Ticket | None:
         """Add a ticket and return the one evicted to make room, if any.
@@ -266,7 +270,17 @@ class JobHeap:
 
     def num_in(self, rank: Priority) -> int:
         """How many tickets would leave with this class."""
-        return self._turns[rank].num_waiting
+        return sum(turns.num_waiting for turns in self._turns[2 * rank : 2 * rank + 2])
+
+    @property
+    def num_of_batches(self) -> int:
+        """How many tickets are of batches."""
+        return sum(turns.num_waiting for turns in self._turns[::2])
+
+    @property
+    def room(self) -> int:
+        """How many more it holds without evicting any."""
+        return self._capacity - len(self._entries)
 
     def position(self, job_key: str) -> int:
         """How many leave before it and itself, by class; with turns it may come sooner.
@@ -274,8 +288,8 @@ class JobHeap:
         Raises:
             KeyError: The job does not wait here.
         """
-        rank = self._entries[job_key].rank
-        return sum(turns.num_waiting for turns in self._turns[rank:])
+        first = _number_of_turns(self._entries[job_key])
+        return sum(turns.num_waiting for turns in self._turns[first:])
 
     def remove(self, job_key: str) -> Ticket | None:
         """Take a job out of turn; None when it does not wait here."""
@@ -285,32 +299,36 @@ class JobHeap:
         self._remove(entry)
         return entry.ticket
 
+    def _turns_of(self, entry: _Entry) -> _Turns:
+        return self._turns[_number_of_turns(entry)]
+
     def _add(self, entry: _Entry) -> None:
         self._entries[entry.ticket.job_key] = entry
-        self._turns[entry.rank].add(entry)
+        self._turns_of(entry).add(entry)
         self._consider(entry)
 
     def _consider(self, entry: _Entry) -> None:
         """Make the ticket a candidate for eviction and for lifting."""
         ticket = entry.ticket
         staleness = -float(ticket.num_bytes) if self._evicts_largest else ticket.queued_at
-        self._evictions[ticket.priority].add(entry, (staleness, entry.key[1]))
+        self._evictions[_number_of_evictions(ticket)].add(entry, (staleness, entry.key[1]))
         self._schedule_lift(entry)
 
     def _remove(self, entry: _Entry) -> None:
-        self._turns[entry.rank].discount(entry.ticket.camera_id)
+        self._turns_of(entry).discount(entry.ticket.camera_id)
         self._forget(entry)
 
     def _forget(self, entry: _Entry) -> None:
         entry.is_waiting = False
         del self._entries[entry.ticket.job_key]
-        self._evictions[entry.ticket.priority].discount(entry.ticket.camera_id)
+        self._evictions[_number_of_evictions(entry.ticket)].discount(entry.ticket.camera_id)
         self._num_gone += 1
         if self._num_gone > max(1024, 2 * len(self._entries)):
             self._rebuild()
 
     def _schedule_lift(self, entry: _Entry) -> None:
-        if entry.rank >= Priority.HIGH or self._patience == float("inf"):
+        is_patient = entry.rank >= Priority.HIGH or entry.ticket.is_of_batch
+        if is_patient or self._patience == float("inf"):
             return
         num_lifts = entry.rank - entry.ticket.priority + 1
         due = entry.ticket.queued_at + num_lifts * self._patience
@@ -321,9 +339,9 @@ class JobHeap:
             _, _, entry = heapq.heappop(self._lifts)
             if not entry.is_waiting:
                 continue
-            self._turns[entry.rank].discount(entry.ticket.camera_id)
+            self._turns_of(entry).discount(entry.ticket.camera_id)
             entry.rank = Priority(entry.rank + 1)
-            self._turns[entry.rank].add(entry)
+            self._turns_of(entry).add(entry)
             self._schedule_lift(entry)
 
     def _rebuild(self) -> None:
@@ -331,7 +349,20 @@ class JobHeap:
         self._num_gone = 0
         for turns in self._turns:
             turns.rebuild()
-        self._evictions = [_Evictions() for _ in Priority]
+        self._evictions = _new_evictions()
         self._lifts = []
         for entry in self._entries.values():
             self._consider(entry)
+
+
+def _number_of_turns(entry: _Entry) -> int:
+    return 2 * entry.rank + (not entry.ticket.is_of_batch)
+
+
+def _new_evictions() -> list[_Evictions]:
+    """Of batches, then of each class of the cameras' tickets, the least important first."""
+    return [_Evictions() for _ in range(1 + len(Priority))]
+
+
+def _number_of_evictions(ticket: Ticket) -> int:
+    return 0 if ticket.is_of_batch else 1 + ticket.priority

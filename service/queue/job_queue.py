@@ -1,15 +1,15 @@
 """The queue in front of the engines: jobs in the heap, and those that must wait beside it.
 
-Beside the heap wait jobs whose next attempt is due later, and those in quarantine: jobs that were
-in an engine when it died, each of which runs alone. Whoever leaves the queue without a turn is
-ended here; wherever a job waits, its time is watched.
+Beside the heap wait jobs whose next attempt is due later, those in quarantine: jobs that were in an
+engine when it died, each of which runs alone, and those of batches that made room for a camera's.
+Whoever leaves the queue without a turn is ended here; wherever a job waits, its time is watched.
 """
 
 import asyncio
 import heapq
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
@@ -48,7 +48,8 @@ class JobQueue:
         self._due: list[tuple[float, int, Ticket]] = []  # of them; who has left stays till then
         self._numbers = count()
         self._quarantine: dict[str, Ticket] = {}  # in the order in which they came
-        self._deadlines = Deadlines()  # of all three
+        self._set_back: dict[str, Ticket] = {}  # the same
+        self._deadlines = Deadlines()  # of all four
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
@@ -86,6 +87,24 @@ class JobQueue:
             self._quarantine[ticket.job_key] = ticket
             self._deadlines.add(ticket)
         self._news.set()
+
+    # Batches
+
+    @property
+    def room(self) -> int:
+        """How many more jobs the heap holds without dropping any."""
+        return self._heap.room
+
+    @property
+    def num_of_batches(self) -> int:
+        """How many jobs of batches the heap holds."""
+        return self._heap.num_of_batches
+
+    def readmit(self, limit: int) -> None:
+        """Let jobs of batches wait in the heap again that had made room there."""
+        keys = list(islice(self._set_back, max(0, limit)))
+        if keys:
+            self._push([self._set_back.pop(key) for key in keys])
 
     # Out, in turn
 
@@ -147,6 +166,7 @@ class JobQueue:
             self._heap.remove(job_key),
             self._delayed.pop(job_key, None),
             self._quarantine.pop(job_key, None),
+            self._set_back.pop(job_key, None),
         )
         return any(ticket is not None for ticket in removed)
 
@@ -190,7 +210,10 @@ class JobQueue:
         evicted = []
         for ticket in tickets:
             self._deadlines.add(ticket)
-            if (out := self._heap.push(ticket)) is not None:
+            out = self._heap.push(ticket)
+            if out is not None and out.is_of_batch:
+                self._set_back[out.job_key] = out
+            elif out is not None:
                 self._deadlines.discard(out.job_key)
                 evicted.append(out)
         self._news.set()

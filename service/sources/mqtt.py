@@ -49,12 +49,14 @@ class MqttFrames:
     async def run(self) -> None:
         """Take groups for ever."""
         while True:
-            messages = await self._gather()
-            items = [item for each in messages if (item := self._read(each)) is not None]
-            await self._submit(items)
-            for message in messages:
-                self._inbox.acknowledge(message)
-                self._inbox.release(message)
+            await self._take(await self._gather())
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        items = [item for each in messages if (item := self._read(each)) is not None]
+        await self._submit(items)
+        for message in messages:
+            self._inbox.acknowledge(message)
+            self._inbox.release(message)
 
     async def _submit(self, items: Sequence[Submission | Rejection]) -> None:
         """Hand frames over until it is known that they are committed."""

@@ -18,10 +18,18 @@ from broker.errors import BrokerError
 from broker.handover import Publish
 from broker.message import Message
 from broker.options import Subscription
-from broker.requests import ReplyAddress, operation_of, publish_reply, read_request, reply_address
+from broker.requests import (
+    Asked,
+    ReplyAddress,
+    operation_of,
+    publish_reply,
+    read_request,
+    reply_address,
+)
 from broker.topics import Topics
 from schemas.job import ErrorDetail
 from schemas.requests.envelope import Answer, Reply, Transaction
+from schemas.requests.operation import MAX_REQUEST_BYTES, Operation
 from service.boundary import INTERNAL, contained
 from service.clock import Clock
 from service.operations.operations import OperationError, Operations
@@ -127,7 +135,7 @@ class RequestTopics:
         transaction: Transaction = None
         name = asked.operation
         try:
-            request = read_request(asked.payload, self._operations.find(name))
+            request = await _read(asked.payload, self._operations.find(name))
             transaction = request.transaction
             if asked.address.is_refused:
                 below = self._topics.reply("")
@@ -157,6 +165,13 @@ class RequestTopics:
         with suppress(BrokerError):
             sent = self._sender.send(publish_reply(reply, address))
             sent.add_done_callback(_forget)
+
+
+async def _read(payload: bytes, operation: Operation[Any, Any]) -> Asked:
+    """Read a request; a large one elsewhere, so that frames go on meanwhile."""
+    if len(payload) <= MAX_REQUEST_BYTES:
+        return read_request(payload, operation)
+    return await asyncio.to_thread(read_request, payload, operation)
 
 
 def _reply(outcome: Answer | ErrorDetail, transaction: Transaction) -> Reply:

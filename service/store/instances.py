@@ -23,7 +23,7 @@ from service.errors import InstanceInUseError
 from service.store.database import Database, in_groups
 from service.store.outbox import Outbox
 from service.store.rows import JOB_COLUMNS, to_job
-from service.store.tables import instances, jobs, outbox, switches
+from service.store.tables import batches, instances, jobs, outbox, switches
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 #: Seconds between two counts: one small transaction each.
@@ -134,9 +134,9 @@ class Instances:
 def _claim_all(connection: Connection, name: str) -> None:
     others = jobs.c.instance != name
     connection.execute(update(jobs).where(others, _IS_OPEN).values(instance=name))
-    connection.execute(update(outbox).where(outbox.c.instance != name).values(instance=name))
     # Each start claims all, so there are never switches of two instances in a file.
-    connection.execute(update(switches).where(switches.c.instance != name).values(instance=name))
+    for table in (outbox, batches, switches):
+        connection.execute(update(table).where(table.c.instance != name).values(instance=name))
 
 
 def _join(connection: Connection, name: str, base_topic: str, run: str) -> None:
@@ -196,8 +196,9 @@ def _take(
         # Read, not returned by the update: a second try, after a lost answer, finds them too.
         ours = select(*JOB_COLUMNS).where(these, jobs.c.instance == name, _IS_OPEN)
         taken += readable(jobs, connection.execute(ours), to_job, met)
-    theirs = outbox.c.instance == gone.name
-    connection.execute(update(outbox).where(theirs).values(instance=name))
+    for table in (outbox, batches):
+        theirs = table.c.instance == gone.name
+        connection.execute(update(table).where(theirs).values(instance=name))
     if not gone.keys:  # else the next look finds what has come since, if anything
         connection.execute(delete(instances).where(*entry))
     return sorted(taken, key=lambda job: job.received_at)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -42,7 +43,7 @@ from service.store.rows import (
     to_moment,
     to_number,
 )
-from service.store.tables import jobs
+from service.store.tables import batch_items, jobs
 from service.store.timekeeper import Timekeeper
 from service.store.unreadable import UnreadableRow, readable
 
@@ -84,6 +85,9 @@ _KNOWN = """
     FROM asked
 """
 
+
+#: Jobs that wait in a batch until the queue has room for them, or did.
+OF_BATCH = exists().where(batch_items.c.job_key == jobs.c.job_key, batch_items.c.is_own)
 
 _MOST_KEYS_OF_ID = 6  # of one that cameras invented a thousand times; one is too many already
 
@@ -228,7 +232,7 @@ def newest_with_content(
 def newest_completed(connection: Connection, camera_id: str) -> datetime | None:
     """See `Store.newest_caption`."""
     query = select(func.max(jobs.c.received_at)).where(
-        jobs.c.camera_id == camera_id, jobs.c.status == JobStatus.COMPLETED.value
+        jobs.c.camera_id == camera_id, jobs.c.status == JobStatus.COMPLETED.value, ~OF_BATCH
     )
     newest = connection.scalar(query)
     try:
@@ -331,14 +335,15 @@ def recover(
     query = (
         select(*JOB_COLUMNS, jobs.c.arrived)
         .where(jobs.c.status.in_(statuses), mine)
+        .where(or_(jobs.c.status != JobStatus.QUEUED.value, ~OF_BATCH))
         .order_by(jobs.c.arrived, jobs.c.job_key)
     )
     meet_unsendable(connection, met, instance)
     rows = connection.execute(query)
-    return list(readable(jobs, rows, partial(_waiting, timekeeper), met))
+    return list(readable(jobs, rows, partial(waiting, timekeeper), met))
 
 
-def _waiting(timekeeper: Timekeeper, row: Row[*tuple[Any, ...]]) -> Job:
+def waiting(timekeeper: Timekeeper, row: Row[*tuple[Any, ...]]) -> Job:
     """A job that waits again, for as long as it has waited already."""
     arrived = timekeeper.monotonic_at(to_number(row.arrived))
     return to_job(row).model_copy(update={"arrived_monotonic": arrived})

@@ -125,6 +125,7 @@ class Retention:
         kept = self._settings.keep_finished
         while await self._store.delete_finished(kept, _JOBS_PER_DELETE) == _JOBS_PER_DELETE:
             pass
+        await self._store.batches.delete_ended(kept)
 
     async def _delete_many(self) -> None:
         counts = await self._store.counts()

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection
 
+from schemas.batch import BatchProgress
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import OutboxMessage
@@ -22,6 +23,7 @@ from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
 from service.store import cameras, frames, jobs, switches
+from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
@@ -55,6 +57,7 @@ class Store:
         outbox: The messages still to be sent.
         unreadable: The rows that somebody met and that are to be set aside.
         instances: Who else uses the database.
+        batches: Frames that came many in one request.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -73,6 +76,7 @@ class Store:
         self.unreadable = UnreadableRows()
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
         self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
+        self.batches = Batches(database, instance, self._timekeeper, self.unreadable)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -292,6 +296,19 @@ class Store:
         self._database.check_room(job.num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
         return await self._database.write(jobs.retry, job.key, retried, stamp)
+
+    async def finish_batch(
+        self, batch_id: str, at: datetime, message: MessageOf
+    ) -> BatchProgress | None:
+        """Note the end of a batch of which all has ended, and write what must go out.
+
+        Returns:
+            How it is doing; None when it is not there, or was over before.
+        """
+        with self.outbox.uncertain():
+            found, written = await self.batches.finish(batch_id, at, message)
+        self.outbox.committed(written)
+        return found
 
     async def recover(self) -> list[Job]:
         """Take back what was running when the service ended, and return all that waits.

@@ -7,6 +7,7 @@ microseconds, see `timekeeper.py`. Rows never leave this package; `rows.py` turn
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -145,3 +146,36 @@ instances = Table(
     Column("run", String(32), nullable=False),  # which process
     Column("beat", BigInteger, nullable=False),  # counts up while it lives
 )
+
+#: Many frames of one request; the counts are those of the end, until then the items are counted.
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    Column("instance", String(128), nullable=False),  # who feeds it
+    Column("name", Text),
+    Column("status", String(16), nullable=False),  # storing, running, cancelled
+    Column("num_items", Integer, nullable=False),
+    Column("num_completed", Integer),
+    Column("num_failed", Integer),
+    Column("num_cancelled", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("ended", BigInteger),  # elapsed time
+)
+Index("batches_by_time", batches.c.created_at)
+Index("batches_by_end", batches.c.ended)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column(
+        "batch_id", String(64), ForeignKey("batches.batch_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("camera_id", String(64)),
+    Column("job_key", String(129)),  # NULL: it never became a job
+    Column("is_own", Boolean, nullable=False),  # its job was made for this batch
+    Column("error", Text),  # ErrorDetail as JSON, where it became none
+)
+Index("batch_items_by_job", batch_items.c.job_key)

@@ -63,12 +63,15 @@ class Asking(Conversation):
 
 
 @asynccontextmanager
-async def service(broker: EmbeddedBroker, base: str, folder: Path) -> AsyncIterator[Asking]:
+async def service(
+    broker: EmbeddedBroker, base: str, folder: Path, **sections: Any
+) -> AsyncIterator[Asking]:
     """A service whose model is not there: frames wait, and stay where a test put them."""
     settings = Settings(
         mqtt={"port": broker.port, "base_topic": base},
         data_dir=folder,
         model={"name": str(folder / "no-model")},
+        **sections,
     )
     stop = asyncio.Event()
     async with Asking(broker.port, base) as talk, asyncio.TaskGroup() as tasks:

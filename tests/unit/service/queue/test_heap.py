@@ -1,6 +1,7 @@
 """The heap against its rules, and against a plain list that follows them slowly."""
 
 import random
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -223,3 +224,45 @@ def test_many_removals_leave_no_dead_entries_behind() -> None:
         else:
             kept.append(each.job_key)
     assert sorted(drain(heap, 10**9)) == sorted(kept)
+
+
+def of_batch(priority: Priority = Priority.LOW, queued_at: float = 0.0) -> Ticket:
+    return replace(ticket(priority, queued_at=queued_at), is_of_batch=True)
+
+
+def test_batch_stands_behind_the_cameras_of_its_class_only() -> None:
+    heap = JobHeap(capacity=10)
+    batched, raised = of_batch(), of_batch(Priority.HIGH)
+    low, normal, high = ticket(Priority.LOW), ticket(), ticket(Priority.HIGH)
+    for each in (batched, raised, low, normal, high):
+        heap.push(each)
+    assert heap.position(batched.job_key) == 5
+    assert heap.num_of_batches == 2
+    assert heap.num_in(Priority.HIGH) == 2
+    assert drain(heap) == [each.job_key for each in (high, raised, normal, low, batched)]
+    assert heap.num_of_batches == 0
+
+
+def test_batch_is_not_lifted_by_patience() -> None:
+    heap = JobHeap(capacity=10, patience=1.0)
+    batched, low = of_batch(), ticket(Priority.LOW, queued_at=100.0)
+    heap.push(batched)
+    heap.push(low)
+    assert drain(heap, now=100.5) == [low.job_key, batched.job_key]
+
+
+def test_full_heap_evicts_of_a_batch_first_however_important() -> None:
+    heap = JobHeap(capacity=2)
+    batched, low = of_batch(Priority.CRITICAL), ticket(Priority.LOW)
+    assert heap.push(batched) is None
+    assert heap.push(low) is None
+    assert heap.room == 0
+    assert heap.push(ticket(Priority.LOW)) == batched
+    assert heap.push(late := of_batch()) == late
+
+
+def test_newer_frame_of_a_camera_does_not_find_its_batch() -> None:
+    heap = JobHeap(capacity=10)
+    heap.push(of_batch())
+    heap.push(own := ticket())
+    assert heap.of_camera("front") == [own]

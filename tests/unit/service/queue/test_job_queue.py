@@ -170,3 +170,26 @@ async def test_news_wakes_who_waits(site: Site) -> None:
     assert not waiting.done()
     await site.add(make_job())
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_job_of_a_batch_makes_room_and_comes_back(site: Site) -> None:
+    batched = make_job(batch_id="b", priority=Priority.LOW)
+    assert await site.add(batched) == []
+    frames = [make_job(priority=Priority.LOW) for _ in range(CAPACITY)]
+    assert await site.add(*frames) == []
+    assert (site.queue.num_of_batches, site.queue.room) == (0, 0)
+    assert set(site.pop_all()) == {each.key for each in frames}
+    site.queue.readmit(5)
+    assert site.pop_all() == [batched.key]
+
+
+async def test_job_of_a_batch_that_made_room_expires_and_is_removed_like_any(site: Site) -> None:
+    first, second = (make_job(batch_id="b", max_age=10.0) for _ in range(2))
+    frames = [make_job() for _ in range(CAPACITY)]
+    await site.add(*frames)
+    await site.add(first, second)
+    assert site.queue.remove(second.key)
+    site.clock.advance(11.0)
+    assert [each.job_key for each in site.queue.pop_expired()] == [first.key]
+    site.queue.readmit(5)
+    assert set(site.pop_all()) == {each.key for each in frames}
