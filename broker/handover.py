@@ -27,10 +27,10 @@ class Publish:
     qos: int = 1
     retain: bool = False
     user_properties: tuple[tuple[str, str], ...] = ()
-    response_topic: str | None = None
     correlation_data: bytes | None = None
     content_type: str | None = None
     message_expiry: int | None = None  #: seconds
+    response_topic: str | None = None
     num_lost: int = 0  #: connections that ended while it was on its way
     done: asyncio.Future[None] | None = None  #: None: nobody waits for it
 

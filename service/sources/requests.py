@@ -36,10 +36,10 @@ from service.operations.operations import OperationError, Operations
 
 logger = logging.getLogger(__name__)
 
-_MOST_WAITING = 200
+MOST_WAITING = 200
 _MOST_WAITING_BYTES = 128 << 20  # two of the largest batches
-_MOST_AT_ONCE = 16
-_MOST_A_SECOND = 100.0  # at some 2 ms each, a fifth of one core
+MOST_AT_ONCE = 16
+MOST_A_SECOND = 100.0  # at some 2 ms each, a fifth of one core
 _MOST_REFUSALS_A_SECOND = 50
 
 _CODES = {"payload_too_large": "too_large", "bad_field": "bad_request"}
@@ -78,7 +78,7 @@ class RequestTopics:
         self._clock = clock
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue()
         self._num_bytes = 0
-        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._refused_since, self._num_refused = clock.monotonic(), 0
 
     @property
@@ -100,7 +100,7 @@ class RequestTopics:
             return
         address = reply_address(message, name, self._topics)
         num_bytes = self._num_bytes + len(message.payload)
-        if self._waiting.qsize() >= _MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
+        if self._waiting.qsize() >= MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
             self._refuse_busy(address)
             return
         self._num_bytes = num_bytes
@@ -118,7 +118,7 @@ class RequestTopics:
                 name = f"request {asked.operation[:64]}"
                 tasks.create_task(self._answer(asked, has_slot=not is_patient), name=name)
                 del asked  # its payload may be a picture
-                await asyncio.sleep(1.0 / _MOST_A_SECOND)
+                await asyncio.sleep(1.0 / MOST_A_SECOND)
 
     async def _answer(self, asked: _Asked, *, has_slot: bool) -> None:
         address, call = asked.address, self._call(asked)

@@ -82,8 +82,25 @@ def codes(root: Path) -> Iterator[Made]:
     """
     for package in ("broker", "engine", "moondream2", "service"):
         for path in sorted((root / package).rglob("*.py")):
-            if "commands" not in path.parts:  # these speak to the operator
+            # These speak to the operator, and to whoever asks.
+            if "commands" not in path.parts and path not in _answering(root):
                 yield from _codes_in(path.read_text(encoding="utf-8"), path.relative_to(root))
+
+
+def codes_of_answers(root: Path) -> Iterator[tuple[str, str]]:
+    """Every code that the error of an answer is made with, and where."""
+    for path in _answering(root):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) in {"OperationError", "ErrorDetail"}:
+                given = [*node.args[:1], *(each.value for each in node.keywords)]
+                for code in filter(_CODE.fullmatch, map(_text, given)):
+                    yield code, f"{path.relative_to(root)}:{node.lineno}"
+
+
+def _answering(root: Path) -> list[Path]:
+    """The files that answer requests; what becomes of a frame is not theirs to say."""
+    service = root / "service"
+    return [service / "sources/requests.py", *sorted((service / "operations").glob("*.py"))]
 
 
 def _codes_in(text: str, path: Path) -> Iterator[Made]:

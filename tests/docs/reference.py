@@ -4,6 +4,7 @@ A generated part stands between two marks in its file; the tests compare it with
 so documentation that was not renewed fails them.
 """
 
+import json
 import re
 import sys
 import textwrap
@@ -21,6 +22,8 @@ from broker.topics import TABLE
 from schemas.codes import TABLE as CODES
 from service.cli import COMMANDS, build
 from service.settings import Settings
+from tests.docs import asyncapi, json_schemas, requests
+from tests.docs.markdown import cell
 from tests.support.setting_bounds import leaves
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +35,9 @@ _EXAMPLE_HEAD = """\
 # has its default. Times are in seconds, sizes in bytes. Every key can also be given in the
 # environment, which wins, e.g. MOONDREAM2MQTT__MQTT__HOST=nvr.local.
 """
+
+_SCHEMAS = "docs/schemas"
+_ASYNCAPI_HEAD = "# Written by `make docs` from the topics and operations of the code.\n"
 
 _EXAMPLES = {
     "cameras": """\
@@ -56,7 +62,7 @@ def settings_table() -> str:
         lines += ["", f"### `{name}`", "", f"{section.description}.", ""]
         lines += ["| Setting | Default | Range | Meaning |", "|---|---|---|---|"]
         lines += [
-            f"| `{path}` | {_default(field)} | {_range(field)} | {_cell(_meaning(field))} |"
+            f"| `{path}` | {_default(field)} | {_range(field)} | {cell(_meaning(field))} |"
             for path, field in leaves(name, section)
         ]
     return "\n".join(lines).strip()
@@ -82,7 +88,7 @@ def codes_table() -> str:
     lines = ["| Code | Status | Meaning |", "|---|---|---|"]
     for spec in CODES:
         ends = ", ".join(status.value for status in spec.statuses) or "dead letter only"
-        lines.append(f"| `{spec.code}` | {ends} | {_cell(spec.meaning)} |")
+        lines.append(f"| `{spec.code}` | {ends} | {cell(spec.meaning)} |")
     return "\n".join(lines)
 
 
@@ -94,7 +100,7 @@ def commands_reference() -> str:
         parts += [f"### `{name}`", "", *_paragraphs(command.help or ""), ""]
         parts += ["| | |", "|---|---|"]
         parts += [
-            f"| {_spelling(parameter)} | {_cell(_help(parameter))} |"
+            f"| {_spelling(parameter)} | {cell(_help(parameter))} |"
             for parameter in command.params
             if parameter.name != "help"
         ]
@@ -106,7 +112,7 @@ def targets_table() -> str:
     """Every target of the Makefile."""
     lines = ["| | |", "|---|---|"]
     for target, text in re.findall(r"^([a-z-]+):.*?## (.*)$", _read("Makefile"), re.MULTILINE):
-        lines.append(f"| `make {target}` | {_cell(text)} |")
+        lines.append(f"| `make {target}` | {cell(text)} |")
     return "\n".join(lines)
 
 
@@ -115,9 +121,29 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/settings.md", "settings", settings_table),
     ("docs/topics.md", "topics", topics_table),
     ("docs/topics.md", "codes", codes_table),
+    ("docs/requests.md", "operations", requests.operations),
+    ("docs/requests.md", "request-codes", requests.codes),
     ("docs/commands.md", "commands", commands_reference),
     ("docs/commands.md", "targets", targets_table),
 )
+
+
+def files() -> dict[str, str]:
+    """The files that are generated as a whole, by their path."""
+    found = {
+        "config.example.yaml": example(),
+        "docs/asyncapi.yaml": _ASYNCAPI_HEAD + _dump_yaml(asyncapi.document()),
+    }
+    for name, schema in json_schemas.schemas().items():
+        text = json.dumps(schema, indent=2, ensure_ascii=False)
+        found[f"{_SCHEMAS}/{name}.json"] = f"{text}\n"
+    return found
+
+
+def generated() -> set[str]:
+    """The generated files that are there, of this version or another."""
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / _SCHEMAS).rglob("*.json")}
+    return there | {"config.example.yaml", "docs/asyncapi.yaml"}
 
 
 def part_of(text: str, name: str) -> str:
@@ -139,7 +165,12 @@ def write() -> None:
             flags=re.DOTALL,
         )
         path.write_text(text, encoding="utf-8")
-    (ROOT / "config.example.yaml").write_text(example(), encoding="utf-8")
+    wanted = files()
+    for file in generated() - wanted.keys():
+        (ROOT / file).unlink()
+    for file, text in wanted.items():
+        (ROOT / file).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / file).write_text(text, encoding="utf-8")
 
 
 def _marked(name: str) -> str:
@@ -148,6 +179,17 @@ def _marked(name: str) -> str:
 
 def _read(file: str) -> str:
     return (ROOT / file).read_text(encoding="utf-8")
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what occurs twice twice, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _dump_yaml(content: dict[str, Any]) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _yaml(indent: str, name: str, field: FieldInfo) -> str:
@@ -196,10 +238,6 @@ def _meaning(field: FieldInfo) -> str:
     literals = field.annotation if get_origin(field.annotation) is Literal else None
     choices = ", ".join(str(choice) for choice in get_args(literals)) if literals else ""
     return f"{choices}: {field.description}" if choices else field.description or ""
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _paragraphs(text: str) -> list[str]:

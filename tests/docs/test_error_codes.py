@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from schemas.codes import STATUSES, TABLE
 from schemas.job import JobStatus
-from tests.docs.error_codes import codes
+from schemas.requests.codes import CODES
+from tests.docs.error_codes import codes, codes_of_answers
 from tests.docs.reference import ROOT
 
 
@@ -28,3 +29,9 @@ def test_table_has_each_code_once_and_only_with_ends() -> None:
     ends = frozenset[JobStatus]().union(*STATUSES.values())
     assert all(status.is_final for status in ends)
     assert JobStatus.COMPLETED not in ends
+
+
+def test_codes_of_answers_are_in_their_table() -> None:
+    made = dict(codes_of_answers(ROOT))
+    assert made.keys() >= {"unknown_operation", "not_found", "busy"}
+    assert {code: where for code, where in made.items() if code not in CODES} == {}

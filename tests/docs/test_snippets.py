@@ -12,18 +12,21 @@ import pytest
 import typer
 import yaml
 
+from broker.codec import validate
 from broker.topics import TABLE, matches
-from schemas.camera import CameraSettings
 from schemas.frame import MotionFrame
+from schemas.requests.envelope import Reply
+from schemas.requests.table import TABLE as OPERATIONS
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
+from service.commands.words import read_words
 from service.configuration import load_settings
 from tests.docs.reference import ROOT
 from tests.soak.__main__ import parser as soak_parser
 
 _FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("mosquitto/*.md")])
-_EVERYDAY = {"source", "cp", "docker", "mosquitto_pub", "mosquitto_sub", "base64"}
+_EVERYDAY = {"source", "cp", "docker", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "base64"}
 
 
 def _snippets(language: str) -> Iterator[tuple[Path, str]]:
@@ -63,7 +66,7 @@ def test_commands_exist_with_their_options(path: Path, code: str) -> None:
             _check_own(words)
         elif program == "make":
             _check_make(words)
-        elif program in {"mosquitto_pub", "mosquitto_sub"}:
+        elif program in {"mosquitto_pub", "mosquitto_sub", "mosquitto_rr"}:
             _check_topics(words)
         else:
             assert program in _EVERYDAY | {"jq"}, f"{path}: {program}"
@@ -77,7 +80,7 @@ def test_commands_in_sentences_exist(command: str) -> None:
     elif program == "python":
         assert words[0] == "-m"
         assert importlib.util.find_spec(words[1]) is not None
-    elif words != ["--version"]:
+    elif words not in (["--version"], ["--install-completion"]):
         _check_own(words)
 
 
@@ -86,6 +89,8 @@ def test_documents_are_valid(path: Path, code: str) -> None:
     document = json.loads(code)
     if "frame_data" in document:
         MotionFrame.model_validate(document)
+    elif document.keys() & {"data", "transaction"}:
+        Reply.model_validate(document)
     elif "result" in document:
         ResultDocument.model_validate(document)
     elif "status" in document:
@@ -128,15 +133,16 @@ def _check_own(words: list[str]) -> None:
     command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in rest if word.startswith("-")} <= known
+    if name == "request" and rest and not rest[0].startswith("-"):
+        [operation] = [each for each in OPERATIONS if each.name == rest[0]]
+        validate(operation.request, read_words(operation, rest[1:]))
 
 
 def _check_topics(words: list[str]) -> None:
     ours = [each.pattern.replace("<base>", "moondream2mqtt") for each in TABLE]
     for flag, topic in pairwise(words):
         if flag in {"-t", "-T"}:
-            concrete = [
-                each.replace("<camera>", "front_door").replace("<setting>", setting)
-                for each in ours
-                for setting in CameraSettings.model_fields
-            ]
-            assert any(matches(each, topic) for each in concrete), topic
+            concrete = [each.replace("<camera>", "front_door") for each in ours]
+            is_theirs = any(matches(each, topic) for each in concrete)
+            filters = [each.topic_filter("moondream2mqtt") for each in TABLE]
+            assert is_theirs or any(matches(topic, each) for each in filters), topic

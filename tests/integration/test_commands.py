@@ -20,6 +20,7 @@ from broker.topics import Topics
 from schemas.frame import MotionFrame
 from schemas.job import ErrorDetail, JobStatus
 from schemas.status import StatusDocument
+from service.cli import main
 from tests.support.factories import NOON, make_image
 from tests.support.http_receivers import Receiver, answers
 from tests.unit.service.commands.test_view import make_result
@@ -123,6 +124,43 @@ async def test_publish_wait_prints_the_caption(
     assert ended == Ended(0, "A dog.\n", "")
     frame = frames.get_nowait()
     assert (frame.camera_id, frame.motion_intensity) == ("front", 0.9)
+
+
+async def test_publish_sends_tasks_in_the_form_of_the_wire(
+    client: aiomqtt.Client, topic_base: str, environment: dict[str, str], picture: Path
+) -> None:
+    await client.subscribe(Topics(topic_base).frame("front"), qos=1)
+    tasks = ("--task", "caption", "--task", "query=Is it 1=1?", "--task", '{"detect": "dog"}')
+    choose = ("--choose", "Is the door open? | yes | no")
+    words = ("publish", picture, "--camera", "front", "--prompt", "Who?", *tasks, *choose)
+    ended = await run_command(*words, environment=environment)
+    assert (ended.code, ended.err) == (0, "")
+    frame = json.loads(bytes((await anext(aiter(client.messages))).payload))
+    assert frame["prompt"] == "Who?"
+    assert frame["tasks"] == [
+        "caption",
+        {"query": "Is it 1=1?"},
+        {"detect": "dog"},
+        {"choose": {"question": "Is the door open?", "choices": ["yes", "no"]}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--task", "dance"),
+        ("--task", "query="),
+        ("--task", "{"),
+        ("--choose", "Is it?"),
+        ("--choose", "Is it?|yes"),
+        ("--choose", "Is it?|yes||no"),
+    ],
+)
+def test_publish_of_no_task_is_bad_usage(
+    words: tuple[str, ...], picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["publish", str(picture), *words]) == 2
+    assert words[0] in capsys.readouterr().err
 
 
 async def test_publish_folder_sends_its_images_in_order(

@@ -1,0 +1,67 @@
+"""What `docs/requests.md` tells people to type, put to a real service; and what the schemas say."""
+
+import re
+import shlex
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from jsonschema import Draft202012Validator
+
+from broker.embedded import EmbeddedBroker
+from schemas.requests.table import TABLE
+from service.commands.words import read_words
+from tests.docs.json_schemas import schemas
+from tests.docs.reference import ROOT
+from tests.integration.test_requests import Asking, service
+from tests.support.conversation import json_frame
+from tests.support.factories import make_image
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+SCHEMAS = schemas()
+_TEXT = (ROOT / "docs/requests.md").read_text(encoding="utf-8").split("\n# Operations\n")[1]
+EXAMPLES = re.findall(r"^```bash\nmoondream2mqtt request (.*)\n```", _TEXT, re.MULTILINE)
+#: The examples name jobs, cameras and the like that are not there.
+_HARMLESS = {"not_found", "wrong_state"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def talk(
+    mosquitto: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Asking]:
+    async with service(mosquitto, "home/documented", tmp_path_factory.mktemp("asked")) as found:
+        await found.send("front", json_frame(make_image(1), job_id="mine"))
+        await found.wait_for("front/status", job_id="mine", status="queued")
+        yield found
+
+
+async def test_every_operation_has_its_example() -> None:
+    assert sorted(shlex.split(each)[0] for each in EXAMPLES) == sorted(each.name for each in TABLE)
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+async def test_example_is_answered_as_its_schema_says(talk: Asking, line: str) -> None:
+    name, *words = shlex.split(line)
+    [operation] = [each for each in TABLE if each.name == name]
+    answer = await talk.ask(name, read_words(operation, words))
+    Draft202012Validator(SCHEMAS[f"bridge/response/{name}"]).validate(answer)
+    assert answer["status"] == "ok" or answer["error"]["code"] in _HARMLESS, answer
+
+
+async def test_answer_with_jobs_meets_its_schema(talk: Asking) -> None:
+    for name, request in (("job/list", {"camera_id": "front"}), ("job/get", {"job_id": "mine"})):
+        answer = await talk.ask(name, request)
+        assert answer["status"] == "ok"
+        Draft202012Validator(SCHEMAS[f"bridge/response/{name}"]).validate(answer)
+
+
+@pytest.mark.parametrize("name", ["bridge/info", "bridge/stats", "bridge/health", "bridge/log"])
+async def test_document_of_the_bridge_meets_its_schema(talk: Asking, name: str) -> None:
+    document = (await talk.wait_for(name)).json
+    Draft202012Validator(SCHEMAS[name]).validate(document)
+
+
+async def test_status_meets_its_schema(talk: Asking) -> None:
+    for heard in talk.said("front/status"):
+        Draft202012Validator(SCHEMAS["status"]).validate(heard.json)
