@@ -14,6 +14,7 @@ import yaml
 
 from broker.topics import TABLE, matches
 from schemas.frame import MotionFrame
+from schemas.requests.skills import QueryRequest
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
@@ -83,7 +84,9 @@ def test_commands_in_sentences_exist(command: str) -> None:
 @pytest.mark.parametrize(("path", "code"), _JSON, ids=_ids(_JSON))
 def test_documents_are_valid(path: Path, code: str) -> None:
     document = json.loads(code)
-    if "frame_data" in document:
+    if "question" in document:
+        QueryRequest.model_validate(document)
+    elif "frame_data" in document:
         MotionFrame.model_validate(document)
     elif "result" in document:
         ResultDocument.model_validate(document)
