@@ -157,8 +157,8 @@ class RequestTopics:
             self._refused_since, self._num_refused = now, 0
         self._num_refused += 1
         if self._num_refused <= _MOST_REFUSALS_A_SECOND:
-            error = ErrorDetail(code="busy", message="too many requests wait; ask again later")
-            self._send(_reply(error, None), address)
+            error = OperationError("busy", "too many requests wait; ask again later")
+            self._send(_reply(error.detail, None), address)
 
     def _send(self, reply: Reply, address: ReplyAddress) -> None:
         """Answer; without a connection nobody waits for it any more."""

@@ -60,7 +60,7 @@ def document() -> Object:
 
 
 def _channel(spec: TopicSpec) -> Object:
-    payload = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
+    payload: Object = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
     message = {"description": spec.description, **(_OTHER.get(spec.name) or payload)}
     return _channel_of(spec.pattern, spec.name, message)
 
@@ -77,7 +77,7 @@ def _operation(spec: TopicSpec) -> Object:
 def _channels_of(operation: Operation[Any, Any]) -> Iterator[tuple[str, Object]]:
     for kind in ("request", "response"):
         name = f"bridge/{kind}/{operation.name}"
-        message = {"contentType": _JSON, "payload": _schema(name)}
+        message: Object = {"contentType": _JSON, "payload": _schema(name)}
         if kind == "request":
             message["examples"] = [{"payload": operation.example}]
         yield _id(name), _channel_of(f"<base>/{name}", name, message)

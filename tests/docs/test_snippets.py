@@ -16,6 +16,7 @@ from broker.codec import validate
 from broker.topics import TABLE, matches
 from schemas.frame import MotionFrame
 from schemas.requests.envelope import Reply
+from schemas.requests.skills import QueryRequest
 from schemas.requests.table import TABLE as OPERATIONS
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
@@ -87,7 +88,9 @@ def test_commands_in_sentences_exist(command: str) -> None:
 @pytest.mark.parametrize(("path", "code"), _JSON, ids=_ids(_JSON))
 def test_documents_are_valid(path: Path, code: str) -> None:
     document = json.loads(code)
-    if "frame_data" in document:
+    if "question" in document:
+        QueryRequest.model_validate(document)
+    elif "frame_data" in document:
         MotionFrame.model_validate(document)
     elif document.keys() & {"data", "transaction"}:
         Reply.model_validate(document)
