@@ -14,7 +14,7 @@ import yaml
 
 from broker.topics import TABLE, matches
 from schemas.frame import MotionFrame
-from schemas.result import ResultDocument
+from schemas.result import Answer, ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
 from service.configuration import load_settings
@@ -89,8 +89,10 @@ def test_documents_are_valid(path: Path, code: str) -> None:
         ResultDocument.model_validate(document)
     elif "status" in document:
         StatusDocument.model_validate(document)
+    elif "question" in document:
+        assert Answer.model_validate(document).model_dump() == document
     else:
-        assert set(document) == {"image", "caption", "queries", "objects", "points"}
+        assert set(document) == {"image", "caption", "queries", "choices", "objects", "points"}
 
 
 @pytest.mark.parametrize(("path", "code"), _YAML, ids=_ids(_YAML))
