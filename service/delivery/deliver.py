@@ -207,6 +207,11 @@ class Deliver:
         """Publish where a job is, without promise."""
         self._announcer.announce(self._documents.status(job, self._clock.now(), place))
 
+    async def cancel(self, jobs: Sequence[Job]) -> list[Job]:
+        """End jobs on request; see `finish`."""
+        error = ErrorDetail(code="cancelled", message="Cancelled on request")
+        return await self.end(jobs, JobStatus.CANCELLED, error)
+
     async def _ending(self, outcome: Outcome, now: datetime) -> Ending:
         update = {"status": outcome.status, "finished_at": now, "error": outcome.error}
         job, captioned = outcome.job.model_copy(update=update), outcome.captioned

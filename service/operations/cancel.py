@@ -7,13 +7,11 @@ that there is none.
 
 from collections.abc import Callable, Sequence
 
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import Job
 from service.delivery.deliver import Deliver
 
 #: Takes a job out of one place, by its key; one that is not there is no error.
 Forget = Callable[[str], object]
-
-_CANCELLED = ErrorDetail(code="cancelled", message="Cancelled on request")
 
 
 class Cancellation:
@@ -37,7 +35,7 @@ class Cancellation:
         Raises:
             StoreError: None has ended, as far as is known.
         """
-        ended = await self._deliver.end(jobs, JobStatus.CANCELLED, _CANCELLED)
+        ended = await self._deliver.cancel(jobs)
         for job in ended:
             for forget in self._places:
                 forget(job.key)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
-from schemas.batch import BatchProgress, BatchState
+from schemas.batch import JOB_GONE, BatchProgress, BatchState
 from schemas.job import ErrorDetail, Job, JobStatus, split_key
 from schemas.outbox import OutboxMessage
 from schemas.requests.batches import BatchResult
@@ -35,7 +35,6 @@ from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 _STORING, _RUNNING, _CANCELLED = "storing", "running", "cancelled"
 _MOST_RESULT_BYTES = 2 << 20  # of one answer: what brokers take by default, and some
 _DELETED_AT_ONCE = 20
-_GONE = ErrorDetail(code="not_found", message="Its job is no longer kept")
 
 
 #: Makes the message about the end of a batch; called inside the transaction.
@@ -348,7 +347,7 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error = ErrorDetail.model_validate_json(row.error)
             return BatchResult(**named, status=JobStatus.FAILED, error=error)
         if row.status is None:
-            return BatchResult(**named, status=JobStatus.FAILED, error=_GONE)
+            return BatchResult(**named, status=JobStatus.FAILED, error=JOB_GONE)
         document = None if row.result is None else ResultDocument.model_validate_json(row.result)
         return BatchResult(
             **named,
@@ -357,7 +356,7 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error=None if row.job_error is None else ErrorDetail.model_validate_json(row.job_error),
         )
     except UNREADABLE:
-        return BatchResult(**named, status=JobStatus.FAILED, error=_GONE)
+        return BatchResult(**named, status=JobStatus.FAILED, error=JOB_GONE)
 
 
 def _finish(

@@ -11,19 +11,19 @@ from schemas.requests.envelope import Reply, Request
 from schemas.requests.operation import Operation
 from schemas.requests.table import TABLE as OPERATIONS
 
+Object = dict[str, Any]
+
 _PLACES = {
     "base": {"description": "mqtt.base_topic", "default": "moondream2mqtt"},
     "camera": {"description": "id of a camera: letters, digits, _ and -, at most 64"},
 }
 _STATE = {"type": "string", "enum": [ONLINE.decode(), OFFLINE.decode()]}
 #: Payloads that are not JSON.
-_OTHER = {
+_OTHER: dict[str, Object] = {
     "bridge/state": {"contentType": "text/plain", "payload": _STATE},
     "image": {"contentType": "image/jpeg"},
 }
 _JSON = "application/json"
-
-Object = dict[str, Any]
 
 
 def document() -> Object:
@@ -61,7 +61,8 @@ def document() -> Object:
 
 def _channel(spec: TopicSpec) -> Object:
     payload: Object = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
-    message = {"description": spec.description, **(_OTHER.get(spec.name) or payload)}
+    message: Object = {"description": spec.description}
+    message |= _OTHER.get(spec.name) or payload
     return _channel_of(spec.pattern, spec.name, message)
 
 

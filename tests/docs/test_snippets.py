@@ -18,7 +18,7 @@ from schemas.frame import MotionFrame
 from schemas.requests.envelope import Reply
 from schemas.requests.skills import QueryRequest
 from schemas.requests.table import TABLE as OPERATIONS
-from schemas.result import ResultDocument
+from schemas.result import Answer, ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
 from service.commands.words import read_words
@@ -88,7 +88,9 @@ def test_commands_in_sentences_exist(command: str) -> None:
 @pytest.mark.parametrize(("path", "code"), _JSON, ids=_ids(_JSON))
 def test_documents_are_valid(path: Path, code: str) -> None:
     document = json.loads(code)
-    if "question" in document:
+    if "answer" in document:
+        assert Answer.model_validate(document).model_dump() == document
+    elif "question" in document:
         QueryRequest.model_validate(document)
     elif "frame_data" in document:
         MotionFrame.model_validate(document)
@@ -99,7 +101,7 @@ def test_documents_are_valid(path: Path, code: str) -> None:
     elif "status" in document:
         StatusDocument.model_validate(document)
     else:
-        assert set(document) == {"image", "caption", "queries", "objects", "points"}
+        assert set(document) == {"image", "caption", "queries", "choices", "objects", "points"}
 
 
 @pytest.mark.parametrize(("path", "code"), _YAML, ids=_ids(_YAML))
