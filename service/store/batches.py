@@ -35,7 +35,6 @@ from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 _STORING, _RUNNING, _CANCELLED = "storing", "running", "cancelled"
 _MOST_RESULT_BYTES = 2 << 20  # of one answer: what brokers take by default, and some
 _DELETED_AT_ONCE = 20
-_GONE = ErrorDetail(code="not_found", message="Its job is no longer kept")
 
 
 #: Makes the message about the end of a batch; called inside the transaction.
@@ -348,7 +347,8 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error = ErrorDetail.model_validate_json(row.error)
             return BatchResult(**named, status=JobStatus.FAILED, error=error)
         if row.status is None:
-            return BatchResult(**named, status=JobStatus.FAILED, error=_GONE)
+            gone = ErrorDetail(code="frame_gone", message="Its job is no longer kept")
+            return BatchResult(**named, status=JobStatus.FAILED, error=gone)
         document = None if row.result is None else ResultDocument.model_validate_json(row.result)
         return BatchResult(
             **named,
@@ -357,7 +357,8 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error=None if row.job_error is None else ErrorDetail.model_validate_json(row.job_error),
         )
     except UNREADABLE:
-        return BatchResult(**named, status=JobStatus.FAILED, error=_GONE)
+        error = ErrorDetail(code="unreadable", message="What is stored of it cannot be read")
+        return BatchResult(**named, status=JobStatus.FAILED, error=error)
 
 
 def _finish(
