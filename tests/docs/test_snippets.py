@@ -14,6 +14,7 @@ import yaml
 
 from broker.topics import TABLE, matches
 from schemas.frame import MotionFrame
+from schemas.requests.batches import BatchSubmit
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
@@ -85,6 +86,9 @@ def test_documents_are_valid(path: Path, code: str) -> None:
     document = json.loads(code)
     if "frame_data" in document:
         MotionFrame.model_validate(document)
+    elif "items" in document:
+        for item in BatchSubmit.model_validate(document).items:
+            MotionFrame.model_validate(item)
     elif "result" in document:
         ResultDocument.model_validate(document)
     elif "status" in document:
