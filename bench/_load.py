@@ -22,10 +22,14 @@ _QUEUE_BYTES = 4 << 30
 
 
 @asynccontextmanager
-async def broker() -> AsyncIterator[EmbeddedBroker]:
-    """A Mosquitto of our own whose queues are large enough to hold a whole run."""
+async def broker(*more: str) -> AsyncIterator[EmbeddedBroker]:
+    """A Mosquitto of our own whose queues are large enough to hold a whole run.
+
+    Args:
+        more: Lines of its configuration.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        lines = ("max_queued_messages 100000", f"max_queued_bytes {_QUEUE_BYTES}")
+        lines = ("max_queued_messages 100000", f"max_queued_bytes {_QUEUE_BYTES}", *more)
         async with EmbeddedBroker(Path(folder), extra_lines=lines) as running:
             yield running
 

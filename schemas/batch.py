@@ -4,14 +4,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from schemas.job import ErrorDetail
-
 #: A cancelled batch is over once what was being captioned has ended too, see `finished_at`.
 BatchState = Literal["running", "finished", "cancelled"]
-
-
-#: The result of an item whose job has been deleted since.
-JOB_GONE = ErrorDetail(code="not_found", message="Its job is no longer kept")
 
 
 class BatchProgress(BaseModel):

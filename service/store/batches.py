@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
-from schemas.batch import JOB_GONE, BatchProgress, BatchState
+from schemas.batch import BatchProgress, BatchState
 from schemas.job import ErrorDetail, Job, JobStatus, split_key
 from schemas.outbox import OutboxMessage
 from schemas.requests.batches import BatchResult
@@ -347,7 +347,8 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error = ErrorDetail.model_validate_json(row.error)
             return BatchResult(**named, status=JobStatus.FAILED, error=error)
         if row.status is None:
-            return BatchResult(**named, status=JobStatus.FAILED, error=JOB_GONE)
+            gone = ErrorDetail(code="frame_gone", message="Its job is no longer kept")
+            return BatchResult(**named, status=JobStatus.FAILED, error=gone)
         document = None if row.result is None else ResultDocument.model_validate_json(row.result)
         return BatchResult(
             **named,
@@ -356,7 +357,8 @@ def _result(row: Row[*tuple[Any, ...]]) -> BatchResult:
             error=None if row.job_error is None else ErrorDetail.model_validate_json(row.job_error),
         )
     except UNREADABLE:
-        return BatchResult(**named, status=JobStatus.FAILED, error=JOB_GONE)
+        error = ErrorDetail(code="unreadable", message="What is stored of it cannot be read")
+        return BatchResult(**named, status=JobStatus.FAILED, error=error)
 
 
 def _finish(

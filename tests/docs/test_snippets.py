@@ -15,6 +15,7 @@ import yaml
 from broker.codec import validate
 from broker.topics import TABLE, matches
 from schemas.frame import MotionFrame
+from schemas.requests.batches import BatchSubmit
 from schemas.requests.envelope import Reply
 from schemas.requests.skills import QueryRequest
 from schemas.requests.table import TABLE as OPERATIONS
@@ -96,6 +97,9 @@ def test_documents_are_valid(path: Path, code: str) -> None:
         MotionFrame.model_validate(document)
     elif document.keys() & {"data", "transaction"}:
         Reply.model_validate(document)
+    elif "items" in document:
+        for item in BatchSubmit.model_validate(document).items:
+            MotionFrame.model_validate(item)
     elif "result" in document:
         ResultDocument.model_validate(document)
     elif "status" in document:
