@@ -9,8 +9,8 @@ from service.store.store import Store
 from tests.support.factories import NOON, make_job
 
 
-async def ended(store: Store, **fields: object) -> Job:
-    job = make_job(**fields)
+async def ended(store: Store, frame_url: str | None = None) -> Job:
+    job = make_job(frame_url=frame_url)
     await store.accept([job], {} if job.frame_url else {job.key: b"image"})
     await store.finish(job.key, JobStatus.CANCELLED, at=NOON + timedelta(seconds=1))
     return job
