@@ -86,10 +86,9 @@ async def measure_latency(num_frames: int) -> None:
                 beside = await latencies(running.port, num_frames)
                 request = f"{BASE}/bridge/request/batch/get"
                 await client.publish(request, json.dumps({"batch_id": batch_id, "limit": 1}))
-                async for message in client.messages:
-                    assert isinstance(message.payload, bytes)
-                    batch = json.loads(message.payload)["data"]
-                    break
+                message = await anext(aiter(client.messages))
+                assert isinstance(message.payload, bytes)
+                batch = json.loads(message.payload)["data"]
     for name, took in (("without a batch", alone), (f"with a batch of {NUM_ITEMS}", beside)):
         figures = ", ".join(f"p{p} {percentile(took, p) * 1e3:.0f} ms" for p in (50, 95, 99))
         print(f"critical frames of {NUM_CAMERAS} cameras, {name}: {figures}")

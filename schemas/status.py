@@ -90,7 +90,7 @@ class BridgeInfo(BaseModel):
 
 
 class Latency(BaseModel):
-    """Seconds from arrival to the final status, of the most recent jobs."""
+    """Seconds from arrival to the caption, of the last ten minutes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -129,6 +129,9 @@ class Stats(BaseModel):
         description="reconnects, lost_sessions, stale_acks, broker_dropped, unpublished"
     )
     uptime: float = Field(description="seconds")
+    since: AwareDatetime = Field(
+        description="the start of the service: from when all is counted that the store does not say"
+    )
 
 
 class Figures(TypedDict, total=False):

@@ -91,6 +91,7 @@ class Monitor:
         self._bridge_log = bridge_log
         self._clock = clock
         self._started_at = clock.monotonic()
+        self._since = clock.now()
         self._published: BridgeInfo | None = None
         self.is_stopping = False
 
@@ -137,6 +138,7 @@ class Monitor:
             max_concurrent_jobs=self._engines.capacity,
             system_status=self._system_status(is_processing=known["processing"]),
             uptime=round(self._clock.monotonic() - self._started_at, 1),
+            since=self._since,
         )
 
     def metrics(self) -> Metrics:

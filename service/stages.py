@@ -20,7 +20,6 @@ from broker.publisher import Publisher
 from broker.state import ConnectionState
 from broker.topics import Topics
 from engine.images import ImageLimits
-from schemas.frame import Priority
 from schemas.job import Job
 from schemas.status import Figures
 from service.cameras import Cameras
@@ -135,7 +134,7 @@ class Queue:
         return {
             "active_jobs": self.dispatcher.num_running,
             "queue_size": len(self.jobs),
-            "queue_by_priority": {rank.wire: self.jobs.num_in(rank) for rank in Priority},
+            "queue_by_priority": {rank.wire: num for rank, num in self.jobs.by_priority().items()},
             "processing": not self.dispatcher.is_paused,
         }
 

@@ -10,7 +10,9 @@ from schemas.frame import Priority
 from schemas.job import JobStatus
 from schemas.status import Figures, Latency
 
-_MOST_SAMPLES = 1000  # of one class; enough for a p99, old enough to forget
+_MOST_SAMPLES = 1000  # enough for a mean
+_LATENCY_S = 600.0  # of captions that count: an hour-old flood says nothing of now
+_MOST_LATENCIES = 4096  # of one class: seven a second for ten minutes, some 400 KB
 
 
 @dataclass(slots=True)
@@ -22,9 +24,9 @@ class Statistics:
     duplicates: Counter[str] = field(default_factory=Counter)  #: by rule
     rejected: Counter[str] = field(default_factory=Counter)  #: by error code
     num_preempted: int = 0
-    _latencies: dict[Priority, deque[float]] = field(
-        default_factory=lambda: {each: deque(maxlen=_MOST_SAMPLES) for each in Priority}
-    )
+    _latencies: dict[Priority, deque[tuple[float, float]]] = field(
+        default_factory=lambda: {each: deque(maxlen=_MOST_LATENCIES) for each in Priority}
+    )  # when, and how long
     _engine_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
     _captions: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
 
@@ -42,7 +44,7 @@ class Statistics:
         self, priority: Priority, latency: float, engine_seconds: float, now: float
     ) -> None:
         """Count a caption: seconds from arrival to the end, and the engine's share of them."""
-        self._latencies[priority].append(latency)
+        self._latencies[priority].append((now, latency))
         self._engine_seconds.append(engine_seconds)
         self._captions.append(now)
 
@@ -51,7 +53,7 @@ class Statistics:
         return {
             "average_processing_time": self.average_processing_time(),
             "captions_per_minute": self.captions_per_minute(now),
-            "latency": self.latency(),
+            "latency": self.latency(now),
             "dropped": dict(self.dropped),
             "duplicates": dict(self.duplicates),
             "rejected": dict(self.rejected),
@@ -70,20 +72,20 @@ class Statistics:
         samples = self._engine_seconds
         return round(sum(samples) / len(samples), 4) if samples else 0.0
 
-    def latency(self) -> dict[str, Latency]:
-        """Percentiles per priority, for those with captions."""
-        return {
-            priority.wire: Latency(
-                p50=_percentile(samples, 50),
-                p95=_percentile(samples, 95),
-                p99=_percentile(samples, 99),
-            )
-            for priority, samples in self._latencies.items()
-            if samples
-        }
+    def latency(self, now: float) -> dict[str, Latency]:
+        """Percentiles of the last ten minutes per priority, for those with captions."""
+        found = {}
+        for priority, samples in self._latencies.items():
+            recent = sorted(took for moment, took in samples if now - moment <= _LATENCY_S)
+            if recent:
+                found[priority.wire] = Latency(
+                    p50=_percentile(recent, 50),
+                    p95=_percentile(recent, 95),
+                    p99=_percentile(recent, 99),
+                )
+        return found
 
 
-def _percentile(samples: deque[float], percent: int) -> float:
+def _percentile(ordered: list[float], percent: int) -> float:
     """Nearest rank."""
-    ordered = sorted(samples)
     return round(ordered[max(0, -(-len(ordered) * percent // 100) - 1)], 4)

@@ -7,6 +7,7 @@ Whoever leaves the queue without a turn is ended here; wherever a job waits, its
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count, islice
@@ -138,6 +139,18 @@ class JobQueue:
     def num_in(self, rank: Priority) -> int:
         """How many jobs of the heap would leave with this class."""
         return self._heap.num_in(rank)
+
+    def by_priority(self) -> dict[Priority, int]:
+        """How many jobs wait in each class: those of the heap in the class they would leave with.
+
+        Together they are as many as `len(self)`.
+        """
+        beside = Counter(
+            ticket.priority
+            for place in (self._delayed, self._quarantine)
+            for ticket in place.values()
+        )
+        return {rank: self._heap.num_in(rank) + beside[rank] for rank in Priority}
 
     def pop(self) -> Ticket | None:
         """Take the job whose turn it is."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     CursorResult,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -49,10 +51,11 @@ from service.store.unreadable import UnreadableRow, readable
 
 OrderBy = Literal["priority", "queued_at", "finished_at"]
 
-_ORDERS: dict[OrderBy, ColumnElement[int]] = {
-    "priority": jobs.c.priority,
-    "queued_at": jobs.c.received_at,
-    "finished_at": jobs.c.ended,
+_TIME = (jobs.c.received_at, jobs.c.job_key)
+_ORDERS: dict[OrderBy, tuple[ColumnElement[Any], ...]] = {
+    "priority": (jobs.c.priority, *_TIME),
+    "queued_at": _TIME,
+    "finished_at": (jobs.c.ended, *_TIME),
 }
 
 #: A frame is worth no caption of its own when an equal one has, or will have, one of these.
@@ -141,12 +144,29 @@ class Filter:
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
         """For a WHERE clause."""
+        return [column == value for column, value in self._wanted()]
+
+    def in_order_of(self, order_by: OrderBy, dialect: str) -> list[ColumnElement[bool]]:
+        """For a WHERE clause of a page.
+
+        SQLite would take the index of a filter and sort all that matches. With a plus a column has
+        no index, so it follows that of the order, which holds what is filtered by as well.
+        """
+        own = jobs.c.status if self.camera_id is None else jobs.c.camera_id
+        has_index = {own} if order_by == "queued_at" else set()
+        return [
+            (column if dialect != "sqlite" or column in has_index else _without_index(column))
+            == value
+            for column, value in self._wanted()
+        ]
+
+    def _wanted(self) -> Iterator[tuple[Column[Any], object]]:
         wanted = {
             jobs.c.status: self.status,
             jobs.c.camera_id: self.camera_id,
             jobs.c.priority: self.priority,
         }
-        return [column == value for column, value in wanted.items() if value is not None]
+        return ((column, value) for column, value in wanted.items() if value is not None)
 
 
 def insert_jobs(
@@ -368,13 +388,21 @@ def page(
     *,
     descending: bool,
 ) -> list[Job]:
-    """See `Store.list_jobs`."""
-    columns = (_ORDERS[order_by], jobs.c.received_at)
-    # The two databases disagree on where NULL goes unless they are told.
-    order = [(each.desc() if descending else each.asc()).nulls_last() for each in columns]
-    query = select(*JOB_COLUMNS).where(*which.conditions).order_by(*order, jobs.c.job_key)
-    rows = connection.execute(query.limit(limit).offset(offset))
-    return list(readable(jobs, rows, to_job, met))
+    """See `Store.list_jobs`.
+
+    Keys first: all that stands before the page is passed over in an index, without the rows.
+    """
+    order = [each.desc() if descending else each.asc() for each in _ORDERS[order_by]]
+    if order_by == "finished_at":  # the two databases disagree on where NULL goes
+        order[0] = order[0].nulls_last()
+    query = (
+        select(jobs.c.job_key)
+        .where(*which.in_order_of(order_by, connection.dialect.name))
+        .order_by(*order)
+    )
+    keys = list(connection.scalars(query.limit(limit).offset(offset)))
+    found = find(connection, met, keys)
+    return [found[job_key] for job_key in keys if job_key in found]
 
 
 def own_page(
@@ -418,6 +446,10 @@ def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
     oldest = oldest.order_by(jobs.c.ended).limit(limit)
     deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(oldest)))
     return cast("CursorResult[Any]", deleted).rowcount
+
+
+def _without_index(column: Column[Any]) -> ColumnElement[Any]:
+    return literal_column(f"+jobs.{column.name}", column.type)
 
 
 def _known_keys(connection: Connection, job_keys: Sequence[str]) -> set[str]:

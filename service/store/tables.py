@@ -47,10 +47,28 @@ jobs = Table(
     Column("fingerprint", LargeBinary),  # of a captioned frame, as its engine said; else NULL
 )
 Index("jobs_by_id", jobs.c.job_id, jobs.c.camera_id)
-Index("jobs_by_status", jobs.c.status, jobs.c.received_at)
-Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at)
 Index("jobs_by_content", jobs.c.content)
-Index("jobs_by_end", jobs.c.ended)
+# The pages of lists: first the order, its ties included, then what is filtered by, so that no page
+# is sorted and what does not match is passed over without looking at the row.
+Index("jobs_by_time", jobs.c.received_at, jobs.c.job_key)
+Index("jobs_by_status", jobs.c.status, jobs.c.received_at, jobs.c.job_key)
+Index("jobs_by_camera", jobs.c.camera_id, jobs.c.received_at, jobs.c.job_key, jobs.c.status)
+Index(
+    "jobs_by_priority",
+    jobs.c.priority,
+    jobs.c.received_at,
+    jobs.c.job_key,
+    jobs.c.status,
+    jobs.c.camera_id,
+)
+Index(
+    "jobs_by_end",
+    jobs.c.ended,
+    jobs.c.received_at,
+    jobs.c.job_key,
+    jobs.c.status,
+    jobs.c.camera_id,
+)
 Index(
     "jobs_by_fingerprint",
     jobs.c.camera_id,

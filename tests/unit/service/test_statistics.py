@@ -17,8 +17,8 @@ def test_latency_is_given_by_priority_with_nearest_rank() -> None:
     statistics = Statistics()
     for i in range(1, 101):
         statistics.completed(Priority.HIGH, i / 100, 0.1, now=0.0)
-    assert set(statistics.latency()) == {"high"}
-    high = statistics.latency()["high"]
+    assert set(statistics.latency(600.0)) == {"high"}
+    high = statistics.latency(600.0)["high"]
     assert (high.p50, high.p95, high.p99) == (0.5, 0.95, 0.99)
 
 
@@ -35,3 +35,12 @@ def test_captions_per_minute_of_a_fast_engine_is_not_capped_by_its_memory() -> N
     for i in range(5000):
         statistics.completed(Priority.LOW, 1.0, 0.1, now=i * 0.01)
     assert 5500 < statistics.captions_per_minute(50.0) < 6500
+
+
+def test_latency_forgets_after_ten_minutes() -> None:
+    statistics = Statistics()
+    statistics.completed(Priority.HIGH, 100.0, 0.1, now=0.0)
+    statistics.completed(Priority.HIGH, 1.0, 0.1, now=300.0)
+    assert statistics.latency(600.0)["high"].p99 == 100.0
+    assert statistics.latency(601.0)["high"].p99 == 1.0
+    assert statistics.latency(901.0) == {}

@@ -62,6 +62,7 @@ def make_stats() -> Stats:
         preempted=2,
         connection={"reconnects": 3},
         uptime=60.0,
+        since=NOON,
     )
 
 

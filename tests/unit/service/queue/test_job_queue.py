@@ -99,6 +99,20 @@ async def test_ticket_that_is_put_back_keeps_its_age(site: Site) -> None:
     assert site.queue.pop_expired() == [ticket]
 
 
+async def test_all_that_waits_is_counted_by_priority(site: Site) -> None:
+    high, low, delayed = (make_job(each) for each in (Priority.HIGH, Priority.LOW, Priority.LOW))
+    await site.add(high, delayed)
+    quarantined, waiting = site.queue.pop(), site.queue.pop()
+    assert quarantined is not None
+    assert waiting is not None
+    site.queue.quarantine([quarantined])
+    site.queue.delay(waiting, 10.0)
+    await site.add(low)
+    numbers = site.queue.by_priority()
+    assert (numbers[Priority.HIGH], numbers[Priority.LOW]) == (1, 2)
+    assert sum(numbers.values()) == len(site.queue)
+
+
 async def test_delayed_job_comes_when_it_is_due(site: Site) -> None:
     job = make_job()
     await site.add(job)

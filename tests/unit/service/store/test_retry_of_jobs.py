@@ -1,7 +1,6 @@
 """A job for the frame of another one: both or neither, and once."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,8 @@ from service.store.store import Store
 from tests.support.factories import NOON, make_job
 
 
-async def ended(store: Store, **fields: Any) -> Job:
-    job = make_job(**fields)
+async def ended(store: Store, frame_url: str | None = None) -> Job:
+    job = make_job(frame_url=frame_url)
     await store.accept([job], {} if job.frame_url else {job.key: b"image"})
     await store.finish(job.key, JobStatus.CANCELLED, at=NOON + timedelta(seconds=1))
     return job
