@@ -7,10 +7,9 @@ behind: not in memory, not in the store, not among the broker's retained message
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from math import inf
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +19,7 @@ from broker.topics import Topics
 from schemas.camera import CameraSettings
 from schemas.outbox import OutboxMessage
 from service.boundary import contained
-from service.camera_counts import CameraCounts
+from service.camera import Camera, CameraCounts, Webhook
 from service.clock import Clock
 from service.errors import ConfigurationError, FrameError, StoreError
 from service.settings import Settings, without_secrets
@@ -46,51 +45,6 @@ class Announcer(Protocol):
 
     def forget(self, camera_id: str) -> None:
         """Publish nothing of the camera again after a reconnect."""
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """Where a camera's results are POSTed."""
-
-    url: str | None = None
-    headers: dict[str, str] | None = None
-    is_trusted: bool = True  #: the operator's file names the URL
-
-
-@dataclass(frozen=True, slots=True)
-class SeenFrame:
-    """What a frame that is being captioned, or was, looked like; see `engine.fingerprint`."""
-
-    key: str
-    fingerprint: bytes
-    seen_at: float  #: on the monotonic clock
-    importance: int
-
-
-@dataclass(slots=True)
-class Camera:
-    """One camera and everything that is kept for it; moments are on the monotonic clock."""
-
-    camera_id: str
-    settings: CameraSettings  #: the file's, overlaid by changes at run time
-    webhook: Webhook
-    similarity: float  #: how alike two frames must be to be the same scene; 0: never
-    is_in_file: bool  #: named by the operator's file
-    seen: float  #: when its newest frame came; before the first, when it became known
-    counts: CameraCounts
-    overrides: dict[str, Any] = field(default_factory=dict)  #: what was changed at run time
-    is_seen: bool = False  #: a frame has come, in this run or an earlier one
-    is_changing: bool = False  #: an order about it is being stored
-    is_leaving: bool = False  #: and that order is to forget it: nothing is retained any more
-    last_accepted: float = -inf  #: for the cooldown
-    newest_caption_at: datetime | None = None  #: arrival of its frame; None: the store knows
-    #: What its next frame is compared with, oldest first; None: the store knows.
-    last_frames: list[SeenFrame] | None = None
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether somebody wanted it as it is, so that it is never forgotten for another."""
-        return self.is_in_file or bool(self.overrides) or self.is_changing
 
 
 class Cameras:
@@ -120,6 +74,7 @@ class Cameras:
         self._cameras: dict[str, Camera] = {}
         self._saved: dict[str, float | None] = {}  # what the store knows of `seen`
         self._leaving: dict[str, float] = {}  # forgotten here, not yet in the store; by `seen`
+        self._unsure: set[str] = set()  # the store may have another order than what is effective
         self._writing = asyncio.Lock()  # what is written about cameras is written in turn
 
     def __len__(self) -> int:
@@ -191,19 +146,12 @@ class Cameras:
             known = self._cameras.get(camera_id)
             wanted = {**(known.overrides if known else {}), **changes}
             overrides = {name: value for name, value in wanted.items() if value is not None}
-            shown = without_secrets(self._effective(camera_id, overrides))
+            self._effective(camera_id, overrides)  # or nothing is known of it
             camera = known or self._meet(camera_id, self._clock.monotonic())
-            camera.is_changing = True
-            try:
-                message = address(shown, self._topics, camera_id=camera_id)
-                row = to_outbox(message, job_key=None, created_at=self._clock.now())
-                await self._store.set_camera_override(camera_id, overrides, [row])
-            finally:
-                camera.is_changing = False
-            self._saved.setdefault(camera_id, None)
+            with self._ordered(camera):
+                await self._store_overrides(camera_id, overrides)
             camera.overrides = overrides
             self._apply(camera)
-            self._announcer.keep(shown, camera_id=camera_id)
         names = ", ".join(sorted(changes))
         logger.info("%s: changed: %s", camera_id, names, extra={"action": "camera_changed"})
         return camera
@@ -218,13 +166,14 @@ class Cameras:
             camera = self._cameras.get(camera_id)
             if camera is None:
                 return
-            camera.is_changing = camera.is_leaving = True
+            camera.is_leaving = True
             try:
-                clearing = self._clearing(camera_id, self._clock.now())
-                await self._store.set_camera_override(camera_id, None, clearing)
+                with self._ordered(camera):
+                    clearing = self._clearing(camera_id, self._clock.now())
+                    await self._store.set_camera_override(camera_id, None, clearing)
                 self._drop(camera_id)
             finally:
-                camera.is_changing = camera.is_leaving = False
+                camera.is_leaving = False
 
     async def clear_forgotten(self, camera_ids: Iterable[str]) -> None:
         """Take back what was retained of cameras while they were being forgotten."""
@@ -239,7 +188,8 @@ class Cameras:
     @property
     def is_saved(self) -> bool:
         """Whether the store knows which cameras are known here."""
-        return not self._leaving and self._saved.keys() >= self._cameras.keys()
+        is_sure = not self._leaving and not self._unsure
+        return is_sure and self._saved.keys() >= self._cameras.keys()
 
     async def save(self) -> None:
         """Let the store know which cameras are known and when each was seen.
@@ -250,7 +200,31 @@ class Cameras:
         async with self._writing:
             await self._save()
 
+    @contextmanager
+    def _ordered(self, camera: Camera) -> Iterator[None]:
+        """Store what was ordered; after a failure it is not known whether it was."""
+        camera.is_changing = True
+        try:
+            yield
+        except StoreError:
+            self._unsure.add(camera.camera_id)
+            raise
+        finally:
+            camera.is_changing = False
+
+    async def _store_overrides(self, camera_id: str, overrides: dict[str, Any]) -> None:
+        shown = without_secrets(self._effective(camera_id, overrides))
+        message = address(shown, self._topics, camera_id=camera_id)
+        row = to_outbox(message, job_key=None, created_at=self._clock.now())
+        await self._store.set_camera_override(camera_id, overrides, [row])
+        self._saved.setdefault(camera_id, None)
+        self._announcer.keep(shown, camera_id=camera_id)
+
     async def _save(self) -> None:
+        for camera_id in list(self._unsure):  # what is effective counts
+            if (camera := self._cameras.get(camera_id)) is not None:
+                await self._store_overrides(camera_id, camera.overrides)
+            self._unsure.discard(camera_id)
         known = {each.camera_id: each.seen if each.is_seen else None for each in self.all()}
         seen = {
             camera_id: moment

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from engine.protocol import LastFrame
-from service.cameras import Camera, Cameras, SeenFrame
+from service.camera import Camera, SeenFrame
+from service.cameras import Cameras
 from service.clock import Clock
 from service.errors import StoreError
 from service.store.fingerprints import LastCaptioned

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from schemas.frame import CAPTION, Length, Priority, Task
 from schemas.job import ErrorDetail, Job, JobStatus, job_key, split_key
-from service.cameras import Camera
+from service.camera import Camera
 from service.intake.submission import Submission
 from service.queue.heap import Ticket
 from service.settings import QueueSettings

@@ -24,7 +24,8 @@ from schemas.requests.cameras import (
 )
 from schemas.requests.jobs import Pagination
 from schemas.requests.operation import Bound
-from service.cameras import Camera, Cameras
+from service.camera import Camera
+from service.cameras import Cameras
 from service.clock import Clock
 from service.errors import ConfigurationError, FrameError, UrlRefusedError
 from service.operations.operations import OperationError

@@ -14,7 +14,8 @@ from broker.publisher import from_outbox
 from broker.topics import Topics
 from schemas.camera import CameraSettings
 from schemas.outbox import Channel
-from service.cameras import SILENT_S, Camera, Cameras
+from service.camera import Camera
+from service.cameras import SILENT_S, Cameras
 from service.errors import ConfigurationError, FrameError, StoreError
 from service.settings import Settings
 from service.store.store import Store
@@ -255,12 +256,15 @@ class Refusing(Store):
     """A store that takes no changes of cameras while it is told not to."""
 
     is_full = False
+    loses_answers = False
 
     async def set_camera_override(self, *args: Any, **kwargs: Any) -> None:
         await asyncio.sleep(0)
         if self.is_full:
             raise StoreError("no room")
         await super().set_camera_override(*args, **kwargs)
+        if self.loses_answers:
+            raise StoreError("nobody knows")
 
 
 async def test_order_that_is_not_stored_changes_nothing(tmp_path: Path, clock: FakeClock) -> None:
@@ -275,6 +279,26 @@ async def test_order_that_is_not_stored_changes_nothing(tmp_path: Path, clock: F
         store.is_full = False
         await cameras.forget("named")
         assert "named" not in cameras
+
+
+async def test_order_whose_commit_is_not_known_is_taken_back(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """What is effective, what is stored and what is published are the same again."""
+    async with Refusing.open(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", clock=clock) as store:
+        cameras = await loaded(store, clock, {"named": {"cooldown": 9}})
+        await cameras.save()
+        store.loses_answers = True
+        for change in (cameras.change("named", {"cooldown": 1}), cameras.forget("named")):
+            with pytest.raises(StoreError):
+                await change
+        store.loses_answers = False
+        assert not cameras.is_saved  # so intake saves them before its next commit
+        await cameras.save()
+        assert known(cameras, "named").settings.cooldown == 9
+        assert (await store.kept_cameras())["named"].overrides == {"cooldown": 9}
+        last = [each for each in await waiting(store) if each.topic == "base/named/settings"][-1]
+        assert json.loads(last.payload)["cooldown"] == 9
 
 
 async def test_changes_at_once_all_count(store: Store, clock: FakeClock) -> None:

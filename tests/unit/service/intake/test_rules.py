@@ -8,8 +8,7 @@ import pytest
 from schemas.camera import CameraSettings
 from schemas.frame import FrameOptions, Length, Priority
 from schemas.job import Job, JobStatus
-from service.camera_counts import CameraCounts
-from service.cameras import Camera, Webhook
+from service.camera import Camera, CameraCounts, Webhook
 from service.intake.rules import Candidate, Facts, ImageFacts, Plan, decide, resolve
 from service.intake.submission import Submission
 from service.queue.heap import Ticket
