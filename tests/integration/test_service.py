@@ -147,6 +147,24 @@ async def test_json_frame_gets_its_tasks_answered_and_its_words_back(talk: Conve
     assert (await talk.wait_for("json/status", status="queued")).json["priority"] == "critical"
 
 
+async def test_choice_is_one_of_those_given_with_the_probability_of_each(
+    talk: Conversation,
+) -> None:
+    question = {"question": "Is it day or night?", "choices": ["Night", "Day"]}
+    tasks = [{"query": "Is it day or night?"}, {"choose": question}]
+    frame = json_frame(make_image(77), tasks=tasks)
+    await talk.send("chooser", frame)
+    caption = await talk.wait_for("chooser/caption")
+    free, choice = caption.json["result"]["answers"]
+    assert set(free) == {"question", "answer", "confidence"}
+    assert set(choice) == {"question", "answer", "confidence", "probabilities"}
+    assert choice["question"] == "Is it day or night?"
+    assert list(choice["probabilities"]) == ["Night", "Day"]
+    assert sum(choice["probabilities"].values()) == pytest.approx(1, abs=2e-4)
+    assert choice["confidence"] == choice["probabilities"][choice["answer"]]
+    assert free["answer"].startswith(choice["answer"])
+
+
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "base64", "lines", "data-uri"])
 async def test_every_form_of_an_image_is_taken(
     talk: Conversation, form: str, seeds: Iterator[int]
