@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
-from engine.protocol import Cancelled, Done, Started, Submit, TextAnswer
+from engine.protocol import Cancelled, Done, ModelOptions, Started, Submit, TextAnswer
 from schemas.status import LoadedModel, ModelStatus
 from service.engines.process import EngineEvent
 
@@ -98,6 +98,12 @@ class StandIn:
                     rows.remove(row)
                     self.events.put_nowait(Cancelled(key))
                     return
+
+    async def load(self, options: ModelOptions | None = None) -> None:
+        """There is nothing to load."""
+
+    async def unload(self, options: ModelOptions | None = None) -> None:
+        """There is nothing to free."""
 
     async def _run(self) -> None:
         while True:
