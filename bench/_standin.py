@@ -105,6 +105,12 @@ class StandIn:
                     self.events.put_nowait(Cancelled(key))
                     return
 
+    async def load(self, options: ModelOptions | None = None) -> None:
+        """There is nothing to load."""
+
+    async def unload(self, options: ModelOptions | None = None) -> None:
+        """There is nothing to free."""
+
     async def _run(self) -> None:
         while True:
             if not self._waiting and not self._rows:

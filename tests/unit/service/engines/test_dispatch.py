@@ -55,10 +55,13 @@ class Engine:
         self.does_read.set()
         self.is_quick = False  # captions what it gets at once
         self.refusals = 0
+        self.model = "m"
 
     @property
     def state(self) -> ModelStatus:
-        return ModelStatus(name="m", revision="1", device="cpu", dtype="float32", state="ready")
+        return ModelStatus(
+            name=self.model, revision="1", device="cpu", dtype="float32", state="ready"
+        )
 
     @property
     def keys(self) -> list[str]:
@@ -254,6 +257,23 @@ async def test_the_most_urgent_go_first(tmp_path: Path) -> None:
         site.dispatcher.resume()
         await site.until_status(JobStatus.COMPLETED, low, high)
         assert engine.keys == [high.key, low.key]
+
+
+async def test_caption_names_the_model_that_made_it_although_the_engine_has_another_now(
+    tmp_path: Path,
+) -> None:
+    engine = Engine(1)
+    async with dispatching(tmp_path, [engine]) as site:
+        [job] = make_jobs(1)
+        await site.add(job)
+        await site.until_held(engine, job)
+        engine.finish()
+        engine.model = "another"
+        await site.until_status(JobStatus.COMPLETED, job)
+        document = await site.store.result(job.key)
+        assert document is not None
+        assert document.result is not None
+        assert document.result.model_info.model == "m"
 
 
 async def test_engine_that_becomes_ready_is_fed(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import psutil
 
 from engine.protocol import ModelOptions
-from schemas.status import ModelState
 from service.backoff import Backoff
 from service.engines.models import Models
 from service.engines.process import EngineProcess
@@ -43,10 +42,10 @@ class Site:
     work: Work
 
     @property
-    def states(self) -> list[tuple[str, ModelState]]:
+    def states(self) -> list[tuple[str, str]]:
         return [(engine.state.name, engine.state.state) for engine in self.engines]
 
-    async def until(self, *states: tuple[str, ModelState]) -> None:
+    async def until(self, *states: tuple[str, str]) -> None:
         await until(lambda: self.states == list(states))
 
 
