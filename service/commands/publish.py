@@ -139,7 +139,7 @@ def _read_task(text: str) -> dict[str, Any] | str:
         Task.model_validate(task)
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{text!r} is no task", param_hint="--task") from error
-    return task  # type: ignore[no-any-return]
+    return task
 
 
 def _read_choose(text: str) -> dict[str, Any]:

@@ -11,19 +11,19 @@ from schemas.requests.envelope import Reply, Request
 from schemas.requests.operation import Operation
 from schemas.requests.table import TABLE as OPERATIONS
 
+Object = dict[str, Any]
+
 _PLACES = {
     "base": {"description": "mqtt.base_topic", "default": "moondream2mqtt"},
     "camera": {"description": "id of a camera: letters, digits, _ and -, at most 64"},
 }
 _STATE = {"type": "string", "enum": [ONLINE.decode(), OFFLINE.decode()]}
 #: Payloads that are not JSON.
-_OTHER = {
+_OTHER: dict[str, Object] = {
     "bridge/state": {"contentType": "text/plain", "payload": _STATE},
     "image": {"contentType": "image/jpeg"},
 }
 _JSON = "application/json"
-
-Object = dict[str, Any]
 
 
 def document() -> Object:
@@ -60,8 +60,8 @@ def document() -> Object:
 
 
 def _channel(spec: TopicSpec) -> Object:
-    payload = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
-    message = {"description": spec.description, **(_OTHER.get(spec.name) or payload)}
+    json: Object = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
+    message: Object = {"description": spec.description, **_OTHER.get(spec.name, json)}
     return _channel_of(spec.pattern, spec.name, message)
 
 
@@ -77,7 +77,7 @@ def _operation(spec: TopicSpec) -> Object:
 def _channels_of(operation: Operation[Any, Any]) -> Iterator[tuple[str, Object]]:
     for kind in ("request", "response"):
         name = f"bridge/{kind}/{operation.name}"
-        message = {"contentType": _JSON, "payload": _schema(name)}
+        message: Object = {"contentType": _JSON, "payload": _schema(name)}
         if kind == "request":
             message["examples"] = [{"payload": operation.example}]
         yield _id(name), _channel_of(f"<base>/{name}", name, message)

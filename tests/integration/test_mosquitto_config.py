@@ -179,7 +179,7 @@ async def test_control_sees_no_frame_and_sends_none(ports: tuple[int, int]) -> N
 async def test_control_is_answered_by_a_service(ports: tuple[int, int], tmp_path: Path) -> None:
     service, others = ports
     account = {"username": "control", "password": "secret"}
-    mqtt = MqttSettings(port=others, **account)  # type: ignore[arg-type]
+    mqtt = MqttSettings(port=others, **account)
     async with serving(service_settings(service, tmp_path), tmp_path):
         for protocol in ("5", "3.1.1"):
             spoken = mqtt.model_copy(update={"protocol": protocol})

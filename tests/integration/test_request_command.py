@@ -51,7 +51,7 @@ async def site(
 
 @pytest.mark.parametrize("protocol", ["auto", "5", "3.1.1"])
 async def test_answer_comes_back_over_every_version(site: Site, protocol: str) -> None:
-    mqtt = MqttSettings(port=site.port, base_topic=BASE, protocol=protocol)  # type: ignore[arg-type]
+    mqtt = MqttSettings(port=site.port, base_topic=BASE, protocol=protocol)
     before = len(site.talk.said("bridge/response/job/get"))
     data = await ask(mqtt, JOB_GET, {"job_id": "mine"}, timeout_s=20)
     assert (data["camera_id"], data["status"]) == ("front", "queued")
@@ -61,7 +61,7 @@ async def test_answer_comes_back_over_every_version(site: Site, protocol: str) -
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_error_of_the_service_is_raised_with_its_code(site: Site, protocol: str) -> None:
-    mqtt = MqttSettings(port=site.port, base_topic=BASE, protocol=protocol)  # type: ignore[arg-type]
+    mqtt = MqttSettings(port=site.port, base_topic=BASE, protocol=protocol)
     with pytest.raises(ServiceError, match="not_found: there is no job nobody"):
         await ask(mqtt, JOB_GET, {"job_id": "nobody"}, timeout_s=20)
 
