@@ -29,6 +29,7 @@ class FieldSpec:
     is_required: bool
     meaning: str
     takes_text: bool  #: whether a text as it is can be its value
+    takes_null: bool
     values: tuple[str, ...]  #: the only texts it can be; empty for any
 
 
@@ -49,6 +50,7 @@ def fields_of(
             is_required=name in required,
             meaning=field.get("description", ""),
             takes_text=any(each.get("type") == "string" for each in branches),
+            takes_null=any(each.get("type") == "null" for each in branches),
             values=tuple(text for each in branches for text in _texts(each)),
         )
 
@@ -88,7 +90,11 @@ def _words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return "list of " + " or ".join(_words(each, definitions) for each in items)
     if kind == "object" and (inner := schema.get("properties")):
         is_short = len(inner) <= _MOST_NAMED
-        return "object of " + ", ".join(map("`{}`".format, inner)) if is_short else schema["title"]
+        return (
+            "object of " + ", ".join(map("`{}`".format, inner))
+            if is_short
+            else schema.get("title", kind)
+        )
     return _NAMES.get(kind, "any value") + _range(schema)
 
 

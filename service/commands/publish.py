@@ -69,8 +69,8 @@ def run(
     choose: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="QUESTION|CHOICE|CHOICE...",
-            help="A question with all the answers it can have. May be repeated, and goes with "
+            metavar="QUESTION=CHOICE,CHOICE",
+            help="A question with the only answers there can be. May be repeated, and goes with "
             "--task.",
         ),
     ] = None,
@@ -143,12 +143,13 @@ def _read_task(text: str) -> dict[str, Any] | str:
 
 
 def _read_choose(text: str) -> dict[str, Any]:
-    question, *choices = (part.strip() for part in text.split("|"))
-    if not question or len(choices) < 2 or not all(choices):
+    question, _, listed = text.rpartition("=")
+    choices = [choice.strip() for choice in listed.split(",")]
+    if not question.strip() or len(choices) < 2 or not all(choices):
         raise typer.BadParameter(
             f"{text!r} is no question with two or more choices", param_hint="--choose"
         )
-    return {"choose": {"question": question, "choices": choices}}
+    return {"choose": {"question": question.strip(), "choices": choices}}
 
 
 def _encode(tasks: list[dict[str, Any] | str], **fields: Any) -> bytes:

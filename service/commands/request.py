@@ -28,10 +28,10 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[FIELD=VALUE...]",
-            help="The request: its fields, e.g. status=failed limit=10, where a list, a number, "
-            "true or false is JSON and @FILE stands for what is in a file, a picture as base64; "
-            "or the bare value of its one required field; or all as one JSON object, or as @FILE "
-            "with one.",
+            help="The request: its fields, e.g. status=failed limit=10. A list, a number, true, "
+            "false or null is JSON; @FILE stands for what is in a file, a picture as base64. Or "
+            "the bare value of its one required field, or all as one JSON object, or @FILE with "
+            "one.",
             autocompletion=complete_word,
         ),
     ] = None,

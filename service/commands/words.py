@@ -1,7 +1,8 @@
 """The words of a request on the command line, and the request that they say.
 
 `FIELD=VALUE`, the bare value of the one field that is required, a JSON object, or `@FILE` with one.
-What a value means follows from the schema: a text field takes it as it is, any other as JSON.
+What a value means follows from the schema: a text field takes it as it is, any other as JSON, and
+`null` is null where there can be none.
 """
 
 import base64
@@ -13,7 +14,6 @@ from typing import Any
 
 import typer
 
-from broker.codec import PayloadError, read_json
 from schemas.requests.fields import FieldSpec, fields_of
 from schemas.requests.operation import Operation
 
@@ -27,9 +27,9 @@ def read_words(operation: Operation[Any, Any], words: Sequence[str]) -> dict[str
         typer.BadParameter: They cannot be understood, or a file cannot be read.
     """
     if len(words) == 1 and words[0].lstrip().startswith("{"):
-        return _read_object(words[0].encode(errors="backslashreplace"), operation)
+        return _read_object(words[0])
     if len(words) == 1 and words[0].startswith("@"):
-        return _read_object(_read_file(words[0][1:]), operation)
+        return _read_object(_read_file(words[0][1:]))
     fields = {field.name: field for field in fields_of(operation.request)}
     bare = operation.bare_field
     if len(words) == 1 and bare is not None and not _NAMED.match(words[0]):
@@ -49,22 +49,23 @@ def read_words(operation: Operation[Any, Any], words: Sequence[str]) -> dict[str
 
 
 def _value(field: FieldSpec, text: str) -> Any:
+    if text == "null" and field.takes_null:
+        return None
     if text.startswith("@"):
         text = _as_text(_read_file(text[1:]))
     if field.takes_text:
         return text
     try:
-        payload = text.encode(errors="backslashreplace")
-        return read_json(payload, max_bytes=len(payload))
-    except PayloadError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return text  # `ON`; and what cannot be is best said by the service
 
 
-def _read_object(payload: bytes, operation: Operation[Any, Any]) -> dict[str, Any]:
+def _read_object(text: str | bytes) -> dict[str, Any]:
     try:
-        content = read_json(payload, max_bytes=operation.max_bytes)
-    except PayloadError as error:
-        raise typer.BadParameter(f"the request {error}") from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"the request is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise typer.BadParameter("the request must be a JSON object")
     return content
@@ -89,6 +90,6 @@ def spelled(content: dict[str, Any], operation: Operation[Any, Any]) -> list[str
     """The words that say `content`; what `read_words` reads."""
     takes_text = {field.name: field.takes_text for field in fields_of(operation.request)}
     return [
-        f"{name}={value if takes_text[name] and isinstance(value, str) else json.dumps(value)}"
+        f"{name}={value if isinstance(value, str) and takes_text[name] else json.dumps(value)}"
         for name, value in content.items()
     ]

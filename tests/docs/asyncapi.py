@@ -60,9 +60,8 @@ def document() -> Object:
 
 
 def _channel(spec: TopicSpec) -> Object:
-    payload: Object = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
-    message: Object = {"description": spec.description}
-    message |= _OTHER.get(spec.name) or payload
+    json: Object = {"contentType": _JSON, "payload": _schema(spec.name)} if spec.schema else {}
+    message: Object = {"description": spec.description, **_OTHER.get(spec.name, json)}
     return _channel_of(spec.pattern, spec.name, message)
 
 

@@ -56,7 +56,10 @@ def _response(operation: Operation[Any, Any]) -> Schema:
     definitions = data.pop("$defs", {})
     error = {
         "type": "object",
-        "properties": {"code": {"enum": list(CODES)}, "message": {"type": "string"}},
+        "properties": {
+            "code": {"type": "string", "examples": list(CODES)},
+            "message": {"type": "string"},
+        },
         "required": ["code", "message"],
     }
     schema = {

@@ -131,7 +131,7 @@ async def test_publish_sends_tasks_in_the_form_of_the_wire(
 ) -> None:
     await client.subscribe(Topics(topic_base).frame("front"), qos=1)
     tasks = ("--task", "caption", "--task", "query=Is it 1=1?", "--task", '{"detect": "dog"}')
-    choose = ("--choose", "Is the door open? | yes | no")
+    choose = ("--choose", "Is the door open? = yes, no")
     words = ("publish", picture, "--camera", "front", "--prompt", "Who?", *tasks, *choose)
     ended = await run_command(*words, environment=environment)
     assert (ended.code, ended.err) == (0, "")
@@ -152,8 +152,8 @@ async def test_publish_sends_tasks_in_the_form_of_the_wire(
         ("--task", "query="),
         ("--task", "{"),
         ("--choose", "Is it?"),
-        ("--choose", "Is it?|yes"),
-        ("--choose", "Is it?|yes||no"),
+        ("--choose", "Is it?=yes"),
+        ("--choose", "Is it?=yes,,no"),
     ],
 )
 def test_publish_of_no_task_is_bad_usage(

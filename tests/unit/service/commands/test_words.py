@@ -19,6 +19,7 @@ class Everything(Request):
     """One field of each kind."""
 
     text: str | None = None
+    name: str = ""
     count: int = 1
     share: float = Field(default=0.5, strict=True)
     is_on: bool = False
@@ -34,7 +35,8 @@ ANY = Operation("any", Everything, Answer, "For these tests.")
     [
         ([], {}),
         (["text=5"], {"text": "5"}),
-        (["text=null"], {"text": "null"}),
+        (["text=null"], {"text": None}),
+        (["name=null"], {"name": "null"}),  # which cannot be null
         (["text=a=b c"], {"text": "a=b c"}),
         (["text="], {"text": ""}),
         (["count=5", "share=0.25"], {"count": 5, "share": 0.25}),
@@ -74,7 +76,7 @@ def test_file_stands_for_its_content(tmp_path: Path) -> None:
         (["failed"], "failed"),
         (["colour=red"], "status"),
         (["limit=1", "limit=2"], "twice"),
-        (["{"], "character"),
+        (["{"], "no JSON"),
         (["@/no/such/file"], "/no/such/file"),
         (["status=@/"], "/"),
         (["\udcff=1"], "no field"),
