@@ -82,12 +82,6 @@ class StandIn:
         """Never silent."""
         return 0.0
 
-    async def load(self, options: ModelOptions | None = None) -> None:
-        """It is there."""
-
-    async def unload(self, options: ModelOptions | None = None) -> None:
-        """It stays."""
-
     async def submit(self, job: Submit) -> None:
         """Let the job wait for a slot."""
         now = asyncio.get_running_loop().time()

@@ -78,8 +78,7 @@ async def site(num_engines: int = 1, unload_after: float = 0.0) -> AsyncIterator
         models = Models(engines, options, unload_after, work, clock)
         running = asyncio.create_task(models.run())
         found = Site(engines, models, clock, work)
-        ready: tuple[str, ModelState] = ("tiny", "ready")
-        await found.until(*[ready] * num_engines)
+        await found.until(*[("tiny", "ready")] * num_engines)
         yield found
         running.cancel()
         await asyncio.wait({running})
