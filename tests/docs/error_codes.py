@@ -31,6 +31,8 @@ _RAISED_WITH = {
 }
 #: Files that see accepted frames only.
 _AFTER_ACCEPTANCE = {Path("service/intake/fetch.py"), Path("engine/pixels.py")}
+#: Files that make the codes of answers to requests, which are in `schemas.requests.codes`.
+_OF_REQUESTS = {Path("broker/requests.py"), Path("service/sources/requests.py")}
 #: Exceptions whose class has the code.
 _OF_CLASS = {
     "UrlRefusedError": _REJECTED | _FAILED,
@@ -82,8 +84,9 @@ def codes(root: Path) -> Iterator[Made]:
     """
     for package in ("broker", "engine", "moondream2", "service"):
         for path in sorted((root / package).rglob("*.py")):
-            if "commands" not in path.parts:  # these speak to the operator
-                yield from _codes_in(path.read_text(encoding="utf-8"), path.relative_to(root))
+            where = path.relative_to(root)
+            if "commands" not in path.parts and where not in _OF_REQUESTS:  # to the operator
+                yield from _codes_in(path.read_text(encoding="utf-8"), where)
 
 
 def _codes_in(text: str, path: Path) -> Iterator[Made]:
