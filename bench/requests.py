@@ -1,18 +1,27 @@
-"""How many requests does the service answer, and how long does a list of 100,000 jobs take?"""
+"""How long does a list of 100,000 jobs take, and what do 1,000 requests a second cost the frames?
+
+They are `job/list`, and come at QoS 0 on one connection.
+"""
 
 import argparse
 import asyncio
+import base64
 import itertools
+import json
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiomqtt
 from sqlalchemy import Connection, insert
 
-from bench._machine import describe
+from bench._load import broker, frames, service
+from bench._machine import describe, percentile
+from bench._standin import Pace
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from service.store.database import Database
@@ -21,7 +30,10 @@ from service.store.rows import Stamp, job_row
 from service.store.store import Store
 from service.store.tables import jobs
 
+ENGINE_S = 0.02
+REQUESTS_PER_S = 1000
 NUM_CAMERAS = 8
+_BASE = "moondream2mqtt"
 _STATUSES = (JobStatus.COMPLETED,) * 17 + (JobStatus.FAILED, JobStatus.DROPPED, JobStatus.QUEUED)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _GROUP = 1000
@@ -31,8 +43,83 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of requests")
+    arguments = parser.parse_args()
     print(describe())
-    asyncio.run(measure_lists(parser.parse_args().jobs))
+    asyncio.run(measure_flood(arguments.seconds))
+    if arguments.jobs:
+        asyncio.run(measure_lists(arguments.jobs))
+
+
+async def measure_flood(seconds: float) -> None:
+    """Critical frames one after the other, alone and beside the requests."""
+    pictures = frames(100_000)
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            broker() as running,
+            service(running.port, Path(folder), Pace(step_s=ENGINE_S)) as child,
+            aiomqtt.Client("127.0.0.1", running.port) as client,
+        ):
+            await child.wait_for("ready")
+            for topic in ("front/caption", "bridge/response/#"):
+                await client.subscribe(f"{_BASE}/{topic}", qos=1)
+            answers: Counter[str] = Counter()
+            await _critical(client, pictures, 1.0, answers)
+            alone = await _critical(client, pictures, seconds, answers)
+            flood = asyncio.create_task(_flood(running.port), name="flood")
+            await asyncio.sleep(0.5)
+            answers.clear()
+            beside = await _critical(client, pictures, seconds, answers)
+            flood.cancel()
+            end = await child.end()
+    print(f"critical frames of 100 KB, stand-in engine of {ENGINE_S * 1e3:.0f} ms")
+    for name, took in (("alone", alone), (f"beside {REQUESTS_PER_S} requests a second", beside)):
+        p50, p95 = percentile(took, 50) * 1e3, percentile(took, 95) * 1e3
+        print(f"  {name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {len(took)} frames")
+    said = ", ".join(f"{number / seconds:.0f} {what}" for what, number in answers.items())
+    print(f"  answers a second: {said}; event loop held up at most {end['loop_lag_ms']:.0f} ms")
+
+
+async def _critical(
+    client: aiomqtt.Client, pictures: Iterator[bytes], seconds: float, answers: Counter[str]
+) -> list[float]:
+    """Seconds from publish to caption of each; answers to requests are counted on the way."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    messages = aiter(client.messages)
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        frame = {"frame_data": base64.b64encode(next(pictures)).decode(), "priority": "critical"}
+        await client.publish(f"{_BASE}/front/frame", json.dumps(frame), qos=1)
+        while not (message := await anext(messages)).topic.matches(f"{_BASE}/front/caption"):
+            assert isinstance(message.payload, bytes)
+            answer = json.loads(message.payload)
+            answers[answer["status"] if answer["status"] == "ok" else answer["error"]["code"]] += 1
+        took.append(time.perf_counter() - began)
+        await asyncio.sleep(0.05)
+    return took
+
+
+async def _flood(port: int) -> None:
+    """Send requests at QoS 0, ready made: a client in Python would take a core of its own."""
+    topic = f"{_BASE}/bridge/request/job/list".encode()
+    packet = _text(topic) + b"{}"
+    packet = b"\x30" + bytes([len(packet)]) + packet
+    hello = _text(b"MQTT") + b"\x04\x02\x00\x00" + _text(b"flood")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x10" + bytes([len(hello)]) + hello)
+    await reader.readexactly(4)
+    began, num_sent = time.perf_counter(), 0
+    while True:
+        num_due = int((time.perf_counter() - began) * REQUESTS_PER_S) - num_sent
+        writer.write(packet * num_due)
+        await writer.drain()
+        num_sent += num_due
+        await asyncio.sleep(0.01)
+
+
+def _text(text: bytes) -> bytes:
+    return len(text).to_bytes(2, "big") + text
 
 
 async def measure_lists(num_jobs: int) -> None:

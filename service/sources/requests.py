@@ -1,9 +1,9 @@
 """Requests over MQTT: read, call, answer once.
 
 They share the connection with frames, so they are only put down when they are read, and done by a
-task of their own. Work for them is bounded: a few at once, so many a second; what comes beyond that
-is answered with `busy`, and beyond `_MOST_REFUSALS_A_SECOND` not at all. Who waits for a caption
-takes none of the few places: how many may wait is bounded where they do (`service.delivery.ends`).
+task of their own. Work for them is bounded: a few at once, a fifth of the time; what comes beyond
+that is answered with `busy`, and beyond `_MOST_REFUSALS_A_SECOND` not at all. Who waits for a
+caption takes none of the few places: how many may wait is bounded in `service.delivery.ends`.
 """
 
 import asyncio
@@ -39,8 +39,13 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 200
 _MOST_WAITING_BYTES = 128 << 20  # two of the largest batches
 MOST_AT_ONCE = 16
-MOST_A_SECOND = 100.0  # at some 2 ms each, a fifth of one core
-_MOST_REFUSALS_A_SECOND = 50
+# Requests get a fifth of the time: after each comes a pause of four times what they take of late,
+# within these bounds. So 100 a second of the quick ones, 20 of those that take or wait for long.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.05
+MOST_A_SECOND = 1.0 / _SHORTEST_PAUSE_S
+_PAUSES_PER_WORK = 4.0
+_WEIGHT = 0.2  # of the newest in what they take of late
+_MOST_REFUSALS_A_SECOND = 20  # each is a message with its PUBACK
 
 _CODES = {"payload_too_large": "too_large", "bad_field": "bad_request"}
 
@@ -79,6 +84,7 @@ class RequestTopics:
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue()
         self._num_bytes = 0
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._pause_s = _SHORTEST_PAUSE_S
         self._refused_since, self._num_refused = clock.monotonic(), 0
 
     @property
@@ -118,9 +124,10 @@ class RequestTopics:
                 name = f"request {asked.operation[:64]}"
                 tasks.create_task(self._answer(asked, has_slot=not is_patient), name=name)
                 del asked  # its payload may be a picture
-                await asyncio.sleep(1.0 / MOST_A_SECOND)
+                await asyncio.sleep(self._pause_s)
 
     async def _answer(self, asked: _Asked, *, has_slot: bool) -> None:
+        began = self._clock.monotonic()
         address, call = asked.address, self._call(asked)
         del asked
         try:
@@ -130,6 +137,12 @@ class RequestTopics:
         finally:
             if has_slot:
                 self._slots.release()
+                self._learn(self._clock.monotonic() - began)
+
+    def _learn(self, took_s: float) -> None:
+        """Set the pause after requests that take so long."""
+        wanted = min(max(_PAUSES_PER_WORK * took_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        self._pause_s += _WEIGHT * (wanted - self._pause_s)
 
     async def _call(self, asked: _Asked) -> tuple[Transaction, Answer | ErrorDetail]:
         transaction: Transaction = None

@@ -73,7 +73,7 @@ async def test_full_disk_refuses_or_does_it_and_says_so_in_our_words(
 async def test_log_that_has_no_room_in_the_file_is_a_full_store(disk: SmallDisk) -> None:
     async with Database(url_on(disk)) as database:
         store = Store(database, "")
-        for _ in range(10):
+        for _ in range(8):
             await add(store, 100_000)  # all of it still in the log
         disk.fill()
         with pytest.raises(StoreFullError):
