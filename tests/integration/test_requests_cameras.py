@@ -302,6 +302,11 @@ async def test_answered_change_survives_kill_9(mosquitto: EmbeddedBroker, tmp_pa
         Asking(mosquitto.port, base) as talk,
     ):
         await killed.start()
+        await talk.send("door", make_image(31))
+        await talk.wait_for("door/caption")
+        camera = await talk.data("camera/get", b"door")
+        assert (camera["frames"], camera["captions"]) == (1, 1)
+        assert 0 <= camera["newest_caption_age"] < 60
         change = {"camera_id": "door", "cooldown": 9, "enabled": False}
         assert (await talk.data("camera/set", change))["settings"]["cooldown"] == 9
         await killed.kill()
@@ -310,5 +315,7 @@ async def test_answered_change_survives_kill_9(mosquitto: EmbeddedBroker, tmp_pa
         camera = await talk.data("camera/get", b"door")
         assert camera["changed"] == ["cooldown", "enabled"]
         assert (camera["settings"]["cooldown"], camera["settings"]["length"]) == (9, "long")
+        assert (camera["frames"], camera["newest_caption_age"]) == (0, None)
+        assert 0 <= camera["last_seen_age"] < 120  # of the frame before the restart
         camera = await talk.data("camera/reset", b"door")
         assert (camera["settings"]["cooldown"], camera["settings"]["enabled"]) == (1, True)
