@@ -57,16 +57,16 @@ class ChoiceRow(Row):
         return Picking(suppressed=self._suppressed)
 
     def branch(self, room: int) -> None:
-        """Try as many sequences as fit, at least one."""
+        """Try as many sequences as fit; with room for `num_positions` that is at least one."""
         tried: list[tuple[int, ...]] = []
         self._tried = []
         room -= 1  # the root
-        while self._waiting and (not tried or len(self._waiting[0][1]) <= room):
+        while self._waiting and len(self._waiting[0][1]) <= room:
             choice, ids = self._waiting.popleft()
             room -= len(ids)
             tried.append(ids)
             self._tried.append(choice)
-        self.branches = Branches.of(self._root, tried)
+        self.branches = Branches.of(self._root, tried) if tried else None
 
     def take_scores(self, scores: Sequence[float]) -> None:
         """Add what was tried to its choices."""

@@ -49,8 +49,8 @@ _PREFIX_CROPS = 3
 _MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
-#: Tokens of choices that are tried in one step, by all rows together: what a long prompt has, so
-#: that those who generate beside them wait no longer than for one. Two short choices have five.
+#: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
+#: generate beside them wait no longer than for a long prompt. Two short choices have five.
 _MAX_BRANCH_TOKENS = 64
 
 
@@ -228,6 +228,7 @@ class Engine:
         if not lives:
             return
         self._branch([live for live in lives if live.row.head is Head.BRANCHES])
+        lives = [live for live in lives if live.row.feeds or live.row.branches is not None]
         hidden, firsts = self._read(lives)
         self._decide(lives, hidden, firsts)
         self._time_encoding()
@@ -244,18 +245,21 @@ class Engine:
                 self._end(live)
 
     def _branch(self, lives: Sequence[Live]) -> None:
-        """Let rows that weigh choices try some: a step stays short however many there are."""
+        """Let rows that weigh choices try some, in turns: a step stays short however many want."""
         context = self.model.config.text.max_context
-        for live in lives:
-            room = context - live.length - len(live.row.feeds)
-            live.row.branch(min(room, _MAX_BRANCH_TOKENS // len(lives)))
+        turns = sorted(lives, key=lambda e: (self._work[e.key].request.rank[:1], e.tried_in))
+        room = _MAX_BRANCH_TOKENS
+        for live in turns:
+            num_feeds = len(live.row.feeds)
+            if live is turns[0]:  # its longest choice at any rate
+                room = max(room, live.row.num_positions - num_feeds)
+            live.row.branch(min(room, context - live.length - num_feeds))
+            if live.row.branches is not None:
+                room -= len(live.row.branches)
+                live.tried_in = self._num_steps
 
     def _read(self, lives: Sequence[Live]) -> tuple[Tensor, list[int]]:
-        """Read the feeds of all rows, and what they try behind them.
-
-        Returns:
-            Hidden states, (outputs, W), and for each row the place of its first one.
-        """
+        """Read feeds and branches; hidden states, (outputs, W), and the first place of each row."""
         readings = [
             Reading(live.slot, live.length, tuple(live.row.feeds), live.row.branches)
             for live in lives

@@ -70,7 +70,7 @@ class Row:
         return Picking()
 
     def branch(self, room: int) -> None:
-        """Decide what is tried in the next pass, in at most `room` tokens where that is enough."""
+        """Decide what is tried in the next pass, in at most `room` tokens."""
 
     def take_token(self, pick: Pick) -> str:
         """Take a picked token and return the piece of text that can be shown, if any."""

@@ -31,6 +31,7 @@ class Live:
     row: Row
     length: int  # positions of the slot that are filled
     num_shown: int = 0  # characters of this run's pieces
+    tried_in: int = 0  # step in which it last tried choices
     is_spoilt: bool = False  # what was computed for it is no number
 
     def is_sound(self, *found: float) -> bool:

@@ -21,12 +21,14 @@ from moondream2.tasks import (
     Detect,
     Event,
     Failed,
+    Finished,
     Piece,
     Point,
     Query,
     Request,
     Resized,
     Task,
+    TaskDone,
 )
 from moondream2.tokens import Tokenizer
 from tests.support.generation import (
@@ -178,10 +180,38 @@ def test_step_is_no_longer_for_many_choices_and_captions_go_on() -> None:
     events = [event for _ in range(6) for event in engine.step()]
     pieces = [event for event in events if isinstance(event, Piece) and event.key == "talk"]
     assert len(pieces) == 6  # one token a step, as without them
-    prompts = 3 * 3
+    prompts = 3 * 4
     assert max(sizes) <= 1 + 64 + prompts
     assert len([size for size in sizes if size > 50]) > 2  # or nothing was bounded
     assert len(chosen(events + run(engine))["many"]) == 3
+
+
+def test_rows_of_long_choices_take_turns_and_keep_no_short_one_waiting() -> None:
+    sizes: list[int] = []
+    engine = odd_engine(
+        ODD, slots=5, watch=lambda kind, size: sizes.append(size) if kind == "read" else None
+    )
+    wordy = Choose("w40", tuple(" ".join([f"w{30 + i}"] * 50) for i in range(4)))
+    events = run(engine, [request(ODD, "a", *[wordy] * 4, SHORT)])
+    prompts = 5 * 4
+    assert max(sizes) <= 64 + prompts
+    ends = [event.task_index for event in events if isinstance(event, TaskDone)]
+    assert ends.index(4) == 0
+    group = chosen(events)["a"]
+    for answer in group[1:4]:
+        assert answer.probabilities == pytest.approx(group[0].probabilities)
+    with torch.inference_mode():
+        frame, words = request(ODD), tokenizer_for(ODD.config)
+        assert_exact(group[0], slowly(ODD, words, frame.crops, wordy))
+
+
+@pytest.mark.parametrize("options", [{}, {"recorder": RunsAgain}], ids=["packed", "replayed"])
+def test_urgent_choice_goes_before_those_that_came_first(options: dict[str, object]) -> None:
+    engine = odd_engine(ODD, slots=3, **options)
+    engine.submit(request(ODD, "low", MANY, MANY, rank=(2.0,)))
+    engine.step()
+    events = run(engine, [request(ODD, "high", LONG, rank=(0.0,), seed=1)])
+    assert [event.key for event in events if isinstance(event, Finished)] == ["high", "low"]
 
 
 @pytest.mark.parametrize("fault", [1, 2, 4])
