@@ -2,7 +2,8 @@
 
 One job after the other, the most urgent first, each to the engine with the most room; of equals to
 the one that was given the fewest so far. A job in quarantine gets an engine that holds nothing
-else; when none is idle one is emptied for it, and the others go on.
+else; when none is idle one is emptied for it, and the others go on. Jobs of a batch leave a place
+free in each engine, so that a camera's frame finds one at once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,12 +79,18 @@ class Assignment:
         feeds = [feed for feed in self._feeds if feed.is_working and not feed.is_isolating]
         if self._queue.has_quarantined and feeds:
             feeds.remove(min(feeds, key=lambda feed: feed.num_held))  # it is being emptied
-        return _freest([feed for feed in feeds if feed.room > 0])
+        num_kept = int(self._queue.is_batch_next)
+        return _freest([feed for feed in feeds if feed.room > 0 and _has_more(feed, num_kept)])
 
     def _for_critical(self) -> Feed | None:
         """A critical job waits for nobody: if need be it runs beside one in quarantine."""
         free = [feed for feed in self._feeds if feed.seats > 0]
         return _freest([feed for feed in free if not feed.is_isolating] or free)
+
+
+def _has_more(feed: Feed, num_kept: int) -> bool:
+    """Whether places are left when one is taken; who has one only cannot keep it free."""
+    return feed.seats > num_kept or feed.engine.capacity == 1
 
 
 def _freest(feeds: Sequence[Feed]) -> Feed | None:

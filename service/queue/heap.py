@@ -268,6 +268,12 @@ class JobHeap:
         self._lift(now)
         return next((Priority(rank) for rank in reversed(Priority) if self.num_in(rank)), None)
 
+    def is_batch_next(self, now: float) -> bool:
+        """Whether the ticket that `pop` would take is of a batch."""
+        self._lift(now)
+        waiting = (i for i in reversed(range(len(self._turns))) if self._turns[i].num_waiting)
+        return next(waiting, 1) % 2 == 0
+
     def num_in(self, rank: Priority) -> int:
         """How many tickets would leave with this class."""
         return sum(turns.num_waiting for turns in self._turns[2 * rank : 2 * rank + 2])

@@ -101,6 +101,11 @@ class JobQueue:
         """How many jobs of batches the heap holds."""
         return self._heap.num_of_batches
 
+    @property
+    def is_batch_next(self) -> bool:
+        """Whether the job whose turn it is is of a batch."""
+        return self._heap.is_batch_next(self._clock.monotonic())
+
     def readmit(self, limit: int) -> None:
         """Let jobs of batches wait in the heap again that had made room there."""
         keys = list(islice(self._set_back, max(0, limit)))

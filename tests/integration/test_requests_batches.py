@@ -13,6 +13,7 @@ from service.settings import Settings
 from tests.integration.test_requests import Asking, service
 from tests.support.conversation import json_frame
 from tests.support.factories import make_image
+from tests.support.http_receivers import Receiver, answers
 from tests.support.quick_service import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -211,3 +212,47 @@ async def test_large_request_is_read(talk: Asking) -> None:
     batch = await talk.data("batch/submit", request)
     assert (batch["total"], batch["failed"]) == (300, 0)
     await talk.data("batch/cancel", batch["batch_id"].encode())
+
+
+async def test_images_behind_urls_and_webhooks_of_items(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with (
+        Receiver(answers(200, body=make_image(700))) as pictures,
+        Receiver(answers(404)) as nothing,
+        Receiver(answers(200)) as hooks,
+    ):
+        settings = Settings(
+            mqtt={"port": mosquitto.port, "base_topic": "home/urls"},
+            data_dir=tmp_path,
+            fetch={"allow_hosts": ["127.0.0.1"]},
+            webhooks={"allow_hosts": ["127.0.0.1"]},
+        )
+        frames = [
+            {"frame_url": f"{pictures.url}?number={i}", "webhook_url": hooks.url} for i in range(30)
+        ]
+        request = {"camera_id": "yard", "items": [*frames, {"frame_url": nothing.url}]}
+        async with Asking(mosquitto.port, "home/urls") as asking, serving(settings, tmp_path):
+            await asking.wait_for("bridge/info")
+            batch = await asking.data("batch/submit", request)
+            end = await over(asking, batch["batch_id"])
+            assert (end["completed"], end["failed"]) == (30, 1)
+            found = await asking.data("batch/get", batch["batch_id"].encode())
+            last = found["results"][-1]
+            assert (last["status"], last["error"]["code"]) == ("failed", "fetch_failed")
+            await hooks.wait_for(30)
+
+
+async def test_disk_that_is_nearly_full_takes_no_batch(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    base = "home/full"
+    async with service(
+        mosquitto, base, tmp_path, store={"min_free_bytes": 1 << 44}, stats_interval=1
+    ) as talk:
+        await talk.wait_for("bridge/health", status="unhealthy")
+        answer = await talk.ask("batch/submit", {"camera_id": "yard", "items": items(3)})
+        assert answer["error"]["code"] == "store"
+        assert "disk" in answer["error"]["message"]
+        assert (await talk.data("batch/list"))["count"] == 0
+        assert (await talk.data("queue/stats"))["total_jobs"] == 0

@@ -266,3 +266,12 @@ def test_newer_frame_of_a_camera_does_not_find_its_batch() -> None:
     heap.push(of_batch())
     heap.push(own := ticket())
     assert heap.of_camera("front") == [own]
+
+
+def test_heap_says_whether_a_batch_is_next() -> None:
+    heap = JobHeap(capacity=10)
+    assert not heap.is_batch_next(0.0)
+    heap.push(of_batch(Priority.HIGH))
+    assert heap.is_batch_next(0.0)
+    heap.push(ticket(Priority.HIGH))
+    assert not heap.is_batch_next(0.0)
