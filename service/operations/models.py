@@ -50,15 +50,21 @@ class ModelOperations:
         models: Carries orders out.
         engines: What is loaded.
         settings: What may be loaded.
+        patience_s: How long an answer waits for the end of what was ordered.
     """
 
     def __init__(
-        self, models: Models, engines: Sequence[MonitoredEngine], settings: ModelSettings
+        self,
+        models: Models,
+        engines: Sequence[MonitoredEngine],
+        settings: ModelSettings,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self._models = models
         self._engines = engines
         self._view = EnginesView(engines)
         self._settings = settings
+        self._patience_s = patience_s
 
     def bound(self) -> Sequence[Bound]:
         """What can be asked for here."""
@@ -109,20 +115,20 @@ class ModelOperations:
 
         switch = self._models.load(change)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 await switch.is_decided.wait()
         if switch.error is not None:
             former = self._models.chosen
             raise OperationError(
                 "model_failed",
-                f"{wanted.name} {wanted.revision} cannot be loaded, {former.name} "
-                f"{former.revision} stays: {switch.error.message}",
+                f"{wanted.name} {wanted.revision} is not loaded: {switch.error.message}; the last "
+                f"that worked is {former.name} {former.revision}",
             )
         return self._ordered("loaded" if switch.state == "loaded" else "accepted")
 
     async def unload(self, _: Nothing) -> Ordered:
         """Free the devices."""
-        done, _pending = await asyncio.wait({self._models.unload()}, timeout=_PATIENCE_S)
+        done, _pending = await asyncio.wait({self._models.unload()}, timeout=self._patience_s)
         return self._ordered("unloaded" if done else "accepted")
 
     def _ordered(self, state: str) -> Ordered:

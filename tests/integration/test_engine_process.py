@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from tests.support.factories import make_image
 from tests.support.faulty_worker import SECRET, command
 
 MODEL = Path(__file__).parents[1] / "data" / "moondream-tiny-ref"
+DEMO = Path(__file__).parents[2] / "demo" / "model"
 EXPECTED = json.loads((MODEL / "expected.json").read_text())
 CAPTION = TaskSpec("caption", "short")
 #: Sixteen tasks: the random model may end a text at once, but not sixteen of them.
@@ -409,3 +410,16 @@ async def test_unusual_picture_sizes_are_answered(engine: EngineProcess) -> None
     ]
     endings = await run(engine, jobs)
     assert all(isinstance(ending, Done) for ending in endings.values())
+
+
+async def test_load_of_a_model_that_is_not_here_downloads_nothing_unless_it_may() -> None:
+    async with make_engine() as engine:
+        await engine.load()
+        options = ModelOptions(str(DEMO), "local", "cpu", "float32", slots=3, threads=1)
+        absent = replace(options, name="acme/absent", revision="main", download=False)
+        with pytest.raises(EngineError, match="not in the cache"):
+            await engine.load(absent)
+        await engine.load(options)
+        assert (engine.state.name, engine.state.state) == (str(DEMO), "ready")
+        endings = await run(engine, [make_submit("job-1", make_image())])
+        assert isinstance(endings["job-1"], Done)

@@ -1,6 +1,7 @@
 """Orders about the model, to a whole service whose engine has none but knows its name."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +12,8 @@ from broker.embedded import EmbeddedBroker
 from service.settings import Settings
 from tests.integration.test_requests import Asking
 from tests.integration.test_requests_skills import asked, until_reached
+from tests.support.conversation import json_frame
+from tests.support.factories import make_image
 from tests.support.quick_service import serving
 from tests.unit.service.engines.test_catalogue import OTHER, make_cached
 
@@ -135,3 +138,25 @@ async def test_unload_frees_the_device_and_the_next_frame_loads_again(talk: Aski
     result = (await talk.data("caption", asked(3)))["result"]
     assert result["caption"]
     assert num_children() == 1
+
+
+async def test_model_without_a_frame_for_a_while_is_unloaded_until_the_next(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    base = f"{BASE}/idle"
+    settings = Settings(
+        mqtt={"port": mosquitto.port, "base_topic": base},
+        data_dir=tmp_path / "data",
+        model={"name": "acme/first", "unload_after": 1.0},
+        stats_interval=0.2,
+    )
+    async with Asking(mosquitto.port, base) as talk, serving(settings, tmp_path):
+        await until_reached(talk)
+        for number in range(2):
+            await talk.wait_for("bridge/stats", system_status="unloaded")
+            job_id = f"job-{number}"
+            await talk.send("front", json_frame(make_image(90 + number), job_id=job_id))
+            queued = await talk.wait_for("front/status", job_id=job_id, status="queued")
+            assert queued.json["message"] == "Waiting for the model to load"
+            await talk.wait_for("front/status", job_id=job_id, status="completed")
+            talk.heard.clear()
