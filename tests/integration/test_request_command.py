@@ -18,6 +18,7 @@ from tests.integration.test_commands import run_command
 from tests.integration.test_requests import Asking, service
 from tests.support.conversation import json_frame
 from tests.support.factories import make_image
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -64,6 +65,13 @@ async def test_error_of_the_service_is_raised_with_its_code(site: Site, protocol
     mqtt = MqttSettings(port=site.port, base_topic=BASE, protocol=protocol)
     with pytest.raises(ServiceError, match="not_found: there is no job nobody"):
         await ask(mqtt, JOB_GET, {"job_id": "nobody"}, timeout_s=20)
+
+
+async def test_broker_without_mqtt_5_is_asked_in_3_1_1(site: Site) -> None:
+    async with TcpProxy(site.port, refuse_5="connack") as proxy:
+        mqtt = MqttSettings(port=proxy.port, base_topic=BASE)
+        data = await ask(mqtt, JOB_GET, {"job_id": "mine"}, timeout_s=20)
+    assert data["status"] == "queued"
 
 
 async def test_request_prints_the_data_as_json(site: Site) -> None:
