@@ -129,6 +129,7 @@ async def test_operations_fields_values_and_job_ids_are_completed(site: Site) ->
         "order_direction=desc"
     ]
     assert await complete(site, "request", "job/list", "order_direction", "=", "d") == ["desc"]
+    assert await complete(site, "request", "job/list", "order_direction", "=") == ["asc", "desc"]
     assert await complete(site, "request", "job/get", "m") == ["mine"]
     assert await complete(site, "request", "job/get", "job_id=m") == ["job_id=mine"]
 
