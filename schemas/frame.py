@@ -104,14 +104,15 @@ class TaskKind(StrEnum):
 def _wire_schema(schema: dict[str, Any]) -> None:
     """Describe the form of the wire, not our own."""
     text = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARACTERS}
+    forms = {"query": text, "detect": text, "point": text}
     objects = [
         {
             "type": "object",
-            "properties": {name: text},
+            "properties": {name: form},
             "required": [name],
             "additionalProperties": False,
         }
-        for name in ("query", "detect", "point")
+        for name, form in forms.items()
     ]
     schema.clear()
     schema["anyOf"] = [{"type": "string", "const": "caption"}, *objects]
