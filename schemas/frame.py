@@ -134,14 +134,15 @@ def _check_choices(choices: tuple[str, ...]) -> None:
 def _wire_schema(schema: dict[str, Any]) -> None:
     """Describe the form of the wire, not our own."""
     text = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARACTERS}
+    forms = {"query": text, "detect": text, "point": text}
     objects = [
         {
             "type": "object",
-            "properties": {name: text},
+            "properties": {name: form},
             "required": [name],
             "additionalProperties": False,
         }
-        for name in ("query", "detect", "point")
+        for name, form in forms.items()
     ]
     choice = {"type": "string", "minLength": 1, "maxLength": MAX_CHOICE_CHARACTERS}
     choices = {

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from service.commands.terminal import one_line
 from service.errors import ConfigurationError, ServiceError
 
 PROGRAM = "moondream2mqtt"
@@ -112,5 +113,5 @@ def _fail_of(error: ServiceError) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    typer.echo(f"{PROGRAM}: {one_line(message)}", err=True)
     return code

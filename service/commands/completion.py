@@ -36,9 +36,9 @@ def complete_word(context: typer.Context, incomplete: str) -> list[str]:
     fields = {field.name: field for field in fields_of(operation.request)}
     words: Sequence[str] = context.params.get("words") or ()
     config: Path | None = context.params.get("config")
-    if incomplete == "=" or words[-1:] == ["="] or words[-1:] == ("=",):  # bash splits there
-        typed = [word for word in words if word != "="][-1:]
-        return _values(fields.get(typed[0] if typed else ""), incomplete.lstrip("="), config)
+    if words and (words[-1] == "=" or words[-1] in fields):  # bash splits there, or drops it
+        typed = next((word for word in reversed(words) if word != "="), "")
+        return _values(fields.get(typed), incomplete, config)
     name, equals, start = incomplete.partition("=")
     if equals:
         return [f"{name}={value}" for value in _values(fields.get(name), start, config)]

@@ -27,7 +27,8 @@ from service.app import serve
 from service.commands.client import connect
 from service.commands.follow import Document, follow
 from service.commands.options import ConfigOption
-from service.commands.view import REFRESHES_PER_SECOND, View, one_line
+from service.commands.terminal import one_line
+from service.commands.view import REFRESHES_PER_SECOND, View
 from service.configuration import load_settings
 from service.errors import ServiceError
 from service.settings import MqttSettings, Settings

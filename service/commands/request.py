@@ -1,8 +1,7 @@
 """`request`: ask a running service, or order something, over MQTT."""
 
 import asyncio
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,6 +10,7 @@ from service.commands.ask import ask
 from service.commands.catalogue import describe, operations_named
 from service.commands.completion import complete_operation, complete_word
 from service.commands.options import ConfigOption
+from service.commands.terminal import as_json
 from service.commands.words import read_words
 from service.configuration import load_settings
 
@@ -68,13 +68,4 @@ def run(
     content = read_words(found, words or [])
     settings = load_settings(config)
     data = asyncio.run(ask(settings.mqtt, found, content, timeout_s=timeout))
-    typer.echo(_printable(data))
-
-
-def _printable(data: dict[str, Any]) -> str:
-    """JSON, with escapes for what a terminal would obey or could not show."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1]
-        for letter in text
-    )
+    typer.echo(as_json(data))

@@ -17,6 +17,7 @@ from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import BridgeInfo, Health, Stats, StatusDocument
 from service.commands.follow import Document
+from service.commands.terminal import one_line
 
 REFRESHES_PER_SECOND = 4  # a terminal over ssh keeps up; faster shows nothing more
 
@@ -135,8 +136,3 @@ class View:
             f"{result.confidence:.2f}",
             caption,
         )
-
-
-def one_line(text: str) -> str:
-    """The text without line ends, nor anything else that a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))

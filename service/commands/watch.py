@@ -11,7 +11,8 @@ from schemas.result import ResultDocument
 from service.commands.client import connect
 from service.commands.follow import follow
 from service.commands.options import ConfigOption
-from service.commands.view import REFRESHES_PER_SECOND, View, one_line
+from service.commands.terminal import one_line
+from service.commands.view import REFRESHES_PER_SECOND, View
 from service.configuration import load_settings
 from service.settings import Settings
 

@@ -61,6 +61,8 @@ def test_frame_of_the_documentation_meets_its_schema(frame: dict[str, Any]) -> N
         {"motion_intensity": 0.5},
         {"motion_intensity": 1.5},
         {"tasks": ["caption", {"query": "Is it?"}, {"point": "face"}]},
+        {"tasks": [{"choose": {"question": "Is it?", "choices": ["yes", "no"]}}]},
+        {"tasks": [{"choose": {"question": "Is it?", "choices": ["yes"]}}]},
         {"tasks": []},
         {"tasks": [{"kind": "caption"}]},
         {"tasks": [{"query": "a", "detect": "b"}]},

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -144,7 +144,8 @@ def _check_own(words: list[str]) -> None:
     assert {word for word in rest if word.startswith("-")} <= known
     if name == "request" and rest and not rest[0].startswith("-"):
         [operation] = [each for each in OPERATIONS if each.name == rest[0]]
-        validate(operation.request, read_words(operation, rest[1:]))
+        said = takewhile(lambda word: not word.startswith("-"), rest[1:])
+        validate(operation.request, read_words(operation, list(said)))
 
 
 def _check_topics(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """`request` against a real service, over both versions of MQTT."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from service.errors import ServiceError
 from service.settings import MqttSettings
 from tests.integration.test_commands import run_command
 from tests.integration.test_requests import Asking, service
-from tests.support.conversation import json_frame
+from tests.support.conversation import Conversation, json_frame
 from tests.support.factories import make_image
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -66,6 +68,13 @@ async def test_error_of_the_service_is_raised_with_its_code(site: Site, protocol
         await ask(mqtt, JOB_GET, {"job_id": "nobody"}, timeout_s=20)
 
 
+async def test_broker_without_mqtt_5_is_asked_in_3_1_1(site: Site) -> None:
+    async with TcpProxy(site.port, refuse_5="connack") as proxy:
+        mqtt = MqttSettings(port=proxy.port, base_topic=BASE)
+        data = await ask(mqtt, JOB_GET, {"job_id": "mine"}, timeout_s=20)
+    assert data["status"] == "queued"
+
+
 async def test_request_prints_the_data_as_json(site: Site) -> None:
     ended = await run_command("request", "job/get", "mine", environment=site.environment)
     assert (ended.code, ended.err) == (0, "")
@@ -91,6 +100,27 @@ async def test_request_without_an_answer_ends_in_time(site: Site) -> None:
     await site.talk._client.publish("home/silent/bridge/state", "online", qos=1, retain=True)
     with pytest.raises(ServiceError, match=r"no answer to info within 0.3 s"):
         await ask(mqtt, INFO, {}, timeout_s=0.3)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_what_is_no_answer_is_passed_over(site: Site, protocol: str) -> None:
+    base = "home/crowded"
+    await site.talk._client.publish(f"{base}/bridge/state", "online", qos=1, retain=True)
+    mqtt = MqttSettings(port=site.port, base_topic=base, protocol=protocol)
+    async with Conversation(site.port, base) as others:
+        asking = asyncio.create_task(ask(mqtt, INFO, {}, timeout_s=20))
+        request = await others.wait_for("bridge/request/info")
+        transaction = request.json["transaction"]
+        where = f"response/requests/{transaction}" if protocol == "5" else "bridge/response/info"
+        for answer in (
+            b"\xff",
+            b"[" * 5000,
+            b'{"status": "ok", "data": []}',
+            b'{"status": "sleeping", "data": {}}',
+            json.dumps({"status": "ok", "data": {"a": 1}, "transaction": transaction}).encode(),
+        ):
+            await others._client.publish(f"{base}/{where}", answer, qos=1)
+        assert await asking == {"a": 1}
 
 
 async def test_too_large_request_is_not_sent(site: Site) -> None:
@@ -121,6 +151,7 @@ async def test_operations_fields_values_and_job_ids_are_completed(site: Site) ->
         "order_direction=desc"
     ]
     assert await complete(site, "request", "job/list", "order_direction", "=", "d") == ["desc"]
+    assert await complete(site, "request", "job/list", "order_direction", "=") == ["asc", "desc"]
     assert await complete(site, "request", "job/get", "m") == ["mine"]
     assert await complete(site, "request", "job/get", "job_id=m") == ["job_id=mine"]
 

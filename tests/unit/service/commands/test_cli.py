@@ -71,6 +71,12 @@ def test_error_of_command_becomes_exit_code(error: BaseException, code: int) -> 
     assert main(["fail"], make_app=_app_that_raises(error)) == code
 
 
+def test_error_holds_nothing_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    """Some come from a broker, or from whoever may write there."""
+    main(["fail"], make_app=_app_that_raises(ServiceError("not_found: \x1b[2Ja\nb")))
+    assert capsys.readouterr().err == "moondream2mqtt: not_found:  [2Ja b\n"
+
+
 def test_bug_in_command_is_not_hidden() -> None:
     error = ExceptionGroup("tasks", [ServiceError("broken"), KeyError("a bug")])
     with pytest.raises(ExceptionGroup):

@@ -4,7 +4,7 @@ from schemas.frame import Priority
 from schemas.job import JobStatus
 from schemas.result import ModelInfo, Result, ResultDocument
 from schemas.status import Health, Latency, Stats, StatusDocument
-from service.commands.view import View, one_line
+from service.commands.view import View
 from tests.support.factories import NOON
 
 
@@ -121,7 +121,3 @@ def test_state_and_poor_health_are_shown() -> None:
     text = shown(view)
     assert "offline" in text
     assert "degraded" in text
-
-
-def test_one_line_leaves_nothing_a_terminal_obeys() -> None:
-    assert one_line("a\nb\x1b[2J\tc\u202e") == "a b [2J c "
