@@ -12,18 +12,29 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiomqtt
+from pydantic import BaseModel
 from sqlalchemy import Connection, insert
 
 from bench._load import broker, frames, service
 from bench._machine import describe, percentile
 from bench._standin import Pace
+from broker.topics import Topics
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
+from service.cameras import Cameras
+from service.clock import Clock
+from service.delivery.deliver import Deliver
+from service.operations.cancel import Cancellation
+from service.operations.sweep import GROUP
+from service.queue.heap import JobHeap
+from service.queue.job_queue import JobQueue
+from service.settings import Settings
+from service.statistics import Statistics
 from service.store.database import Database
 from service.store.jobs import OrderBy
 from service.store.rows import Stamp, job_row
@@ -37,6 +48,7 @@ _BASE = "moondream2mqtt"
 _STATUSES = (JobStatus.COMPLETED,) * 17 + (JobStatus.FAILED, JobStatus.DROPPED, JobStatus.QUEUED)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _GROUP = 1000
+_TICK_S = 0.001
 
 
 def main() -> None:
@@ -48,6 +60,7 @@ def main() -> None:
     print(describe())
     asyncio.run(measure_flood(arguments.seconds))
     if arguments.jobs:
+        asyncio.run(measure_clear(arguments.jobs // 5))
         asyncio.run(measure_lists(arguments.jobs))
 
 
@@ -122,6 +135,41 @@ def _text(text: bytes) -> bytes:
     return len(text).to_bytes(2, "big") + text
 
 
+async def measure_clear(num_jobs: int) -> None:
+    """Cancel all that waits, group by group."""
+    clock, topics, nobody = Clock(), Topics(_BASE), _Nobody()
+    with tempfile.TemporaryDirectory() as folder:
+        async with Store.open(Path(folder, "store.db"), instance="bench") as store:
+            cameras = Cameras(Settings(), topics, store, nobody, clock)
+            deliver = Deliver(store, topics, nobody, Statistics(), clock, cameras)
+            queue = JobQueue(JobHeap(num_jobs), store, deliver, clock)
+            new = _jobs(num_jobs, (JobStatus.QUEUED,))
+            while group := list(itertools.islice(new, _GROUP)):
+                await store.accept(group, {})
+                queue.push(group)
+            cancellation = Cancellation(deliver, (queue.remove,))
+            lags: list[float] = []
+            watch = asyncio.create_task(_watch_loop(lags), name="lag")
+            began, num_done = time.perf_counter(), 0
+            async for some in store.own_jobs(status=JobStatus.QUEUED, limit=GROUP):
+                num_done += len(await cancellation.cancel(some))
+            seconds = time.perf_counter() - began
+            watch.cancel()
+    assert (num_done, len(queue)) == (num_jobs, 0)
+    print(
+        f"queue/clear of {num_jobs} waiting jobs: {seconds:.1f} s, "
+        f"{seconds / num_jobs * GROUP * 1e3:.0f} ms for each {GROUP}; event loop held up "
+        f"{max(lags) * 1e3:.0f} ms at most, p99 {percentile(lags, 99) * 1e3:.0f} ms"
+    )
+
+
+async def _watch_loop(lags: list[float]) -> None:
+    while True:
+        began = time.perf_counter()
+        await asyncio.sleep(_TICK_S)
+        lags.append(time.perf_counter() - began - _TICK_S)
+
+
 async def measure_lists(num_jobs: int) -> None:
     """Pages of 50 for each filter and order, from the beginning and from the end."""
     with tempfile.TemporaryDirectory() as folder:
@@ -173,15 +221,34 @@ async def _pages(
     return f"{took[0]:.1f}/{took[1]:.1f}"
 
 
+class _Nobody:
+    """Hears what is announced."""
+
+    def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
+        return True
+
+    def forget(self, camera_id: str) -> None: ...
+
+
 def _insert(connection: Connection, rows: list[dict[str, object]]) -> None:
     connection.execute(insert(jobs), rows)
 
 
 def _rows(num_jobs: int) -> Iterator[dict[str, object]]:
+    rng = random.Random(2)
+    for number, job in enumerate(_jobs(num_jobs, _STATUSES)):
+        elapsed = number * 1_000_000
+        row = job_row(job, Stamp("bench", float(number), elapsed, elapsed))
+        if job.status.is_final:
+            row["ended"] = elapsed + round(rng.random() * 60e6)
+        yield row
+
+
+def _jobs(num_jobs: int, statuses: Sequence[JobStatus]) -> Iterator[Job]:
     rng = random.Random(1)
     for number in range(num_jobs):
-        status, at = rng.choice(_STATUSES), _START + timedelta(seconds=number)
-        job = Job(
+        status, at = rng.choice(statuses), _START + timedelta(seconds=number)
+        yield Job(
             job_id=f"{rng.getrandbits(128):032x}",
             camera_id=f"camera-{rng.randrange(NUM_CAMERAS)}",
             status=status,
@@ -192,11 +259,6 @@ def _rows(num_jobs: int) -> Iterator[dict[str, object]]:
             error=ErrorDetail(code="engine", message="no") if status is JobStatus.FAILED else None,
             metadata={"zone": "entrance", "event": f"{number:032d}"},
         )
-        elapsed = number * 1_000_000
-        row = job_row(job, Stamp("bench", float(number), elapsed, elapsed))
-        if status.is_final:
-            row["ended"] = elapsed + round(rng.random() * 60e6)
-        yield row
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.integration.test_requests import Asking, service
 from tests.support.conversation import json_frame
 from tests.support.factories import make_image
 from tests.support.harness import Service
-from tests.support.http_receivers import Receiver
+from tests.support.http_receivers import Receiver, answers, in_turn, says_nothing
 from tests.support.quick_service import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -157,6 +157,22 @@ async def test_job_in_an_engine_is_cancelled_there(
                 await asyncio.sleep(0.1)
         assert talk.statuses("front", "slow-1") == ["queued", "processing", "cancelled"]
         assert talk.statuses("front", "slow-2") == ["queued", "processing", "cancelled"]
+
+
+async def test_job_whose_image_is_being_fetched_is_cancelled_and_tried_again(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    base = "home/fetched"
+    image = answers(200, "Content-Type: image/jpeg\r\n", make_image(9))
+    async with Receiver(in_turn(says_nothing, image)) as host:
+        allowed = {"allow_hosts": ["127.0.0.1"]}
+        async with working(mosquitto, base, tmp_path, fetch=allowed) as talk:
+            await talk.send("front", {"frame_url": f"{host.url}/x.jpg", "job_id": "far"})
+            await host.wait_for(1)
+            await talk.data("job/cancel", b"far")
+            new = await talk.data("job/retry", b"far")
+            await talk.wait_for("front/status", job_id=new["job_id"], status="completed")
+            assert talk.statuses("front", "far") == ["queued", "cancelled"]
 
 
 async def test_cancelled_job_runs_again_as_a_new_one(
