@@ -27,10 +27,10 @@ from service.operations.operations import OperationError, Operations
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING = 200
+_MOST_WAITING = 200
 _MOST_WAITING_BYTES = 128 << 20  # two of the largest batches
-MOST_AT_ONCE = 16
-MOST_A_SECOND = 100.0  # at some 2 ms each, a fifth of one core
+_MOST_AT_ONCE = 16
+_MOST_A_SECOND = 100.0  # at some 2 ms each, a fifth of one core
 _MOST_REFUSALS_A_SECOND = 50
 
 _CODES = {"payload_too_large": "too_large", "bad_field": "bad_request"}
@@ -69,7 +69,7 @@ class RequestTopics:
         self._clock = clock
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue()
         self._num_bytes = 0
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._refused_since, self._num_refused = clock.monotonic(), 0
 
     @property
@@ -91,7 +91,7 @@ class RequestTopics:
             return
         address = reply_address(message, name, self._topics)
         num_bytes = self._num_bytes + len(message.payload)
-        if self._waiting.qsize() >= MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
+        if self._waiting.qsize() >= _MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
             self._refuse_busy(address)
             return
         self._num_bytes = num_bytes
@@ -105,7 +105,7 @@ class RequestTopics:
                 self._num_bytes -= len(asked.payload)
                 await self._slots.acquire()
                 tasks.create_task(self._answer(asked), name=f"request {asked.operation[:64]}")
-                await asyncio.sleep(1.0 / MOST_A_SECOND)
+                await asyncio.sleep(1.0 / _MOST_A_SECOND)
 
     async def _answer(self, asked: _Asked) -> None:
         try:
@@ -122,7 +122,7 @@ class RequestTopics:
             request = read_request(asked.payload, operation)
             transaction = request.transaction
             if asked.address.is_refused:
-                below = self._topics.reply("")
+                below = f"{self._topics.base}/response/requests/"
                 raise OperationError("bad_response_topic", f"answers go below {below} only")
             return transaction, await self._operations.call(asked.operation, request.content)
         except OperationError as error:
