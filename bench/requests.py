@@ -227,6 +227,8 @@ class _Nobody:
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         return True
 
+    def keep(self, document: BaseModel, *, camera_id: str) -> None: ...
+
     def forget(self, camera_id: str) -> None: ...
 
 

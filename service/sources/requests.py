@@ -36,13 +36,13 @@ from service.operations.operations import OperationError, Operations
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING = 200
+_MOST_WAITING = 200
 _MOST_WAITING_BYTES = 128 << 20  # two of the largest batches
-MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 16
 # Requests get a fifth of the time: after each comes a pause of four times what they take of late,
 # within these bounds. So 100 a second of the quick ones, 20 of those that take or wait for long.
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.05
-MOST_A_SECOND = 1.0 / _SHORTEST_PAUSE_S
+
 _PAUSES_PER_WORK = 4.0
 _WEIGHT = 0.2  # of the newest in what they take of late
 _MOST_REFUSALS_A_SECOND = 20  # each is a message with its PUBACK
@@ -83,7 +83,7 @@ class RequestTopics:
         self._clock = clock
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue()
         self._num_bytes = 0
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._pause_s = _SHORTEST_PAUSE_S
         self._refused_since, self._num_refused = clock.monotonic(), 0
 
@@ -106,7 +106,7 @@ class RequestTopics:
             return
         address = reply_address(message, name, self._topics)
         num_bytes = self._num_bytes + len(message.payload)
-        if self._waiting.qsize() >= MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
+        if self._waiting.qsize() >= _MOST_WAITING or num_bytes > _MOST_WAITING_BYTES:
             self._refuse_busy(address)
             return
         self._num_bytes = num_bytes

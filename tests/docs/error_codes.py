@@ -80,10 +80,11 @@ def codes(root: Path) -> Iterator[Made]:
     Raises:
         LookupError: Where one leads is not known; the tables above are to be completed.
     """
+    answering = _answering(root)
     for package in ("broker", "engine", "moondream2", "service"):
         for path in sorted((root / package).rglob("*.py")):
             # These speak to the operator, and to whoever asks.
-            if "commands" not in path.parts and path not in _answering(root):
+            if "commands" not in path.parts and path not in answering:
                 yield from _codes_in(path.read_text(encoding="utf-8"), path.relative_to(root))
 
 
@@ -99,8 +100,8 @@ def codes_of_answers(root: Path) -> Iterator[tuple[str, str]]:
 
 def _answering(root: Path) -> list[Path]:
     """The files that answer requests; what becomes of a frame is not theirs to say."""
-    service = root / "service"
-    return [service / "sources/requests.py", *sorted((service / "operations").glob("*.py"))]
+    operations = sorted((root / "service/operations").glob("*.py"))
+    return [root / "broker/requests.py", root / "service/sources/requests.py", *operations]
 
 
 def _codes_in(text: str, path: Path) -> Iterator[Made]:

@@ -14,7 +14,6 @@ from service.delivery import attempts
 from service.http import urls
 from service.intake import wrapping as image
 from service.settings import Settings
-from service.sources import requests
 from service.store import retention
 from tests.docs.reference import ROOT
 
@@ -33,9 +32,6 @@ _FIXED = {
     "characters of a URL": urls.MAX_URL_CHARACTERS,
     "characters of a camera or job id": int(re.findall(r"(\d+)}", frame.JOB_ID_PATTERN)[0]),
     "bytes of a request": MAX_REQUEST_BYTES,
-    "requests begun in a second": requests.MOST_A_SECOND,
-    "requests that wait": requests.MOST_WAITING,
-    "requests answered at once": requests.MOST_AT_ONCE,
     "finished jobs kept": retention.MOST_FINISHED_JOBS,
     "bytes read of a receiver's answer": attempts.MAX_BODY_BYTES,
 }
