@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ class Asking(Conversation):
         found: dict[str, Any] = answer.json
         return found
 
+    async def until_it_listens(self) -> None:
+        """What is sent before the service has subscribed reaches nobody."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self.ask("health")
+                    return
+
     async def data(self, operation: str, request: Any = b"") -> dict[str, Any]:
         answer = await self.ask(operation, request)
         assert answer["status"] == "ok", answer
@@ -77,6 +85,7 @@ async def service(
     async with Asking(broker.port, base) as talk, asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(settings, stop=stop))
         await talk.wait_for("bridge/info")
+        await talk.until_it_listens()
         yield talk
         stop.set()
 

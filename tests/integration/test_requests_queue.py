@@ -45,6 +45,7 @@ async def working(
     }
     running = serving(Settings(**options), folder / "scratch", pace_ms=pace_ms)
     async with Asking(broker.port, base) as talk, running:
+        await talk.until_it_listens()
         yield talk
 
 
