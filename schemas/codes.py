@@ -104,7 +104,8 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "prompt",
         _FAILED,
-        "the question or label cannot be put to this model, for example because it is too long",
+        "the question, label or choice cannot be put to this model, for example because it is "
+        "too long",
     ),
     CodeSpec("engine", _FAILED, "the engine could not answer; the message says why"),
     CodeSpec("model_error", _FAILED, "the model could not answer; the message says why"),
