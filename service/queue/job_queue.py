@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
@@ -48,7 +48,7 @@ class JobQueue:
         self._delayed: list[tuple[float, int, Ticket]] = []  # by due time
         self._numbers = count()
         self._quarantine: deque[Ticket] = deque()
-        self._set_back: deque[Ticket] = deque()
+        self._set_back: dict[str, Ticket] = {}  # by job key, in the order in which they came
         self._deadlines = Deadlines()  # of all four
         self._news = asyncio.Event()
 
@@ -106,9 +106,8 @@ class JobQueue:
 
     def readmit(self, limit: int) -> None:
         """Let jobs of batches wait in the heap again that had made room there."""
-        chosen = [self._set_back.popleft() for _ in range(min(limit, len(self._set_back)))]
-        if chosen:
-            self._push(chosen)
+        if chosen := list(islice(self._set_back, limit)):
+            self._push([self._set_back.pop(job_key) for job_key in chosen])
 
     # Out, in turn
 
@@ -168,12 +167,11 @@ class JobQueue:
                 self._delayed.remove(entry)
                 heapq.heapify(self._delayed)
                 return True
-        for place in (self._quarantine, self._set_back):
-            for ticket in place:
-                if ticket.job_key == job_key:
-                    place.remove(ticket)
-                    return True
-        return False
+        for ticket in self._quarantine:
+            if ticket.job_key == job_key:
+                self._quarantine.remove(ticket)
+                return True
+        return self._set_back.pop(job_key, None) is not None
 
     def pop_expired(self) -> list[Ticket]:
         """Let go of jobs whose time is over; see `service.queue.expiry`."""
@@ -217,7 +215,7 @@ class JobQueue:
             self._deadlines.add(ticket)
             out = self._heap.push(ticket)
             if out is not None and out.is_of_batch:
-                self._set_back.append(out)
+                self._set_back[out.job_key] = out
             elif out is not None:
                 self._deadlines.discard(out.job_key)
                 evicted.append(out)
