@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Of one transaction, in which no camera's frame is committed: some 10 ms.
 _MOST_BYTES = 1 << 20
 _MOST_ITEMS = 32
+_MOST_OF_STORE = 0.5  # of its frames' bytes: when all are taken, cameras' low frames are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class _Read:
 class _Taken:
     """What has been made of a batch so far."""
 
+    num_bytes: int  #: of this batch and all that wait
     waiting: list[tuple[Priority, str]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     job_ids: set[str] = field(default_factory=set)
@@ -99,7 +101,7 @@ class BatchIntake:
         Raises:
             StoreError: Not all are stored; StoreFullError: the disk is, or nearly so.
         """
-        taken = _Taken()
+        taken = _Taken(await self._store.batches.waiting_bytes())
         group: list[_Read] = []
         num_bytes = 0
         for position, item in enumerate(items):
@@ -118,6 +120,9 @@ class BatchIntake:
     async def _commit(self, batch_id: str, group: Sequence[_Read], taken: _Taken) -> None:
         if not self._gate.accepts(Priority.LOW):
             raise StoreFullError("the disk is nearly full; only more important frames are kept")
+        taken.num_bytes += sum(len(each.image or b"") for each in group)
+        if taken.num_bytes > self._settings.store.max_bytes * _MOST_OF_STORE:
+            raise StoreFullError("the frames of batches would take half of store.max_bytes")
         if not self._cameras.is_saved:
             await self._cameras.save()
         named = [each.job.key for each in group if each.job is not None and each.is_named]

@@ -18,7 +18,7 @@ from schemas.outbox import OutboxMessage
 from schemas.requests.batches import BatchResult
 from schemas.result import ResultDocument
 from service.store.database import Database, in_groups
-from service.store.jobs import insert_jobs, waiting
+from service.store.jobs import OF_BATCH, insert_jobs, waiting
 from service.store.outbox import insert_messages
 from service.store.rows import (
     JOB_COLUMNS,
@@ -28,7 +28,7 @@ from service.store.rows import (
     to_microseconds,
     to_moment,
 )
-from service.store.tables import batch_items, batches, jobs
+from service.store.tables import batch_items, batches, frames, jobs
 from service.store.timekeeper import Timekeeper
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
@@ -147,6 +147,10 @@ class Batches:
         found = await self._database.read(_waiting, met, job_keys, self._timekeeper)
         self._unreadable.note(met)
         return found
+
+    async def waiting_bytes(self) -> int:
+        """Of the frames of all batches that wait."""
+        return await self._database.read(_waiting_bytes)
 
     async def get(self, batch_id: str) -> BatchProgress | None:
         """How a batch is doing."""
@@ -270,6 +274,15 @@ def _waiting(
         rows = connection.execute(query)
         found |= {job.key: job for job in readable(jobs, rows, partial(waiting, timekeeper), met)}
     return [found[key] for key in job_keys if key in found]
+
+
+def _waiting_bytes(connection: Connection) -> int:
+    query = (
+        select(func.coalesce(func.sum(frames.c.num_bytes), 0))
+        .join(jobs, frames.c.job_key == jobs.c.job_key)
+        .where(jobs.c.status == JobStatus.QUEUED.value, OF_BATCH)
+    )
+    return int(connection.scalar(query) or 0)
 
 
 def _get(connection: Connection, batch_id: str) -> BatchProgress | None:

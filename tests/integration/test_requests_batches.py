@@ -1,12 +1,15 @@
 """Batches over MQTT: many frames in one request, beside what cameras send."""
 
+import io
 import json
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from broker.embedded import EmbeddedBroker
 from service.settings import Settings
@@ -256,3 +259,21 @@ async def test_disk_that_is_nearly_full_takes_no_batch(
         assert "disk" in answer["error"]["message"]
         assert (await talk.data("batch/list"))["count"] == 0
         assert (await talk.data("queue/stats"))["total_jobs"] == 0
+
+
+async def test_batches_leave_half_of_the_store_to_the_cameras(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Else the cameras' low frames would be dropped: `disk_full`."""
+    noise = random.Random(1).randbytes(800 * 800 * 3)
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (800, 800), noise).save(buffer, "JPEG", quality=90)
+    request = {"camera_id": "yard", "items": [json_frame(buffer.getvalue())] * 5}
+    async with service(mosquitto, "home/half", tmp_path, store={"max_bytes": 16 << 20}) as talk:
+        answers = [await talk.ask("batch/submit", request) for _ in range(5)]
+        assert [each["status"] for each in answers[:2]] == ["ok", "ok"]
+        assert answers[-1]["error"]["code"] == "store"
+        assert "half" in answers[-1]["error"]["message"]
+        first = answers[0]["data"]["batch_id"]
+        await talk.data("batch/cancel", first.encode())
+        assert (await talk.ask("batch/submit", request))["status"] == "ok"
