@@ -81,6 +81,15 @@ async def test_processing_is_a_switch(talk: Asking, request_: Any, processing: b
         ("queue/processing", b"MAYBE", "enabled"),
         ("queue/processing", {"enabled": [1]}, "enabled"),
         ("queue/pause", {"enabled": True}, "enabled"),
+        ("queue/clear", {"camera_id": "a b"}, "camera_id"),
+        ("queue/clear", {"priority": {"a": {"b": []}}}, "priority"),
+        ("queue/cleanup", {"max_age_hours": "soon"}, "max_age_hours"),
+        ("queue/cleanup", b'{"max_age_hours": NaN}', "max_age_hours"),
+        ("job/cancel", {}, "job_id"),
+        ("job/cancel", {"job_id": "front/1"}, "job_id"),
+        ("job/cancel", {"job_id": "x" * 65}, "job_id"),
+        ("job/retry", {"job_id": ["x"]}, "job_id"),
+        ("job/retry", {"job_id": "x", "max_attempts": 99}, "max_attempts"),
     ],
 )
 async def test_bad_order_names_the_field(
