@@ -95,6 +95,7 @@ BATCH_SUBMIT = Operation(
         "items": [{"frame_url": "http://nvr.local/clips/1.jpg", "job_id": "clip-1"}],
     },
     max_bytes=MAX_BATCH_BYTES,
+    answer_within_s=60.0,  # 64 MiB to a slow disk
     array_field="items",
 )
 BATCH_GET = Operation(

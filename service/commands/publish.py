@@ -23,7 +23,7 @@ from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.commands.client import connect
-from service.commands.options import ConfigOption
+from service.commands.options import ConfigOption, read_choose
 from service.configuration import load_settings
 from service.errors import ServiceError
 
@@ -97,7 +97,10 @@ def run(
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
     frames = {str(uuid4()): path for path in _image_files(paths)}
     settings = load_settings(config)
-    tasks = [*map(_read_task, task or ()), *map(_read_choose, choose or ())]
+    tasks = [
+        *map(_read_task, task or ()),
+        *(read_choose(each).model_dump() for each in choose or ()),
+    ]
     make_frame = partial(
         _encode, tasks, camera_id=camera, motion_intensity=intensity, prompt=prompt
     )
@@ -140,16 +143,6 @@ def _read_task(text: str) -> dict[str, Any] | str:
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{text!r} is no task", param_hint="--task") from error
     return task
-
-
-def _read_choose(text: str) -> dict[str, Any]:
-    question, _, listed = text.rpartition("=")
-    choices = [choice.strip() for choice in listed.split(",")]
-    if not question.strip() or len(choices) < 2 or not all(choices):
-        raise typer.BadParameter(
-            f"{text!r} is no question with two or more choices", param_hint="--choose"
-        )
-    return {"choose": {"question": question.strip(), "choices": choices}}
 
 
 def _encode(tasks: list[dict[str, Any] | str], **fields: Any) -> bytes:

@@ -91,8 +91,9 @@ class JobOperations:
         job = await self._find(request)
         ended = await self._cancellation.cancel([job])
         if not ended:
-            now = await self._find(request)
-            raise OperationError("wrong_state", f"{job.job_id} is {now.status.value} already")
+            status = (await self._find(request)).status
+            how = f"{status.value} already" if status.is_final else "another instance's"
+            raise OperationError("wrong_state", f"{job.job_id} is {how}")
         return JobDetail(**vars(self._view(ended[0])))
 
     async def retry(self, request: RetryRequest) -> JobView:

@@ -80,6 +80,7 @@ class Retrying:
         update = {
             "job_id": str(uuid.uuid4()),
             "retry_of": job.job_id,
+            "batch_id": None,  # asked for by itself
             "status": JobStatus.QUEUED,
             "webhook_id": None,  # the new id is nobody else's
             "similarity": 0.0,  # who asks for it by name wants a caption, not another's

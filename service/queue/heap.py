@@ -177,6 +177,12 @@ class _Evictions:
             heapq.heappop(heap)
         return heap[0][2]
 
+    def rebuild(self) -> None:
+        """Leave the dead behind; they are not counted any more."""
+        for heap in self._stalest.values():
+            heap[:] = [each for each in heap if each[2].is_waiting]
+            heapq.heapify(heap)
+
     def _count(self, camera_id: str, change: int) -> None:
         before = self._num_waiting.get(camera_id, 0)
         after = before + change
@@ -311,10 +317,6 @@ class JobHeap:
     def _add(self, entry: _Entry) -> None:
         self._entries[entry.ticket.job_key] = entry
         self._turns_of(entry).add(entry)
-        self._consider(entry)
-
-    def _consider(self, entry: _Entry) -> None:
-        """Make the ticket a candidate for eviction and for lifting."""
         ticket = entry.ticket
         staleness = -float(ticket.num_bytes) if self._evicts_largest else ticket.queued_at
         self._evictions[_number_of_evictions(ticket)].add(entry, (staleness, entry.key[1]))
@@ -355,10 +357,10 @@ class JobHeap:
         self._num_gone = 0
         for turns in self._turns:
             turns.rebuild()
-        self._evictions = _new_evictions()
-        self._lifts = []
-        for entry in self._entries.values():
-            self._consider(entry)
+        for evictions in self._evictions:
+            evictions.rebuild()
+        self._lifts = [each for each in self._lifts if each[2].is_waiting]
+        heapq.heapify(self._lifts)
 
 
 def _number_of_turns(entry: _Entry) -> int:

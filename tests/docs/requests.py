@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.requests.codes import CODES
 from schemas.requests.fields import FieldSpec, fields_of
-from schemas.requests.operation import MAX_REQUEST_BYTES, Operation
+from schemas.requests.operation import ANSWER_WITHIN_S, MAX_REQUEST_BYTES, Operation
 from schemas.requests.table import TABLE
 from service.commands.words import spelled
 from tests.docs.markdown import table
@@ -40,6 +40,8 @@ def _group(operation: Operation[Any, Any]) -> str:
 
 def _section(operation: Operation[Any, Any]) -> Iterator[str]:
     yield from (f"### `{operation.name}`", "", operation.description, "")
+    if operation.answer_within_s != ANSWER_WITHIN_S:
+        yield from (f"It is answered within {operation.answer_within_s:.0f} seconds.", "")
     if operation.max_bytes != MAX_REQUEST_BYTES:
         yield from (f"A request has at most {operation.max_bytes >> 20} MiB.", "")
     asked = table(

@@ -49,6 +49,10 @@ class Asking(Conversation):
         found: dict[str, Any] = answer.json
         return found
 
+    async def flood(self, operation: str) -> None:
+        """Send a request and wait for nothing."""
+        await self._client.publish(f"{self.base}/bridge/request/{operation}", b"{}", qos=0)
+
     async def until_it_listens(self) -> None:
         """What is sent before the service has subscribed reaches nobody."""
         while True:

@@ -81,6 +81,15 @@ async def test_processing_is_a_switch(talk: Asking, request_: Any, processing: b
         ("queue/processing", b"MAYBE", "enabled"),
         ("queue/processing", {"enabled": [1]}, "enabled"),
         ("queue/pause", {"enabled": True}, "enabled"),
+        ("queue/clear", {"camera_id": "a b"}, "camera_id"),
+        ("queue/clear", {"priority": {"a": {"b": []}}}, "priority"),
+        ("queue/cleanup", {"max_age_hours": "soon"}, "max_age_hours"),
+        ("queue/cleanup", {"max_age_hours": 9000}, "max_age_hours"),
+        ("job/cancel", {}, "job_id"),
+        ("job/cancel", {"job_id": "front/1"}, "job_id"),
+        ("job/cancel", {"job_id": "x" * 65}, "job_id"),
+        ("job/retry", {"job_id": ["x"]}, "job_id"),
+        ("job/retry", {"job_id": "x", "max_attempts": 99}, "max_attempts"),
     ],
 )
 async def test_bad_order_names_the_field(
@@ -253,3 +262,22 @@ async def test_clear_cancels_what_matches_and_nothing_else(
         assert (await talk.data("queue/cleanup", {"max_age_hours": 0}))["count"] == 5
         assert (await talk.data("job/list"))["count"] == 0
         assert await talk.code("queue/cleanup", {"max_age_hours": -1}) == "bad_request"
+
+
+async def test_flood_of_requests_stops_no_frame(mosquitto: EmbeddedBroker, tmp_path: Path) -> None:
+    base = "home/flooded"
+    async with working(mosquitto, base, tmp_path) as talk:
+        num_before = len(talk.said("bridge/response/job/list"))
+        for number in range(1000):
+            await talk.flood("job/list")
+            if number % 100 == 0:
+                image = make_image(100 + number)
+                await talk.send("front", json_frame(image, job_id=f"f-{number}"))
+        for number in range(0, 1000, 100):
+            await talk.wait_for("front/status", job_id=f"f-{number}", status="completed")
+        answers = talk.said("bridge/response/job/list")[num_before:]
+        codes = {each.json["status"] for each in answers if each.json["status"] == "ok"}
+        codes |= {each.json["error"]["code"] for each in answers if "error" in each.json}
+        assert codes == {"ok", "busy"}
+        assert len(answers) < 1000
+        await talk.until_it_listens()

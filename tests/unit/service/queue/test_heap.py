@@ -275,3 +275,18 @@ def test_heap_says_whether_a_batch_is_next() -> None:
     assert heap.is_batch_next(0.0)
     heap.push(ticket(Priority.HIGH))
     assert not heap.is_batch_next(0.0)
+
+
+def test_what_is_left_after_many_removals_keeps_its_order_and_its_evictions() -> None:
+    """The dead outnumber the living several times on the way."""
+    heap = JobHeap(capacity=5000, patience=10.0)
+    tickets = [ticket(queued_at=float(number)) for number in range(9_990)]
+    for each in tickets[:5000]:
+        heap.push(each)
+    for each in tickets[:4990]:
+        heap.remove(each.job_key)
+    for each in tickets[5000:]:
+        assert heap.push(each) is None
+    assert heap.push(ticket(queued_at=10_000.0)) is tickets[4990]  # the stalest of all
+    assert heap.most_urgent(now=4991.0 + 10.0) is Priority.HIGH  # its patience is over
+    assert drain(heap)[:3] == [each.job_key for each in tickets[4991:4994]]
