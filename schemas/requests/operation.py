@@ -36,8 +36,8 @@ class Operation(Generic[Q, A]):
 
     @property
     def is_patient(self) -> bool:
-        """Whether its answer may take longer than others' and must not hold them up."""
-        return self.answer_within_s > ANSWER_WITHIN_S
+        """Whether whoever asks says how long to wait, and must not hold others up meanwhile."""
+        return "timeout" in self.request.model_fields
 
     @property
     def bare_field(self) -> str | None:

@@ -92,7 +92,7 @@ async def test_picture_is_not_kept_while_its_answer_is_waited_for(site: Site) ->
     await site.is_accepted.wait()
     await asyncio.sleep(0.1)
     gc.collect()
-    held = [each for each in gc.get_objects() if isinstance(each, Submission)]
+    held = [each for each in gc.get_objects() if type(each) is Submission]
     assert site.sizes == [len(image)]
     assert (held, request) == ([], {})
     asking.cancel()
