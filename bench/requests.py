@@ -36,7 +36,7 @@ from service.queue.job_queue import JobQueue
 from service.settings import Settings
 from service.statistics import Statistics
 from service.store.database import Database
-from service.store.jobs import OrderBy
+from service.store.lists import OrderBy
 from service.store.rows import Stamp, job_row
 from service.store.store import Store
 from service.store.tables import jobs

@@ -22,13 +22,14 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import cameras, frames, jobs, switches
+from service.store import cameras, frames, jobs, lists, switches
 from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
 from service.store.instances import Instances
-from service.store.jobs import Attempt, Ended, Ending, Filter, Known, OrderBy, Place
+from service.store.jobs import Attempt, Ended, Ending, Known
+from service.store.lists import Filter, OrderBy, Place
 from service.store.outbox import Outbox
 from service.store.rows import MICROSECONDS
 from service.store.set_aside import FinalMessages, SetAside, set_aside
@@ -379,7 +380,7 @@ class Store:
         Equals are ordered by time, then by id; jobs without an end come last.
         """
         which = Filter(status, camera_id, priority)
-        return await self._read(jobs.page, which, limit, offset, order_by, descending=descending)
+        return await self._read(lists.page, which, limit, offset, order_by, descending=descending)
 
     async def own_jobs(
         self,
@@ -395,10 +396,10 @@ class Store:
         the beginning, however fast new ones do.
         """
         which = Filter(status, camera_id, priority)
-        left = await self._database.read(jobs.count, which)
-        place: Place | None = jobs.FIRST
+        left = await self._database.read(lists.count, which)
+        place: Place | None = lists.FIRST
         while place is not None and left > 0:
-            found, place = await self._read(jobs.own_page, self._instance, which, place, limit)
+            found, place = await self._read(lists.own_page, self._instance, which, place, limit)
             left -= limit
             yield found
 
@@ -410,11 +411,11 @@ class Store:
         priority: Priority | None = None,
     ) -> int:
         """How many jobs `list_jobs` would page through."""
-        return await self._database.read(jobs.count, Filter(status, camera_id, priority))
+        return await self._database.read(lists.count, Filter(status, camera_id, priority))
 
     async def counts(self) -> dict[JobStatus, int]:
         """How many jobs are in each status; statuses without any are there with 0."""
-        return await self._database.read(jobs.count_by_status)
+        return await self._database.read(lists.count_by_status)
 
     # Cameras
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 from schemas.frame import Priority
 from schemas.job import JobStatus
 from service.store.database import Database
-from service.store.jobs import Filter, OrderBy, count, page
+from service.store.lists import Filter, OrderBy, count, page
 from service.store.store import Store
 from tests.support.factories import NOON, make_job
 
