@@ -4,6 +4,7 @@ With MQTT 5, the answer goes to the Response Topic with the Correlation Data (se
 has to be below `<base>/response/requests/`; otherwise to `<base>/bridge/response/<operation>`.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from schemas.requests.operation import Operation
 
 _JSON = "application/json"
 _MOST_BARE_CHARACTERS = 1024
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # of UTF-16: JSON can escape one, UTF-8 has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ def read_request(payload: bytes, operation: Operation[Any, Any]) -> Asked:
         raise PayloadError(
             "bad_field", f"transaction: has more than {MAX_TRANSACTION_CHARACTERS} characters"
         )
+    if isinstance(transaction, str) and _HALF_CHARACTER.search(transaction):
+        raise PayloadError("bad_field", "transaction: has half a character")  # no answer holds it
     return Asked(content, transaction)
 
 

@@ -140,6 +140,7 @@ async def test_response_topic_elsewhere_is_an_error_where_the_sender_can_look(
         ("info", b" " * 300_000 + b"{}", "too_large", "262144"),
         ("info", {"transaction": []}, "bad_request", "transaction"),
         ("info", {"transaction": "x" * 300}, "bad_request", "transaction"),
+        ("info", {"transaction": "\ud800"}, "bad_request", "transaction"),
     ],
 )
 async def test_bad_request_is_an_error_that_names_what_is_wrong(
