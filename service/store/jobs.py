@@ -41,7 +41,7 @@ from service.store.rows import (
     to_moment,
     to_number,
 )
-from service.store.tables import batch_items, jobs
+from service.store.tables import batch_items, batches, jobs
 from service.store.timekeeper import Timekeeper
 from service.store.unreadable import UnreadableRow, readable
 
@@ -78,6 +78,13 @@ _KNOWN = """
 
 #: Jobs that wait in a batch until the queue has room for them, or did.
 OF_BATCH = exists().where(batch_items.c.job_key == jobs.c.job_key, batch_items.c.is_own)
+
+#: Counted for a batch that is not over: without them what was captioned would count as failed.
+_OF_OPEN_BATCH = exists().where(
+    batch_items.c.job_key == jobs.c.job_key,
+    batch_items.c.batch_id == batches.c.batch_id,
+    batches.c.ended.is_(None),
+)
 
 _MOST_KEYS_OF_ID = 6  # of one that cameras invented a thousand times; one is too many already
 
@@ -326,7 +333,7 @@ def result_of(
 
 def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
     """See `Store.delete_finished`; `up_to` is elapsed time."""
-    oldest = select(jobs.c.job_key).where(jobs.c.ended <= up_to)
+    oldest = select(jobs.c.job_key).where(jobs.c.ended <= up_to, ~_OF_OPEN_BATCH)
     oldest = oldest.order_by(jobs.c.ended).limit(limit)
     deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(oldest)))
     return cast("CursorResult[Any]", deleted).rowcount

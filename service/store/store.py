@@ -501,6 +501,8 @@ class Store:
     async def delete_finished(self, ended_s: float, limit: int = 500) -> int:
         """Delete up to `limit` jobs that ended at least `ended_s` seconds ago, with their frames.
 
+        Those of a batch stay until it is over: it is counted from them.
+
         Returns:
             How many; less than `limit` when no more are left.
         """

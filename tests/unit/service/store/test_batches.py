@@ -76,6 +76,22 @@ async def test_batch_outlives_its_jobs_until_it_is_as_old(store: Store) -> None:
     assert await store.batches.count() == 0
 
 
+async def test_clean_up_leaves_the_jobs_of_a_batch_that_is_not_over(store: Store) -> None:
+    done, waiting, other = make_job(batch_id="b"), make_job(batch_id="b"), make_job()
+    await begin(store, done, waiting)
+    await store.batches.complete("b")
+    await store.accept([other], {other.key: b"image"})
+    for job in (done, other):
+        await store.finish(job.key, JobStatus.CANCELLED, at=NOON)
+    assert await store.delete_finished(0.0) == 1
+    now = await store.batches.get("b")
+    assert now is not None
+    assert (now.failed, now.cancelled) == (1, 1)
+    await store.finish(waiting.key, JobStatus.CANCELLED, at=NOON)
+    await store.finish_batch("b", NOON, message)
+    assert await store.delete_finished(0.0) == 2
+
+
 async def test_jobs_of_a_batch_are_not_recovered_into_the_queue(store: Store) -> None:
     low, high = make_job(Priority.LOW, batch_id="b"), make_job(Priority.HIGH, batch_id="b")
     other = make_job()
