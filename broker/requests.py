@@ -47,7 +47,7 @@ def operation_of(topic: str, topics: Topics) -> str | None:
 def reply_address(message: Message, operation: str, topics: Topics) -> ReplyAddress:
     """Where the answer to a request goes, whatever it says."""
     wanted = message.properties.response_topic
-    if wanted is not None and valid_response_topic(wanted, [topics.reply("#")], topics.base, ""):
+    if wanted is not None and valid_response_topic(wanted, [topics.reply("+/#")], topics.base, ""):
         return ReplyAddress(wanted, message.properties.correlation_data, is_refused=False)
     topic = topics.response(operation)
     is_long = len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES

@@ -110,15 +110,18 @@ async def test_answer_goes_to_the_response_topic_with_the_correlation_data(talk:
     assert not talk.said("bridge/response/queue/stats", transaction=7)
 
 
+@pytest.mark.parametrize("elsewhere", ["front/caption", "response/requests"])
 async def test_response_topic_elsewhere_is_an_error_where_the_sender_can_look(
-    talk: Asking,
+    talk: Asking, elsewhere: str
 ) -> None:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.ResponseTopic = f"{BASE}/front/caption"
-    await talk._client.publish(f"{BASE}/bridge/request/info", b"{}", qos=1, properties=properties)
-    answer = await talk.wait_for("bridge/response/info", code="bad_response_topic")
+    properties.ResponseTopic = f"{BASE}/{elsewhere}"
+    request = json.dumps({"transaction": elsewhere}).encode()
+    await talk._client.publish(f"{BASE}/bridge/request/info", request, qos=1, properties=properties)
+    answer = await talk.wait_for("bridge/response/info", transaction=elsewhere)
+    assert answer.json["error"]["code"] == "bad_response_topic"
     assert "response/requests/" in answer.json["error"]["message"]
-    assert not talk.said("front/caption")
+    assert not talk.said(elsewhere)
 
 
 @pytest.mark.parametrize(
