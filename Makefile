@@ -66,9 +66,7 @@ test-integration-2: $(READY)
 test-others: $(READY)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
 
-check: $(READY) ## Everything a change must pass; `make quick` says sooner what is wrong with its form.
-	@echo "two runs side by side; each is shown when it has ended, after some minutes"
-	@$(MAKE) --no-print-directory -k -j2 --output-sync=target $(TEST_RUNS) lint types imports
+check: lint types imports test ## Everything a change must pass.
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-service unit-others lint types imports
