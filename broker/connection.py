@@ -119,6 +119,18 @@ class Connection:
         """
         await self._connected.wait()
 
+    def announce(self) -> None:
+        """Say the birth message from now on: at once, and after each new connect.
+
+        Who sends at its sight must be heard, so it waits until everything listens.
+        """
+        topic = self._options.state_topic
+        if topic is None or self._handover.is_announced:
+            return
+        self._handover.is_announced = True
+        # Refused where there is no connection: the next one says it by itself.
+        self._handover.command(Publish(topic, self._options.birth, retain=True))
+
     async def watch(self) -> NoReturn:
         """Wait for what connecting again cannot mend.
 

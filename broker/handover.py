@@ -66,6 +66,7 @@ class Handover:
         self.counters = Counters()
         self.commands: deque[Command] = deque()  # bounded by who waits for them
         self.is_stopping = False
+        self.is_announced = False  # written by the event loop only
         self._capacity_bytes = capacity_bytes
         self._events: deque[Event] = deque()  # messages by the gate, the others by the commands
         self._received_bytes = 0  # written by the thread only

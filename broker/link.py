@@ -224,14 +224,14 @@ class Link:
         self._course.refusal = reason
 
     def on_accepted(self, accepted: Accepted) -> None:
-        """The broker lets us in: say who we are, and subscribe."""
+        """The broker lets us in: say that we are here, if that is so, and subscribe."""
         self._course.connected_at = time.monotonic()
         self._count(accepted.session_present)
         if self._quarantined is not None:
             self._handover.finish(self._quarantined, unsendable(self._quarantined))
             self._quarantined = None
         self._outgoing.accepted(self._course.connected_at, accepted.receive_maximum)
-        if self._options.state_topic is not None:
+        if self._handover.is_announced and self._options.state_topic is not None:
             self._publish(Publish(self._options.state_topic, self._options.birth, retain=True))
         self._client.generation = self.state.generation + 1
         self._subscribe()

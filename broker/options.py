@@ -34,7 +34,9 @@ class ConnectionOptions:
     receive_maximum: int = 16  #: messages the broker may send before an acknowledgement
     max_inflight_bytes: int = 16 << 20  #: received and not released; above it nothing is read
     tls: TlsOptions | None = None
-    state_topic: str | None = None  #: retained: `birth` on connecting, `will` when we are gone
+    #: Retained: `birth` from `Connection.announce` on, also when connecting again, and `will` when
+    #: we are gone.
+    state_topic: str | None = None
     birth: bytes = b"online"
     will: bytes = b"offline"
 

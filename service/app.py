@@ -41,6 +41,7 @@ from service.stages import (
     Entrance,
     Output,
     Queue,
+    Receiving,
     Stopped,
     make_batching,
     make_entrance,
@@ -122,6 +123,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             async with open_intake(
                 base, store, delivery, queue, entrance, waiting, orders
             ) as receiving:
+                background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
                     Watched("broker", broker.health, broker.figures),
@@ -207,6 +209,12 @@ def _about(base: Base, output: Connection) -> About:
         settings=settings.public(),
         stats_interval=settings.stats_interval,
     )
+
+
+async def _announce(receiving: Receiving, output: Output) -> None:
+    """Say `online` once frames are heard: a new session gets nothing from before."""
+    await receiving.connection.wait_connected()
+    output.connection.announce()
 
 
 async def _report_ready(engines: Sequence[Engine], on_ready: Callable[[], None]) -> None:

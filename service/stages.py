@@ -230,7 +230,7 @@ async def start_engines(base: Base) -> AsyncIterator[list[Engine]]:
 
 @asynccontextmanager
 async def open_output(base: Base) -> AsyncIterator[Output]:
-    """The connection that says `online`, and `offline` when the block ends."""
+    """The connection that says `online` when it is told to, `offline` when the block ends."""
     is_connected = asyncio.Event()
 
     def on_change(state: ConnectionState) -> None:

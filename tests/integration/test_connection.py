@@ -418,6 +418,23 @@ async def test_state_says_what_the_broker_is(mosquitto: EmbeddedBroker) -> None:
     assert [change.is_connected for change in changes] == [True, True, False, False]
 
 
+async def test_birth_is_said_when_it_is_asked_for_and_not_before(
+    mosquitto: EmbeddedBroker, topic_base: str
+) -> None:
+    topic = f"{topic_base}/bridge/state"
+    async with (
+        TcpProxy(mosquitto.port) as proxy,
+        connected(options(mosquitto.port), topic) as watcher,
+        connected(options(proxy.port, state_topic=topic)) as connection,
+    ):
+        await connection.publish(topic, b"before")
+        connection.announce()
+        connection.announce()
+        await connection.publish(topic, b"after")
+        told = [message.payload for message in await take(watcher, 3)]
+    assert told == [b"before", b"online", b"after"]
+
+
 async def test_birth_and_will_tell_of_an_unwanted_end(
     mosquitto: EmbeddedBroker, topic_base: str
 ) -> None:
@@ -427,6 +444,7 @@ async def test_birth_and_will_tell_of_an_unwanted_end(
         connected(options(mosquitto.port), topic) as watcher,
         connected(options(proxy.port, state_topic=topic)) as connection,
     ):
+        connection.announce()
         assert (await take(watcher, 1))[0].payload == b"online"
         proxy.reset()
         await until(lambda: connection.counters.reconnects == 1)
@@ -437,7 +455,8 @@ async def test_birth_and_will_tell_of_an_unwanted_end(
 async def test_wanted_end_says_offline(mosquitto: EmbeddedBroker, topic_base: str) -> None:
     topic = f"{topic_base}/bridge/state"
     async with connected(options(mosquitto.port), topic) as watcher:
-        async with connected(options(mosquitto.port, state_topic=topic)):
+        async with connected(options(mosquitto.port, state_topic=topic)) as connection:
+            connection.announce()
             assert (await take(watcher, 1))[0].payload == b"online"
         assert (await take(watcher, 1))[0].payload == b"offline"
     async with Connection(options(mosquitto.port), [Subscription(topic, 1, True)]) as late:
