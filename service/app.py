@@ -33,6 +33,7 @@ from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.camera_settings import SettingTopics
 from service.sources.requests import RequestTopics
+from service.sources.source import Source
 from service.stages import (
     VERSION,
     Base,
@@ -48,6 +49,7 @@ from service.stages import (
     once_there_is_room,
     open_base,
     open_delivery,
+    open_home_assistant,
     open_intake,
     open_output,
     open_queue,
@@ -83,7 +85,7 @@ async def serve(
         ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
-    _check_webhooks(settings)
+    _check_urls(settings)
     try:
         async with open_base(settings, parts, stop) as base:
             await _run(base, on_ready)
@@ -105,6 +107,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             running() as background,
             open_delivery(base, store, output) as delivery,
             open_queue(base, store, delivery, engines) as queue,
+            open_home_assistant(base, store, output, delivery, queue) as home_assistant,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
             entrance = make_entrance(base, store, delivery, queue)
@@ -119,7 +122,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
-            orders = (requests, camera_settings)
+            orders: tuple[Source, ...] = (requests, camera_settings, *home_assistant)
             async with open_intake(
                 base, store, delivery, queue, entrance, waiting, orders
             ) as receiving:
@@ -245,12 +248,14 @@ def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _check_webhooks(settings: Settings) -> None:
-    """A typo in a receiver's URL shows now, not in the dead letters."""
+def _check_urls(settings: Settings) -> None:
+    """A typo in a URL shows now, not in the dead letters."""
     urls = {
         f"cameras.{name}.webhook_url": each.webhook_url for name, each in settings.cameras.items()
     }
-    for path, url in {"webhooks.url": settings.webhooks.url, **urls}.items():
+    urls["webhooks.url"] = settings.webhooks.url
+    urls["homeassistant.updates_url"] = settings.homeassistant.updates_url
+    for path, url in urls.items():
         try:
             if url is not None:
                 parse_url(url)

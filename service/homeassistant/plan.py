@@ -67,9 +67,11 @@ def _removals(
         content = _content(published[topic])
         found = _components(published[topic])
         gone = {key: {"p": platform} for key, (platform, _) in found.items() if key not in keys}
-        if gone and any(found[key][1] for key in gone):
-            content["cmps"] |= gone
-            steps.append(Change(topic, json.dumps(content).encode(), published[topic]))
+        if any(found[key][1] for key in gone):
+            lasting = content["cmps"]
+            assert isinstance(lasting, dict)  # noqa: S101 - `found` has been read from it
+            payload = json.dumps({**content, "cmps": {**lasting, **gone}}).encode()
+            steps.append(Change(topic, payload, published[topic]))
     return steps
 
 

@@ -14,7 +14,7 @@ from schemas.outbox import OutboxMessage
 from service.store.database import Database, in_groups
 from service.store.outbox import Outbox, insert_messages
 from service.store.rows import Stamp
-from service.store.tables import discovery
+from service.store.tables import discovery, outbox
 from service.store.timekeeper import Timekeeper
 
 
@@ -85,6 +85,10 @@ class PublishedDiscovery:
         self._outbox.committed(written)
         return written
 
+    async def waiting(self, message_ids: Sequence[int]) -> set[int]:
+        """Those of some messages that the outbox still holds."""
+        return await self._database.read(_waiting, message_ids)
+
     @property
     def _ours(self) -> ColumnElement[bool]:
         is_file = self._database.path is not None
@@ -132,3 +136,11 @@ def _change(
     if rows:
         connection.execute(insert(discovery), rows)
     return insert_messages(connection, messages, stamp)
+
+
+def _waiting(connection: Connection, message_ids: Sequence[int]) -> set[int]:
+    found: set[int] = set()
+    for group in in_groups(message_ids):
+        query = select(outbox.c.message_id).where(outbox.c.message_id.in_(group))
+        found.update(connection.scalars(query))
+    return found
