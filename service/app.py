@@ -23,6 +23,7 @@ from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
+from service.operations.describe import DescribeOperations
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
 from service.operations.operations import Operations
@@ -46,6 +47,7 @@ from service.stages import (
     Stopped,
     make_batching,
     make_entrance,
+    make_fetcher,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -158,6 +160,8 @@ def _operations(
     skills = SkillOperations(
         entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
     )
+    fetcher = make_fetcher(base, delivery)
+    describing = DescribeOperations(delivery.cameras, fetcher, entrance.intake.submit, store, clock)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
@@ -167,6 +171,7 @@ def _operations(
             *skills.bound(),
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
             *batching.operations.bound(),
+            *describing.bound(),
         )
     )
 
@@ -251,10 +256,12 @@ def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
 def _check_urls(settings: Settings) -> None:
     """A typo in a URL shows now, not in the dead letters."""
     urls = {
-        f"cameras.{name}.webhook_url": each.webhook_url for name, each in settings.cameras.items()
+        "webhooks.url": settings.webhooks.url,
+        "homeassistant.updates_url": settings.homeassistant.updates_url,
     }
-    urls["webhooks.url"] = settings.webhooks.url
-    urls["homeassistant.updates_url"] = settings.homeassistant.updates_url
+    for name, each in settings.cameras.items():
+        urls[f"cameras.{name}.webhook_url"] = each.webhook_url
+        urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url
     for path, url in urls.items():
         try:
             if url is not None:

@@ -6,6 +6,7 @@ can be computed with, stored and sent; `docs/settings.md` has the reasons. That 
 read is in `service/configuration.py`.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +33,7 @@ from service.setting_types import (
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
+_MOST_SHOWN_BYTES = 1_000_000  # Mosquitto from 2.1 on takes packets of 2,000,000
 
 _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
@@ -309,12 +311,12 @@ class DedupeSettings(_Section):
 
 
 class FetchSettings(_Section):
-    """Images behind `frame_url`."""
+    """Images behind `frame_url` and `snapshot_url`."""
 
     allow_hosts: tuple[Name, ...] = Field(
         default=(),
-        description="hosts a frame_url may name: host, host:port, *.domain or *; a host listed by "
-        "name may have a private address",
+        description="hosts a frame_url, or a snapshot_url that is set at run time, may name: host, "
+        "host:port, *.domain or *; a host listed by name may have a private address",
     )
     timeout: float = Field(default=10.0, ge=0.1, le=300, description="seconds for one image")
 
@@ -492,7 +494,8 @@ class Settings(BaseSettings):
         """The settings as JSON values; secrets, and URLs that may hold one, are masked.
 
         So is the client id: where the broker does not bind it to an account, whoever knows it can
-        take the session.
+        take the session. Cameras are left out where they would make it too large for a message:
+        each has a topic of its own.
         """
         content = self.model_dump(mode="json")
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
@@ -503,6 +506,8 @@ class Settings(BaseSettings):
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
         }
+        if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
+            del content["cameras"]
         return content
 
 
@@ -512,6 +517,7 @@ def without_secrets(camera: CameraSettings) -> CameraSettings:
     return camera.model_copy(
         update={
             "webhook_url": _shown(camera.webhook_url),
+            "snapshot_url": _shown(camera.snapshot_url),
             "webhook_headers": dict.fromkeys(headers, _MASK) if headers else headers,
         }
     )
