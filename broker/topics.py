@@ -26,7 +26,7 @@ from schemas.status import (
     StatusDocument,
 )
 
-BridgeName = Literal["state", "info", "stats", "metrics", "health", "dead_letter", "log"]
+BridgeName = Literal["state", "info", "stats", "metrics", "health", "dead_letter", "log", "update"]
 
 ONLINE = b"online"
 OFFLINE = b"offline"

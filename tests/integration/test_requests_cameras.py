@@ -221,6 +221,7 @@ async def test_bad_request_names_what_is_wrong_and_changes_nothing(
         ("length", "short", "short"),
         ("tasks", '["caption", {"detect": "cat"}]', ["caption", {"detect": "cat"}]),
         ("publish_image", "true", True),
+        ("min_priority", "high", "high"),
         ("webhook_url", "http://hooks.example/a", "http://hooks.example/**********"),
     ],
 )
@@ -246,6 +247,7 @@ async def test_plain_value_sets_one_setting_until_nothing_is_sent(
         ("refused", "tasks", "[caption"),
         ("refused", "tasks", "[" * 100 + "]" * 100),
         ("refused", "prompt", b"\xff\xfe"),
+        ("refused", "min_priority", "2"),
         ("refused", "prompt", "x" * 100_000),
         ("refused", "colour", "red"),
         ("refused", "camera_id", "door"),
