@@ -215,6 +215,7 @@ def _settings(port: int, snapshot_url: str, version: Version, models: Path) -> d
         "model": {"name": str(MODEL), "device": "cpu", "threads": 1, "folders": [str(models)]},
         "dedupe": {"window": 0, "similarity": 0},
         "stats_interval": 1,
+        "homeassistant": {"discovery": version.discovery},
         "cameras": {
             CAMERA: {
                 "location": "Front door",
