@@ -80,6 +80,10 @@ class Core:
     ) -> None:
         await self.stop()
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start it, and wait until it is up.
 

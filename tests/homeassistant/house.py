@@ -103,13 +103,21 @@ class House:
 
         await self.eventually(left, [])
 
-    def is_expected(self, complaint: str) -> bool:
-        """Whether a test provokes what Home Assistant complains about."""
-        return any(part in complaint for part in self.expected)
+    async def heal(self) -> None:
+        """Start what a failed test has left stopped: the next one needs everything."""
+        self.expected = []
+        if not self.service.is_running:
+            await self.service.start()
+            await self.listener.ready()
+        if not self.core.is_running:
+            await self.core.start()
 
-    async def is_cut_off(self) -> None:
-        """Wait until Home Assistant has seen that there is no broker."""
-        await self.until("connectivity", "unavailable", "bridge", seconds=60)
+    async def complaints(self) -> list[str]:
+        """What Home Assistant has complained about since this was asked last, if unexpected."""
+        if self.core.is_running:
+            await self.core.take_log()
+        heard, self.core.complaints = self.core.complaints, []
+        return [each for each in heard if not any(part in each for part in self.expected)]
 
     async def shown_picture(self, sha256: str) -> dict[str, Any]:
         """Wait until Home Assistant shows this very picture."""
@@ -138,6 +146,17 @@ class House:
             seen = await look()
         if seen != wanted:
             raise AssertionError(f"after {seconds:g} s it is {seen}, not {wanted}")
+
+    @asynccontextmanager
+    async def without_broker(self) -> AsyncIterator[None]:
+        """The broker is down as long as the context lasts, and Home Assistant has seen it."""
+        self.expected = ["homeassistant.components.mqtt.client"]  # it says that it lost it
+        await self.broker.stop()
+        try:
+            await self.until("connectivity", "unavailable", "bridge", seconds=60)
+            yield
+        finally:
+            await self.broker.start()
 
     def forget_retained(self) -> None:
         """What happens to a broker whose disk is lost, while it is down."""

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 async def _answer_all(directory: str) -> None:
     hass = HomeAssistant(directory)  # templates are compiled in the context of one
     for line in sys.stdin:
-        print(json.dumps(_answer(hass, json.loads(line))), flush=True)  # noqa: T201 - the protocol
+        print(json.dumps(_answer(hass, json.loads(line))), flush=True)
 
 
 def _answer(hass: HomeAssistant, question: Json) -> Json:
