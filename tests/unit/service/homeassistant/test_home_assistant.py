@@ -33,6 +33,7 @@ from tests.support.discovery import (
     FACTS,
     ODD_LABELS,
     HomeAssistantSchemas,
+    Rendered,
     Rendering,
     all_devices,
     make_bridge,
@@ -202,6 +203,19 @@ def test_states_of_a_caption(camera: Device, states: Shown) -> None:
     }
 
 
+def test_a_caption_that_is_published_again_is_no_new_event(
+    camera: Device, home_assistant: HomeAssistantSchemas
+) -> None:
+    """The broker had forgotten it; it comes live, and Home Assistant knows no better."""
+    template, payload = str(camera.components["captioned"]["val_tpl"]), text(make_document())
+    again, other = home_assistant.render(
+        Rendering(template, payload, {"job_id": "job-1"}),
+        Rendering(template, payload, {"job_id": "job-0"}),
+    )
+    assert again == Rendered("", ())
+    assert json.loads(other.text)["job_id"] == "job-1"
+
+
 def test_objects_that_were_not_found_or_not_asked_for_are_none(
     camera: Device, fill: Filled
 ) -> None:
@@ -357,7 +371,7 @@ def test_states_of_the_model(states: Shown) -> None:
 
 def test_a_model_is_ordered_by_its_name(home_assistant: HomeAssistantSchemas) -> None:
     model = make_bridge(FACTS).components["model"]
-    wanted = Rendering(str(model["cmd_tpl"]), FACTS.models[1], is_command=True)
+    wanted = Rendering(str(model["cmd_tpl"]), FACTS.models[1], attributes=None)
     [found] = home_assistant.render(wanted)
     assert json.loads(found.text) == {"model": FACTS.models[1]}
 
