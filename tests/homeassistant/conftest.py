@@ -42,4 +42,4 @@ async def silence(house: House) -> AsyncIterator[None]:
     yield
     complaints = await house.complaints()
     await house.heal()
-    assert not complaints
+    assert not complaints, "\n".join(complaints)

@@ -174,6 +174,10 @@ class Core:
         """Enable an entity that came disabled; it is there after the next start."""
         await self._do("enable", entity_id=entity_id)
 
+    async def remove_device(self, identifier: str) -> None:
+        """Remove a device as a person does in the user interface."""
+        await self._do("remove_device", identifier=identifier)
+
     async def register(self, action: str) -> None:
         """Make an action that only keeps its calls, e.g. `notify.mobile_app_phone`."""
         await self._do("register", action=action)

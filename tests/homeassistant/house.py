@@ -78,8 +78,9 @@ class House:
         await self.appears(f"{BASE}_{CAMERA}_caption")
 
     async def settles(self) -> None:
-        """Wait until entities are there and every one has a state that says something."""
+        """Caption a frame, and wait until every entity has a state that says something."""
         await self.discovered()
+        await self.caption()
         await self.eventually(self.blank, {})
 
     async def appears(self, unique_id: str) -> None:

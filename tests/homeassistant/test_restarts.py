@@ -80,14 +80,17 @@ async def test_broker_that_lost_its_messages_gets_them_again(house: House) -> No
 
 
 async def test_home_assistant_that_was_off_learns_what_has_changed(house: House) -> None:
-    guest = f"{BASE}_attic"
+    """A camera that was forgotten meanwhile stays in its registry, until a person removes it."""
+    gone, new = f"{BASE}_attic", f"{BASE}_cellar"
     await house.caption("attic")
-    await house.appears(f"{guest}_caption")
+    await house.appears(f"{gone}_caption")
     await house.core.stop()
     house.listener.publish_json("bridge/request/camera/forget", {"camera_id": "attic"})
     await house.caption("cellar")
     await house.core.start()
-    await house.appears(f"{BASE}_cellar_caption")
-    await house.is_gone(guest)
+    await house.appears(f"{new}_caption")
+    await house.until("caption", "unavailable", "attic")
+    await house.core.remove_device(gone)
+    await house.is_gone(gone)
     house.listener.publish_json("bridge/request/camera/forget", {"camera_id": "cellar"})
-    await house.is_gone(f"{BASE}_cellar")
+    await house.is_gone(new)
