@@ -25,6 +25,8 @@ GUEST = "garage"  #: known by its frames only
 MODEL = ROOT / "demo" / "model"
 
 
+#: Once a device is gone, 2024.12 empties its topic a second time, and complains about that.
+_ABOUT_ITSELF = ("No device components to cleanup for",)
 _BLANK = {"unknown", "unavailable", "no state"}
 _NONE = State("no state", {})
 
@@ -118,7 +120,8 @@ class House:
         if self.core.is_running:
             await self.core.take_log()
         heard, self.core.complaints = self.core.complaints, []
-        return [each for each in heard if not any(part in each for part in self.expected)]
+        expected = [*_ABOUT_ITSELF, *self.expected]
+        return [each for each in heard if not any(part in each for part in expected)]
 
     async def shown_picture(self, sha256: str) -> dict[str, Any]:
         """Wait until Home Assistant shows this very picture."""
