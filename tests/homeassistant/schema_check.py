@@ -29,7 +29,8 @@ Json = dict[str, Any]
 async def _answer_all(directory: str) -> None:
     hass = HomeAssistant(directory)  # templates are compiled in the context of one
     for line in sys.stdin:
-        print(json.dumps(_answer(hass, json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(_answer(hass, json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _answer(hass: HomeAssistant, question: Json) -> Json:

@@ -25,6 +25,7 @@ from schemas.status import (
     HealthCheck,
     Metrics,
     ModelStatus,
+    Stats,
 )
 from service.homeassistant.device import Component, Device
 from service.homeassistant.messages import component_messages, device_messages
@@ -348,6 +349,56 @@ def test_states_of_the_gpus(states: Shown) -> None:
     lost = metrics.model_copy(update={"gpus": ()})
     found = states(make_bridge(FACTS), "moondream2mqtt/bridge/metrics", lost)
     assert set(found.values()) == {"None"}
+
+
+def make_stats(**fields: Any) -> str:
+    """Statistics as they are published."""
+    values: dict[str, Any] = {
+        "total_jobs": 9,
+        "active_jobs": 1,
+        "queue_size": 5,
+        "max_concurrent_jobs": 8,
+        "status_counts": {},
+        "system_status": "running",
+        "processing": True,
+        "average_processing_time": 1.5,
+        "webhook_success_rate": None,
+        "captions_per_minute": 12.5,
+        "queue_by_priority": {"critical": 1, "high": 2, "normal": 2},
+        "latency": {},
+        "dropped": {},
+        "duplicates": {},
+        "rejected": {},
+        "preempted": 0,
+        "connection": {},
+        "uptime": 60,
+        "since": NOON,
+    }
+    content = encode(Stats.model_validate(values | {"latency_overall": None} | fields))
+    return json.dumps(json.loads(content) | fields)
+
+
+def test_states_of_the_statistics(states: Shown) -> None:
+    latency = {"p50": 1.2345, "p95": 4.5, "p99": 9.0}
+    found = states(
+        make_bridge(FACTS), "moondream2mqtt/bridge/stats", make_stats(latency_overall=latency)
+    )
+    assert found == {
+        "queue_size": "5",
+        "queue_critical": "1",
+        "queue_high": "2",
+        "queue_normal": "2",
+        "queue_low": "0",
+        "captions_per_minute": "12.5",
+        "latency_p50": "1.2345",
+        "latency_p95": "4.5",
+        "processing": "ON",
+    }
+
+
+def test_latency_before_the_first_caption_is_unknown(states: Shown) -> None:
+    found = states(make_bridge(FACTS), "moondream2mqtt/bridge/stats", make_stats(processing=False))
+    assert (found["latency_p50"], found["processing"]) == ("None", "OFF")
 
 
 def make_info(model: str) -> BridgeInfo:
