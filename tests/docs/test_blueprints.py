@@ -1,5 +1,6 @@
 """The blueprints as files; `make test-homeassistant` runs them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas.frame import Priority
+from broker.topics import Topics
+from schemas.camera import CameraSettings
+from schemas.frame import Priority, Task
+from service.homeassistant.camera import camera_device
+from service.homeassistant.words import Language, Words
 from tests.docs.reference import ROOT
 
 _FILES = sorted((ROOT / "homeassistant" / "blueprints" / "automation").glob("*/*.yaml"))
@@ -74,3 +79,28 @@ def test_priorities_are_those_of_frames() -> None:
     inputs = dict(_inputs(_load(notify)["blueprint"]["input"]))
     options = inputs["min_priority"]["selector"]["select"]["options"]
     assert options == [each.wire for each in sorted(Priority)]
+
+
+def test_the_page_has_the_names_of_both_languages() -> None:
+    """Names of a camera's entities, in the order of the page's table."""
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", _PAGE.read_text(), re.MULTILINE)
+    said = [
+        pair
+        for english, german in rows
+        for pair in zip(english.split(", "), german.split(", "), strict=True)
+        if pair != ("Of a camera", "In German")
+    ]
+    english, german = (_names(each) for each in ("en", "de"))
+    assert len(said) == len(english)
+    assert set(said) == set(zip(english, german, strict=True))
+
+
+def _names(language: Language) -> list[object]:
+    tasks = tuple(Task.model_validate(each) for each in ("caption", {"detect": "person"}))
+    settings = CameraSettings(
+        publish_image=True, tasks=tasks, snapshot_url="http://camera.local/picture.jpg"
+    )
+    topics = Topics("moondream2mqtt")
+    words = Words(language)
+    device = camera_device(topics, words, "front_door", settings, version="1", is_in_file=False)
+    return [each["name"] for each in device.components.values()]
