@@ -30,7 +30,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,19 @@ test-integration-2: $(READY)
 test-others: $(READY)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
 
-test-homeassistant: $(READY) ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
+# Home Assistant's own checks of discovery messages, without the hundred packages around them.
+SCHEMA := .venv-homeassistant-schema
+
+homeassistant-schema: $(SCHEMA)/.ready ## Environment in which discovery messages are checked.
+
+$(SCHEMA)/.ready: tests/homeassistant/schema.txt | $(READY)
+	[ -x $(SCHEMA)/bin/python ] || $(PYTHON) -m venv $(SCHEMA)
+	$(SCHEMA)/bin/python -m pip install -q --disable-pip-version-check -r $<
+	$(SCHEMA)/bin/python -m pip install -q --disable-pip-version-check --no-deps \
+		--ignore-requires-python homeassistant==2026.2.3
+	touch $@
+
+test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
 	$(BIN)/python -m tests.homeassistant.environments $(VERSIONS)
 	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q tests/homeassistant $(ARGS)
 

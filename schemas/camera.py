@@ -65,3 +65,9 @@ class CameraSettings(BaseModel):
         default=Priority.LOW,
         description="low, normal, high, critical: frames of a lower priority are dropped",
     )
+    snapshot_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="http(s) address of what it sees now, for camera/describe; set at run time, it "
+        "must pass fetch.allow_hosts",
+    )

@@ -23,6 +23,7 @@ from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
+from service.operations.describe import DescribeOperations
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
 from service.operations.operations import Operations
@@ -45,6 +46,7 @@ from service.stages import (
     Stopped,
     make_batching,
     make_entrance,
+    make_fetcher,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -83,7 +85,7 @@ async def serve(
         ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
-    _check_webhooks(settings)
+    _check_urls(settings)
     try:
         async with open_base(settings, parts, stop) as base:
             await _run(base, on_ready)
@@ -155,6 +157,8 @@ def _operations(
     skills = SkillOperations(
         entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
     )
+    fetcher = make_fetcher(base, delivery)
+    describing = DescribeOperations(delivery.cameras, fetcher, entrance.intake.submit, store, clock)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
@@ -164,6 +168,7 @@ def _operations(
             *skills.bound(),
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
             *batching.operations.bound(),
+            *describing.bound(),
         )
     )
 
@@ -245,12 +250,13 @@ def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _check_webhooks(settings: Settings) -> None:
-    """A typo in a receiver's URL shows now, not in the dead letters."""
-    urls = {
-        f"cameras.{name}.webhook_url": each.webhook_url for name, each in settings.cameras.items()
-    }
-    for path, url in {"webhooks.url": settings.webhooks.url, **urls}.items():
+def _check_urls(settings: Settings) -> None:
+    """A typo in a URL shows now, not in the dead letters."""
+    urls = {"webhooks.url": settings.webhooks.url}
+    for name, each in settings.cameras.items():
+        urls[f"cameras.{name}.webhook_url"] = each.webhook_url
+        urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url
+    for path, url in urls.items():
         try:
             if url is not None:
                 parse_url(url)

@@ -7,7 +7,13 @@ from broker.topics import Topics
 from schemas.frame import Priority
 from schemas.status import ModelState
 from service.homeassistant.device import BRIDGE, PROGRAM, Component, Components, Device, object_id
-from service.homeassistant.templates import HEALTH_ATTRIBUTES, literal, of_document, of_gpu
+from service.homeassistant.templates import (
+    HEALTH_ATTRIBUTES,
+    UPDATE,
+    literal,
+    of_document,
+    of_gpu,
+)
 from service.homeassistant.words import Words
 
 _MOST_OPTIONS = 100  # of the model: each is in the message twice
@@ -200,7 +206,14 @@ class _Bridge:
             ic="mdi:tag",
         )
         if check_updates:
-            self._add("update", "update", stat_t=self._topics.bridge("update"), dev_cla="firmware")
+            self._add(
+                "update",
+                "update",
+                stat_t=self._topics.bridge("update"),
+                val_tpl=UPDATE,
+                dev_cla="firmware",
+                ent_cat="diagnostic",
+            )
 
     def _add_figure(self, key: str, expression: str, **details: object) -> None:
         self._add(

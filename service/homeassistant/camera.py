@@ -25,8 +25,8 @@ from service.homeassistant.words import Words
 _COUNT = "count"
 _MOST_LABEL_CHARACTERS = 64  # in a name
 
-# A slug with which `count_<slug>` would, behind some camera's id, be another entity's unique id.
-_MISLEADING = frozenset(
+# With these, `count_<slug>` of the camera `x` would be the unique id of `x_count`'s own sensor.
+_SENSORS = frozenset(
     {"caption", "confidence", "processing_time", "motion_intensity", "priority", "last_seen"}
 )
 
@@ -60,7 +60,10 @@ def camera_device(
         camera.add_count(label, key)
     camera.add_texts_and_choices()
     camera.add_switches_and_numbers()
-    camera.add_buttons(is_in_file=is_in_file)
+    if settings.snapshot_url:
+        camera.add_describe()
+    if not is_in_file:
+        camera.add_forget()
     return Device(
         object_id=components.object_id,
         about={
@@ -76,18 +79,24 @@ def camera_device(
 
 
 def _name(camera_id: str, settings: CameraSettings) -> str:
-    if settings.location and settings.location.strip():
-        return settings.location.strip()
-    name = camera_id.replace("_", " ").strip() or camera_id
+    if settings.location and (location := _in_one_line(settings.location)):
+        return location
+    name = _in_one_line(camera_id.replace("_", " ")) or camera_id
     return name[:1].upper() + name[1:]
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _counts(settings: CameraSettings) -> dict[str, str]:
     """The keys of what is counted, by label."""
     labels = [task.text for task in settings.tasks if task.kind is TaskKind.DETECT]
-    return {
-        label: f"{_COUNT}_{short}" for label, short in unique_slugs(labels, _MISLEADING).items()
-    }
+    return {label: f"{_COUNT}_{short}" for label, short in unique_slugs(labels, _clashes).items()}
+
+
+def _clashes(short: str) -> bool:
+    return short in _SENSORS or short.startswith(f"{_COUNT}_")
 
 
 class _Camera:
@@ -164,7 +173,7 @@ class _Camera:
         self._components.add(
             key,
             "sensor",
-            self._words.name(_COUNT, label=label[:_MOST_LABEL_CHARACTERS]),
+            self._words.name(_COUNT, label=_in_one_line(label[:_MOST_LABEL_CHARACTERS])),
             stat_t=self._caption,
             val_tpl=of_result(
                 f"({found} | map(attribute='count') | max | default(0)) if r else None"
@@ -204,18 +213,12 @@ class _Camera:
             "min_intensity", "number", min=0, max=1, step=0.05, mode="slider", ic="mdi:filter"
         )
 
-    def add_buttons(self, *, is_in_file: bool) -> None:
-        named = f'{{"camera_id":"{self._camera_id}"}}'  # an id needs no quoting
-        if not is_in_file:
-            self._add(
-                "forget",
-                "button",
-                cmd_t=self._topics.request("camera/forget"),
-                pl_prs=named,
-                ent_cat="config",
-                en=False,  # nothing of the camera is left afterwards
-                ic="mdi:delete",
-            )
+    def add_describe(self) -> None:
+        self._add_button("describe", "mdi:camera-iris")
+
+    def add_forget(self) -> None:
+        # Disabled until somebody wants it: nothing of the camera is left afterwards.
+        self._add_button("forget", "mdi:delete", ent_cat="config", en=False)
 
     def _add_figure(self, key: str, expression: str, **details: object) -> None:
         self._add(
@@ -235,6 +238,16 @@ class _Camera:
             stat_t=self._topics.settings(self._camera_id),
             cmd_t=self._topics.of_camera(self._camera_id, f"set/{name}"),
             ent_cat="config",
+            **details,
+        )
+
+    def _add_button(self, key: str, icon: str, **details: object) -> None:
+        self._add(
+            key,
+            "button",
+            cmd_t=self._topics.request(f"camera/{key}"),
+            pl_prs=f'{{"camera_id":"{self._camera_id}"}}',  # an id needs no quoting
+            ic=icon,
             **details,
         )
 

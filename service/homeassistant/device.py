@@ -8,6 +8,7 @@ short forms, because a device with all its entities is one message.
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from broker.topics import Topics
@@ -72,31 +73,26 @@ def object_id(topics: Topics, name: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Lower case letters, digits and single `_` inside; empty where there is nothing of the kind.
-
-    What is longer than an id should be is cut.
-    """
+    """Lower case letters, digits and single `_` inside; empty where there are none."""
     lower = text.lower().translate(_GERMAN)
     ascii_only = unicodedata.normalize("NFKD", lower).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")
 
 
-def unique_slugs(texts: list[str], taken: frozenset[str] = frozenset()) -> dict[str, str]:
-    """A slug for each different text, which does not depend on their order.
+def unique_slugs(texts: list[str], is_ambiguous: Callable[[str], bool]) -> dict[str, str]:
+    """A slug for each different text, whatever their order.
 
-    A text whose slug says too little, or belongs to another text, gets a hash as well.
+    A slug gets a hash as well where it says too little, belongs to another text, or is ambiguous.
 
     Args:
         texts: May hold one twice.
-        taken: Slugs that would be misunderstood.
+        is_ambiguous: Whether a slug can be taken for something else.
     """
     found: dict[str, str] = {}
-    used = set(taken)
     for text in sorted(set(texts)):
         short = slug(text)[:_MOST_SLUG_CHARACTERS].strip("_")
-        if not short or short in used or short != slug(text):
+        if not short or short != slug(text) or short in found.values() or is_ambiguous(short):
             short = f"{short}_{short_hash(text)}".strip("_")
-        used.add(short)
         found[text] = short
     return {text: found[text] for text in texts}
 

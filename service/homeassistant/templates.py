@@ -80,3 +80,10 @@ HEALTH_ATTRIBUTES = (
     "{% set ns.found = dict(ns.found, **{name: check.status ~ ': ' ~ check.message[:200]}) %}"
     "{% endfor %}{{ (ns.found if d else {}) | to_json }}"
 )
+
+#: Home Assistant refuses a document with nulls or with anything else in it.
+UPDATE = (
+    _DOCUMENT + "{% set u = dict(installed_version=d.get('installed_version'),"
+    " latest_version=d.get('latest_version'), release_url=d.get('release_url')) %}"
+    "{{ dict(u.items() | rejectattr(1, 'none')) | to_json }}"
+)

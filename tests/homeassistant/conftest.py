@@ -31,3 +31,12 @@ async def house(
         pytest.skip(f"Home Assistant {version.number} needs Python {version.python}")
     async with a_house(tmp_path_factory.mktemp("house"), mosquitto_program, version) as made:
         yield made
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def silence(house: House) -> AsyncIterator[None]:
+    """A test fails in which Home Assistant's integrations complain about anything."""
+    yield
+    await house.core.take_log()
+    complaints, house.core.complaints = house.core.complaints, []
+    assert not [each for each in complaints if not house.is_expected(each)]

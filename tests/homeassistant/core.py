@@ -143,9 +143,17 @@ class Core:
         return picture
 
     async def call(self, action: str, entity_id: str | None = None, **data: Any) -> None:
-        """Call an action (`domain.service`) as an automation does, and wait for its end."""
-        target = {} if entity_id is None else {"entity_id": entity_id}
-        await self._do("call", action=action, data={**target, **data})
+        """Call an action (`domain.service`), and wait for its end.
+
+        Args:
+            action: Which.
+            entity_id: What it is for; waited for, because what is greyed out takes no action.
+            data: All else of the action.
+        """
+        if entity_id is not None:
+            await self.until(f"states({entity_id!r}) != 'unavailable' and states[{entity_id!r}]")
+            data = {"entity_id": entity_id, **data}
+        await self._do("call", action=action, data=data)
 
     async def until(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of its templates is true, e.g. `is_state('sun.sun', 'up')`.

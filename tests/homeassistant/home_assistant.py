@@ -321,7 +321,7 @@ class Driver:
 
 
 async def _until(template: Template, changed: asyncio.Event) -> None:
-    while template.async_render(parse_result=True) is not True:
+    while not template.async_render(parse_result=True):
         changed.clear()
         try:
             # Registries and clocks change without a change of a state.

@@ -1,9 +1,11 @@
 """A house: a broker, the service with the demonstration model, cameras, and a Home Assistant."""
 
+import asyncio
+import hashlib
 import io
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from broker.embedded import BrokerProgram, EmbeddedBroker
 from demo.camera import default_cameras, frame_document, story
-from tests.homeassistant.core import Core, Entity
+from tests.homeassistant.core import Core, Entity, State
 from tests.homeassistant.environments import ROOT, Version
 from tests.homeassistant.listener import Listener
 from tests.homeassistant.program import Program
@@ -23,15 +25,21 @@ GUEST = "garage"  #: known by its frames only
 MODEL = ROOT / "demo" / "model"
 
 
+_BLANK = {"unknown", "unavailable", "no state"}
+_NONE = State("no state", {})
+
+
 @dataclass(slots=True)
 class House:
     """Everything runs and is seen by Home Assistant; who stops something starts it again."""
 
+    folder: Path
     broker: EmbeddedBroker
     listener: Listener
     service: Program
     core: Core
     other_model: Path  #: one that can be loaded in place of the first
+    expected: list[str] = field(default_factory=list)  #: parts of complaints that a test provokes
     _frames: Iterator[dict[str, Any]] = field(default_factory=lambda: _frames())
 
     async def entity(self, key: str, device: str = CAMERA) -> Entity:
@@ -53,10 +61,107 @@ class House:
         entity_id = (await self.entity(key, device)).entity_id
         await self.core.until(f"states({entity_id!r}) == {state!r}", seconds)
 
+    async def blank(self) -> dict[str, str]:
+        """States that say nothing, by entity id; a button's is the time of its last press."""
+        states = await self.core.states()
+        shown = [each for each in (await self.core.entities()).values() if not each.disabled]
+        there = {each.entity_id: states.get(each.entity_id, _NONE).state for each in shown}
+        return {
+            entity_id: state
+            for entity_id, state in there.items()
+            if state in _BLANK and not entity_id.startswith("button.")
+        }
+
+    async def discovered(self) -> None:
+        """Wait until the bridge and the camera of the file are known."""
+        await self.appears(f"{BASE}_bridge_version")
+        await self.appears(f"{BASE}_{CAMERA}_caption")
+
+    async def settles(self) -> None:
+        """Wait until entities are there and every one has a state that says something."""
+        await self.discovered()
+        await self.eventually(self.blank, {})
+
+    async def appears(self, unique_id: str) -> None:
+        """Wait until there is an entity."""
+
+        async def is_there() -> bool:
+            return unique_id in await self.core.entities()
+
+        await self.eventually(is_there, True)
+
+    async def is_gone(self, identifier: str) -> None:
+        """Wait until nothing is left of a device."""
+
+        async def left() -> list[str]:
+            devices = [device["identifiers"] for device in await self.core.devices()]
+            entities = await self.core.entities()
+            return [
+                *(each for identifiers in devices for each in identifiers if each == identifier),
+                *(unique_id for unique_id in entities if unique_id.startswith(f"{identifier}_")),
+            ]
+
+        await self.eventually(left, [])
+
+    def is_expected(self, complaint: str) -> bool:
+        """Whether a test provokes what Home Assistant complains about."""
+        return any(part in complaint for part in self.expected)
+
+    async def is_cut_off(self) -> None:
+        """Wait until Home Assistant has seen that there is no broker."""
+        await self.until("connectivity", "unavailable", "bridge", seconds=60)
+
+    async def shown_picture(self, sha256: str) -> dict[str, Any]:
+        """Wait until Home Assistant shows this very picture."""
+        entity_id = (await self.entity("image")).entity_id
+
+        async def shown() -> str | None:
+            picture = await self.core.picture(entity_id)
+            return picture and picture["sha256"]
+
+        await self.eventually(shown, sha256)
+        return await self.core.picture(entity_id) or {}
+
+    async def eventually(
+        self, look: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 30.0
+    ) -> None:
+        """Wait until it looks as wanted.
+
+        Raises:
+            AssertionError: It does not, after so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        seen = await look()
+        while seen != wanted and loop.time() < deadline:
+            await asyncio.sleep(0.2)
+            seen = await look()
+        if seen != wanted:
+            raise AssertionError(f"after {seconds:g} s it is {seen}, not {wanted}")
+
+    def forget_retained(self) -> None:
+        """What happens to a broker whose disk is lost, while it is down."""
+        (self.folder / "mosquitto" / "mosquitto.db").unlink()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Frames wait as long as the context lasts."""
+        self.listener.publish("bridge/request/queue/processing", "OFF")
+        await self.listener.stats(processing=False)
+        try:
+            yield
+        finally:
+            self.listener.publish("bridge/request/queue/processing", "ON")
+            await self.listener.stats(processing=True)
+
+    def frame(self) -> dict[str, Any]:
+        """The next frame of a story."""
+        return next(self._frames)
+
     def send(self, camera_id: str = CAMERA, **fields: Any) -> str:
-        """Publish the next frame of a story and return its job id."""
+        """Publish the next frame of a story, with these fields replaced, and return its job id."""
         job_id = str(uuid.uuid4())
-        document = {**next(self._frames), "camera_id": camera_id, "job_id": job_id, **fields}
+        document = {**self.frame(), "camera_id": camera_id, **fields, "job_id": job_id}
         self.listener.publish_json(f"{camera_id}/frame", document)
         return job_id
 
@@ -94,7 +199,14 @@ async def a_house(folder: Path, program: BrokerProgram, version: Version) -> Asy
         await service.start()
         await listener.ready()
         core = await stack.enter_async_context(Core(version, folder / "core", broker.port))
-        yield House(broker, listener, service, core, other_model)
+        house = House(folder, broker, listener, service, core, other_model)
+        await house.discovered()
+        yield house
+
+
+def picture_hash(listener: Listener, camera_id: str) -> str:
+    """SHA-256 of the picture that is retained for a camera."""
+    return hashlib.sha256(listener.newest[f"{BASE}/{camera_id}/image"]).hexdigest()
 
 
 def _settings(port: int, snapshot_url: str, version: Version, models: Path) -> dict[str, Any]:

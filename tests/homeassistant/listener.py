@@ -76,6 +76,10 @@ class Listener:
         """The same for `bridge/stats`."""
         await self._until("bridge/stats", wanted)
 
+    async def queued(self, job_id: str) -> None:
+        """Wait until a job waits."""
+        await until(lambda: bool(self._statuses.get(job_id)), PATIENCE_S)
+
     async def end(self, job_id: str) -> dict[str, Any]:
         """The final status of a job."""
 
