@@ -29,8 +29,8 @@ from tests.homeassistant.program import Program
 PICTURE = ROOT / "docs" / "home-assistant.png"
 _PAGE = ROOT / "docs" / "how-to" / "home-assistant.md"
 _BASE = "moondream2mqtt"
-_SIZE = (1180, 800)
-_NUM_FRAMES = 6  # of each camera's story: the last ones show somebody
+_SIZE = (1180, 850)
+_NUM_FRAMES = 4  # of each camera's story: then somebody is there
 _PATIENCE_S = 60.0
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -39,14 +39,14 @@ _SERVICE = {
     "type": "entities",
     "title": "moondream2mqtt",
     "entities": [
-        "binary_sensor.moondream2mqtt_connectivity",
-        "binary_sensor.moondream2mqtt_problem",
-        "sensor.moondream2mqtt_model_state",
-        "sensor.moondream2mqtt_queue_size",
-        "sensor.moondream2mqtt_captions_per_minute",
-        "sensor.moondream2mqtt_latency_p50",
-        "switch.moondream2mqtt_processing",
-        "button.moondream2mqtt_clear_queue",
+        {"entity": "binary_sensor.moondream2mqtt_connectivity", "name": "Connection"},
+        {"entity": "binary_sensor.moondream2mqtt_problem", "name": "Problem"},
+        {"entity": "sensor.moondream2mqtt_model_state", "name": "Model"},
+        {"entity": "sensor.moondream2mqtt_queue_size", "name": "Waiting frames"},
+        {"entity": "sensor.moondream2mqtt_captions_per_minute", "name": "Captions per minute"},
+        {"entity": "sensor.moondream2mqtt_latency_p50", "name": "Latency, median"},
+        {"entity": "switch.moondream2mqtt_processing", "name": "Processing"},
+        {"entity": "button.moondream2mqtt_clear_queue", "name": "Clear queue"},
     ],
 }
 
