@@ -24,6 +24,7 @@ from schemas.status import (
     Metrics,
     Stats,
     StatusDocument,
+    UpdateStatus,
 )
 
 BridgeName = Literal["state", "info", "stats", "metrics", "health", "dead_letter", "log", "update"]
@@ -201,6 +202,15 @@ TABLE: tuple[TopicSpec, ...] = (
         retain=False,
         direction="out",
         description="how a batch is doing, after each end, and when it is over",
+    ),
+    TopicSpec(
+        "bridge/update",
+        "<base>/bridge/update",
+        UpdateStatus,
+        qos=1,
+        retain=True,
+        direction="out",
+        description="the newest release, with homeassistant.check_updates",
     ),
 )
 

@@ -228,3 +228,13 @@ class Health(BaseModel):
 
     status: Literal["healthy", "degraded", "unhealthy"]
     checks: dict[str, HealthCheck]
+
+
+class UpdateStatus(BaseModel):
+    """Which release runs and which is the newest, on `<base>/bridge/update`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    installed_version: str
+    latest_version: str
+    release_url: str = Field(default="", description="what is new in it; empty: not known")

@@ -34,6 +34,7 @@ from service.parts import REAL_PARTS, Engine, Parts
 from service.settings import Settings
 from service.sources.camera_settings import SettingTopics
 from service.sources.requests import RequestTopics
+from service.sources.source import Source
 from service.stages import (
     VERSION,
     Base,
@@ -50,6 +51,7 @@ from service.stages import (
     once_there_is_room,
     open_base,
     open_delivery,
+    open_home_assistant,
     open_intake,
     open_output,
     open_queue,
@@ -107,6 +109,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             running() as background,
             open_delivery(base, store, output) as delivery,
             open_queue(base, store, delivery, engines) as queue,
+            open_home_assistant(base, store, output, delivery, queue) as home_assistant,
         ):
             monitor = _monitor(base, store, engines, output, delivery, queue)
             entrance = make_entrance(base, store, delivery, queue)
@@ -121,7 +124,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
-            orders = (requests, camera_settings)
+            orders: tuple[Source, ...] = (requests, camera_settings, *home_assistant)
             async with open_intake(
                 base, store, delivery, queue, entrance, waiting, orders
             ) as receiving:
@@ -252,7 +255,10 @@ def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
 
 def _check_urls(settings: Settings) -> None:
     """A typo in a URL shows now, not in the dead letters."""
-    urls = {"webhooks.url": settings.webhooks.url}
+    urls = {
+        "webhooks.url": settings.webhooks.url,
+        "homeassistant.updates_url": settings.homeassistant.updates_url,
+    }
     for name, each in settings.cameras.items():
         urls[f"cameras.{name}.webhook_url"] = each.webhook_url
         urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url

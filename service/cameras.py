@@ -7,7 +7,7 @@ behind: not in memory, not in the store, not among the broker's retained message
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
@@ -75,6 +75,7 @@ class Cameras:
         self._saved: dict[str, float | None] = {}  # what the store knows of `seen`
         self._leaving: dict[str, float] = {}  # forgotten here, not yet in the store; by `seen`
         self._unsure: set[str] = set()  # the store may have another order than what is effective
+        self._subscribers: list[Callable[[str], None]] = []
         self._writing = asyncio.Lock()  # what is written about cameras is written in turn
 
     def __len__(self) -> int:
@@ -104,6 +105,10 @@ class Cameras:
             else:
                 self._leaving[camera_id] = seen[camera_id]
                 self._saved.pop(camera_id, None)
+
+    def subscribe(self, on_change: Callable[[str], None]) -> None:
+        """Be told of each camera that becomes known, changes, or is forgotten; must be quick."""
+        self._subscribers.append(on_change)
 
     def get(self, camera_id: str) -> Camera | None:
         """What is kept for a camera; None when it is not known, or not any more."""
@@ -152,6 +157,7 @@ class Cameras:
                 await self._store_overrides(camera_id, overrides)
             camera.overrides = overrides
             self._apply(camera)
+            self._tell(camera_id)
         names = ", ".join(sorted(changes))
         logger.info("%s: changed: %s", camera_id, names, extra={"action": "camera_changed"})
         return camera
@@ -281,6 +287,7 @@ class Cameras:
         del self._cameras[camera_id]
         self._saved.pop(camera_id, None)
         self._announcer.forget(camera_id)
+        self._tell(camera_id)
         logger.info("%s forgotten", camera_id, extra={"action": "camera_forgotten"})
 
     def _clearing(self, camera_id: str, now: datetime) -> list[OutboxMessage]:
@@ -327,7 +334,13 @@ class Cameras:
         self._cameras[camera_id] = camera
         with contained(f"the settings of {camera_id} cannot be published"):
             self._announcer.announce(without_secrets(camera.settings), camera_id=camera_id)
+        self._tell(camera_id)
         return camera
+
+    def _tell(self, camera_id: str) -> None:
+        for on_change in self._subscribers:
+            with contained(f"a change of {camera_id} cannot be passed on"):
+                on_change(camera_id)
 
     def _apply(self, camera: Camera) -> None:
         """Let what was changed at run time be effective."""

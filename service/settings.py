@@ -367,6 +367,52 @@ class SourceSettings(_Section):
     )
 
 
+class HomeAssistantSettings(_Section):
+    """Entities in Home Assistant, by MQTT discovery."""
+
+    enabled: bool = Field(
+        default=True,
+        description="publish discovery; off takes back what was published, and so leaves no entity",
+    )
+    discovery_prefix: TopicPrefix = Field(
+        default="homeassistant", description="as in Home Assistant's MQTT integration"
+    )
+    discovery: Literal["device", "components"] = Field(
+        default="device",
+        description="one message a device, or one an entity for Home Assistant before 2024.11; "
+        "entities keep their ids when it is changed",
+    )
+    language: Literal["en", "de"] = Field(default="en", description="of the entities' names")
+    status_topic: TopicPrefix | None = Field(
+        default=None,
+        description="where Home Assistant says that it has started; none: status below "
+        "discovery_prefix",
+    )
+    status_online: Text = Field(
+        default="online", min_length=1, description="what it says there then"
+    )
+    check_updates: bool = Field(
+        default=False,
+        description="ask updates_url once a day whether there is a newer release, shown as an "
+        "update entity; otherwise nothing is asked",
+    )
+    updates_url: Text | None = Field(
+        default=None,
+        description="JSON with version, tag_name (GitHub's releases/latest) or info.version (PyPI)",
+    )
+
+    @property
+    def birth_topic(self) -> str:
+        """Where Home Assistant says that it has started."""
+        return self.status_topic or f"{self.discovery_prefix}/status"
+
+    @model_validator(mode="after")
+    def _updates_can_be_asked_for(self) -> Self:
+        if self.check_updates and self.updates_url is None:
+            raise ValueError("check_updates needs updates_url")
+        return self
+
+
 class LoggingSettings(_Section):
     """What is written to stderr."""
 
@@ -418,6 +464,9 @@ class Settings(BaseSettings):
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
+    homeassistant: HomeAssistantSettings = Field(
+        default_factory=HomeAssistantSettings, description="Home Assistant"
+    )
 
     @model_validator(mode="after")
     def _cameras_are_known(self) -> Self:
@@ -449,6 +498,7 @@ class Settings(BaseSettings):
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
         content["store"]["url"] = _MASK if self.store.url else None
         content["webhooks"]["url"] = _shown(self.webhooks.url)
+        content["homeassistant"]["updates_url"] = _shown(self.homeassistant.updates_url)
         content["cameras"] = {
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()

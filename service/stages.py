@@ -37,6 +37,11 @@ from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
 from service.errors import StoreFullError
 from service.gpus import GpuReader
+from service.homeassistant.bridge import BridgeFacts
+from service.homeassistant.discovery import Discovery
+from service.homeassistant.facts import FactsWatch
+from service.homeassistant.updates import UpdateCheck
+from service.homeassistant.wanted import WantedDevices
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
 from service.intake.batches import BatchIntake
@@ -55,6 +60,7 @@ from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
+from service.sources.home_assistant import BirthMessages
 from service.sources.mqtt import MqttFrames
 from service.sources.routes import Routes
 from service.sources.source import Source
@@ -108,6 +114,7 @@ class Output:
     connection: Connection
     publisher: Publisher
     is_connected: asyncio.Event  #: set while results can leave
+    on_connect: list[Callable[[ConnectionState], None]]  #: told of each new connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
+    mqtt: MqttSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +240,14 @@ async def start_engines(base: Base) -> AsyncIterator[list[Engine]]:
 async def open_output(base: Base) -> AsyncIterator[Output]:
     """The connection that says `online` when it is told to, `offline` when the block ends."""
     is_connected = asyncio.Event()
+    on_connect: list[Callable[[ConnectionState], None]] = []
 
     def on_change(state: ConnectionState) -> None:
         if state.is_connected and not is_connected.is_set():
             is_connected.set()
             publisher.renew()
+            for tell in on_connect:
+                tell(state)
         elif not state.is_connected:
             is_connected.clear()
 
@@ -246,7 +257,7 @@ async def open_output(base: Base) -> AsyncIterator[Output]:
     publisher = Publisher(connection, base.topics)
     async with connection, running() as tasks:
         tasks.watch("output-watch", connection.watch)
-        yield Output(connection, publisher, is_connected)
+        yield Output(connection, publisher, is_connected, on_connect)
 
 
 @asynccontextmanager
@@ -273,7 +284,7 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
         tasks.start("mqtt-sender", mqtt.run)
         tasks.start("webhook-sender", webhooks.run)
         tasks.start("overflow", Overflow(store, settings, letters, clock).run)
-        yield Delivery(deliver, cameras, webhooks, http)
+        yield Delivery(deliver, cameras, webhooks, http, mqtt)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SEND_S):
                 await mqtt.flush()
@@ -344,6 +355,40 @@ def make_batching(
         "batch-expiry": Expiry((fetcher,), jobs.expire).run,
     }
     return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
+
+
+@asynccontextmanager
+async def open_home_assistant(
+    base: Base, store: Store, output: Output, delivery: Delivery, queue: Queue
+) -> AsyncIterator[Sequence[Source]]:
+    """What Home Assistant knows follows the cameras; yields who hears Home Assistant."""
+    settings, cameras = base.settings.homeassistant, delivery.cameras
+    facts = BridgeFacts(VERSION, gpus=(), models=(), check_updates=settings.check_updates)
+    wanted = WantedDevices(settings, base.topics, cameras, facts)
+    discovery = Discovery(wanted, store.discovery, delivery.mqtt, base.clock)
+    watch = FactsWatch(
+        wanted, queue.models, base.settings.model, base.read_gpus, discovery.look_at_bridge
+    )
+
+    async def follow() -> None:
+        await watch.look()
+        await discovery.run()
+
+    async with running() as tasks:
+        if not settings.enabled:  # what was published before is taken back
+            tasks.start("homeassistant", discovery.run)
+            yield ()
+            return
+        cameras.subscribe(discovery.look_at_camera)
+        output.on_connect.append(discovery.connected)
+        if output.connection.is_connected:
+            discovery.connected(output.connection.state)
+        tasks.start("homeassistant", follow)
+        tasks.start("homeassistant-facts", watch.run)
+        if settings.check_updates and settings.updates_url is not None:
+            updates = UpdateCheck(settings.updates_url, VERSION, delivery.http, output.publisher)
+            tasks.start("homeassistant-updates", updates.run)
+        yield (BirthMessages(settings.birth_topic, settings.status_online, discovery.greet),)
 
 
 @asynccontextmanager

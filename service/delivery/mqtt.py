@@ -63,6 +63,7 @@ class MqttSender:
         self._sent: list[int] = []
         self._num_lost: dict[int, int] = {}  # connections that ended with it, while not sent
         self._just_lost: set[int] = set()  # the store has not been told
+        self._watched: dict[int, asyncio.Future[bool]] = {}
         self._given_up: asyncio.Queue[tuple[OutboxMessage, str]] = asyncio.Queue()  # and why
         self._is_behind = True  # rows of an earlier life may be in the store
         self._has_missed = False  # so may rows that came while it was read
@@ -77,6 +78,15 @@ class MqttSender:
         else:
             self._take(messages)
         self._wake.set()
+
+    def watch(self, message_id: int) -> asyncio.Future[bool]:
+        """Whether the broker takes a row that has just been committed; False: it is given up.
+
+        Not answered for one that is removed unsent, as when the outbox is full.
+        """
+        answer = self._watched[message_id] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda _: self._watched.pop(message_id, None))
+        return answer
 
     async def run(self) -> None:
         """Send for ever."""
@@ -152,6 +162,7 @@ class MqttSender:
         elif isinstance(error, Exception):
             self._give_up(message, error)
         else:
+            self._answer(message, is_taken=True)
             self._mark_sent(message)
         self._wake.set()
 
@@ -168,7 +179,13 @@ class MqttSender:
             exc_info=None if is_foreseen else error,
             extra={"action": "publish_given_up"},
         )
+        self._answer(message, is_taken=False)
         self._given_up.put_nowait((message, reason))
+
+    def _answer(self, message: OutboxMessage, *, is_taken: bool) -> None:
+        answer = self._watched.get(message.row_id)
+        if answer is not None and not answer.done():
+            answer.set_result(is_taken)
 
     def _return(self, message: OutboxMessage) -> None:
         """Read it from the store again, and those behind it too, so that their order stays."""

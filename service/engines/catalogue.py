@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from service.settings import ModelSettings
+
 LOCAL = "local"  #: revision of a folder, as the engine calls it
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -29,6 +31,13 @@ class Available:
     model: str  #: hub id or folder
     revision: str
     num_bytes: int
+
+
+def available(settings: ModelSettings) -> list[Available]:
+    """What can be loaded without a download; reads folders, so not on the event loop."""
+    own = Path(settings.name).expanduser()
+    folders = [each.expanduser() for each in settings.folders]
+    return [*in_cache(hub_cache()), *in_folders([*folders, *([own] if own.is_dir() else [])])]
 
 
 def is_hub_id(name: str) -> bool:

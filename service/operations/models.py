@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from engine.protocol import ModelOptions
 from schemas.requests.envelope import Nothing
@@ -26,14 +25,7 @@ from schemas.requests.models import (
     Ordered,
 )
 from schemas.requests.operation import Bound
-from service.engines.catalogue import (
-    LOCAL,
-    Available,
-    hub_cache,
-    in_cache,
-    in_folders,
-    is_hub_id,
-)
+from service.engines.catalogue import LOCAL, Available, available, is_hub_id
 from service.engines.models import Models, Switch
 from service.engines.view import EnginesView, MonitoredEngine
 from service.operations.operations import OperationError
@@ -138,12 +130,7 @@ class ModelOperations:
         )
 
     async def _available(self) -> Sequence[Available]:
-        return await asyncio.to_thread(self._look)
-
-    def _look(self) -> Sequence[Available]:
-        own = Path(self._settings.name).expanduser()
-        folders = [each.expanduser() for each in self._settings.folders]
-        return [*in_cache(hub_cache()), *in_folders([*folders, *([own] if own.is_dir() else [])])]
+        return await asyncio.to_thread(available, self._settings)
 
     async def _choose(self, request: LoadRequest) -> ModelOptions:
         """What is meant, if it may be loaded.

@@ -197,3 +197,14 @@ batch_items = Table(
     Column("error", Text),  # ErrorDetail as JSON, where it became none
 )
 Index("batch_items_by_job", batch_items.c.job_key)
+
+#: What the broker retains for Home Assistant, or will once the outbox is empty; see `discovery.py`.
+discovery = Table(
+    "discovery",
+    metadata,
+    Column("base_topic", String(255), primary_key=True),  # of the service that published it
+    Column("topic", String(1024), primary_key=True),
+    Column("object_id", String(255), nullable=False),  # of its device
+    Column("payload", LargeBinary, nullable=False),
+)
+Index("discovery_by_device", discovery.c.base_topic, discovery.c.object_id)

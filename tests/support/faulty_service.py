@@ -36,6 +36,7 @@ from service.commands.serve import serve_until_signalled
 from service.engines.process import EngineProcess
 from service.settings import Settings
 from service.store.database import Database
+from service.store.discovery import PublishedDiscovery
 from service.store.jobs import Ended, Ending
 from service.store.outbox import Outbox
 from service.store.store import Store
@@ -226,6 +227,9 @@ class _Store(Store):
     ) -> None:
         super().__init__(database, instance, base_topic, timekeeper)
         self.outbox = _Outbox(database, instance, self._timekeeper, self.unreadable)
+        self.discovery = PublishedDiscovery(
+            database, instance, base_topic, self._timekeeper, self.outbox
+        )
         self._unsaved_ids = count(-1, -1)
 
     def prepare(self, lab: _Lab) -> None:

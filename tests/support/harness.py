@@ -139,6 +139,7 @@ class Service:
             "data_dir": str(self.folder / "data"),
             "queue": {"capacity": 100_000, "retry_delay": 0.05, "max_age": 3600},
             "stats_interval": 0.5,
+            "homeassistant": {"enabled": False},  # faults are counted without its messages
             "logging": {"level": "warning"},
         }
         for name, section in self.settings.items():

@@ -389,3 +389,30 @@ async def test_camera_without_a_frame_stays_unseen_across_restarts(
     await cameras.load()
     assert [each.is_seen for each in cameras.all()] == [False, True]
     assert known(cameras, "front").seen == pytest.approx(clock.monotonic() - 50)
+
+
+async def test_subscribers_are_told_who_becomes_known_changes_and_goes(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, max_cameras=3)
+    await cameras.load()
+    told: list[str] = []
+
+    def breaks(camera_id: str) -> None:
+        raise RuntimeError("nobody expected this")
+
+    cameras.subscribe(breaks)
+    cameras.subscribe(told.append)
+    cameras.admit("new", clock.monotonic())
+    cameras.admit("new", clock.monotonic())
+    assert told == ["new"]
+    await cameras.change("front", {"cooldown": 9})
+    assert told == ["new", "front"]
+    with pytest.raises(ConfigurationError):
+        await cameras.change("front", {"cooldown": -1})
+    clock.advance(SILENT_S + 1)
+    cameras.admit("newer", clock.monotonic())
+    assert told[2:] == ["new", "newer"]  # one goes, the other comes
+    assert "new" not in cameras
+    await cameras.forget("newer")
+    assert told[4:] == ["newer"]

@@ -278,3 +278,33 @@ async def test_dead_letter_itself_is_a_row_like_any_other(at_work: Start) -> Non
     assert sent["error"]["code"] == "unsendable"
     bench.connection.acknowledge()
     await bench.all_gone()
+
+
+async def test_watched_row_is_answered_when_the_broker_has_it_or_will_not_have_it(
+    at_work: Start,
+) -> None:
+    bench = await at_work()
+    bench.connection.refused["bad"] = PublishError("refused", "not authorized")
+    [good] = await bench.add("good")
+    is_good_taken = bench.sender.watch(good.row_id)
+    [bad] = await bench.add("bad")
+    is_bad_taken = bench.sender.watch(bad.row_id)
+    await bench.connection.takes("good")
+    bench.connection.end(LOST)
+    await bench.connection.takes("good")
+    assert not is_good_taken.done()
+    bench.connection.acknowledge()
+    async with asyncio.timeout(SOON_S):
+        assert await is_good_taken
+        assert not await is_bad_taken
+    assert not bench.sender._watched
+    await bench.all_gone()
+
+
+async def test_row_that_nobody_watches_any_more_is_sent_all_the_same(at_work: Start) -> None:
+    bench = await at_work()
+    [written] = await bench.add("a")
+    bench.sender.watch(written.row_id).cancel()
+    await bench.connection.takes("a")
+    bench.connection.acknowledge()
+    await bench.all_gone()
