@@ -14,6 +14,7 @@ from broker.embedded import BrokerProgram, EmbeddedBroker
 from schemas.result import Answer
 from tests.homeassistant.core import Core
 from tests.homeassistant.environments import ROOT, Version
+from tests.homeassistant.house import House
 from tests.homeassistant.stand_in import StandIn
 from tests.support.checker import until
 
@@ -91,14 +92,18 @@ def _sounds(messages: list[dict[str, Any]]) -> list[bool]:
     return heard
 
 
+def _skip_old(version: Version) -> None:
+    if tuple(int(part) for part in version.number.split(".")[:2]) < _OLDEST:
+        pytest.skip(f"the blueprints need Home Assistant 2025.3, this is {version.number}")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def home_of_version(
     version: Version, mosquitto_program: BrokerProgram, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Home]:
     if not version.is_installed:
         pytest.skip(f"Home Assistant {version.number} needs Python {version.python}")
-    if tuple(int(part) for part in version.number.split(".")[:2]) < _OLDEST:
-        pytest.skip(f"the blueprints need Home Assistant 2025.3, this is {version.number}")
+    _skip_old(version)
     folder = tmp_path_factory.mktemp("blueprints")
     async with EmbeddedBroker(folder / "mosquitto", program=mosquitto_program) as broker:
         with StandIn(broker.port, "moondream2mqtt") as service:
@@ -426,3 +431,53 @@ async def test_what_the_answer_asks_for_is_done(
 async def test_the_log_has_no_complaint(home: Home) -> None:
     await home.core.take_log()
     assert home.core.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def with_service(house: House, version: Version) -> House:
+    """Everything real: the service with the demonstration model tells of its frames."""
+    _skip_old(version)
+    await house.core.register(_TABLET)
+    await house.core.register(_DONE)
+    return house
+
+
+async def test_frames_of_a_story_are_one_notification(with_service: House) -> None:
+    core = with_service.core
+    await core.automate_blueprint(_NOTIFY, {"cameras": [_FRONT], "notifiers": [_TABLET]})
+    captions = [(await with_service.caption())["result"]["caption"] for _ in range(4)]
+    calls: list[dict[str, Any]] = []
+    async with asyncio.timeout(_PATIENCE_S):
+        while not calls or calls[-1]["data"]["message"] != captions[-1]:
+            calls += await core.calls()
+            await asyncio.sleep(0.05)
+    await core.automate([])
+    shown = [call["data"] for call in calls]
+    assert len(set(_tags(shown))) == 1
+    assert sum(_sounds(shown)) == 1
+    assert {each["data"]["image"] for each in shown} == {"/api/image_proxy/image.front_door_image"}
+
+
+async def test_the_service_answers_yes_or_no(with_service: House) -> None:
+    core = with_service.core
+    await core.automate_blueprint(
+        _ACT,
+        {
+            "start": [{"trigger": "event", "event_type": "never"}],
+            "caption": _CAPTION,
+            "question": "Is there a package?",
+            "confidence": 0.5,
+            "when_yes": [{"action": _DONE, "data": {"is": "{{ answer }} {{ confidence }}"}}],
+            "when_no": [{"action": _DONE, "data": {"is": "{{ answer }} {{ confidence }}"}}],
+        },
+    )
+    await core.call("automation.trigger", "automation.act_when_yes", skip_condition=True)
+    calls: list[dict[str, Any]] = []
+    async with asyncio.timeout(_PATIENCE_S):
+        while not calls:
+            calls = await core.calls()
+            await asyncio.sleep(0.05)
+    await core.automate([])
+    answer, confidence = calls[0]["data"]["is"].split()
+    assert answer in {"Yes", "No"}
+    assert 0.5 <= float(confidence) <= 1
