@@ -9,10 +9,11 @@ from typing import Any, Self
 
 from paho.mqtt.client import MQTTMessage
 
+from broker.codec import validate
 from broker.topics import Topics
 from schemas.camera import CameraSettings
-from schemas.frame import FrameOptions
 from schemas.job import JobStatus
+from schemas.requests.cameras import DescribeRequest
 from schemas.result import Answer, ModelInfo, Result, ResultDocument, shorten
 from service.homeassistant.camera import camera_device
 from service.homeassistant.messages import device_messages
@@ -28,10 +29,10 @@ class StandIn:
     Args:
         port: Of the broker.
         base: Of the topics.
-        describe: Answers requests `camera/describe`; may publish a caption. None: nothing does.
 
     Attributes:
         asked: The requests `camera/describe`.
+        describe: Answers them, and may publish a caption. None: nothing does.
     """
 
     def __init__(self, port: int, base: str) -> None:
@@ -128,8 +129,8 @@ class StandIn:
         request = json.loads(message.payload)
         self.asked.append(request)
         if self.describe is not None:
-            transaction = request.pop("transaction")
-            FrameOptions.model_validate(request)
-            answer = {**self.describe(request), "transaction": transaction}
+            question = {name: each for name, each in request.items() if name != "transaction"}
+            validate(DescribeRequest, question)
+            answer = {**self.describe(request), "transaction": request.get("transaction")}
             topic = self._topics.response("camera/describe")
             self._client.paho.publish(topic, json.dumps(answer), qos=1)

@@ -1,6 +1,7 @@
 """The blueprints in a real Home Assistant: what the phone shows and hears, and what is done."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,15 @@ class Home:
         self.service.publish("motion/state", state)
         await self.core.until(f"is_state({_MOTION!r}, {state.lower()!r})")
 
+    async def hears_refusals(self, name: str) -> None:
+        """Wait until an automation that was just made has subscribed to answers."""
+        topic = "moondream2mqtt/bridge/response/camera/describe"
+        refusal = {"status": "error", "error": {"message": "a try"}, "transaction": name}
+        self.service.publish(topic, json.dumps(refusal))  # retained: heard at once or then
+        [call] = await self.calls(1)
+        assert call["data"]["message"].endswith("a try")
+        self.service.publish(topic, "")
+
     async def asked(self) -> dict[str, Any]:
         """Wait for a question to the camera."""
         await until(lambda: bool(self.service.asked), _PATIENCE_S)
@@ -97,7 +107,7 @@ def _skip_old(version: Version) -> None:
         pytest.skip(f"the blueprints need Home Assistant 2025.3, this is {version.number}")
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def home_of_version(
     version: Version, mosquitto_program: BrokerProgram, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Home]:
@@ -387,6 +397,7 @@ async def test_a_refused_question_is_said_in_home_assistant(home: Home, blueprin
             "when_unsure": [{"action": _DONE, "data": {"is": "unsure"}}],
         }
     name = await home.use(blueprint, caption=_CAPTION, **inputs)
+    await home.hears_refusals(name)
     await home.motion("ON")
     await home.motion("OFF")
     calls = await home.calls(2 if blueprint == _ACT else 1)
