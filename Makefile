@@ -30,7 +30,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,13 @@ demo-model: $(READY) ## Train the demonstration model again, from its seed.
 
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
+
+FRONTEND := home-assistant-frontend==20260128.6
+
+pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.
+	$(BIN)/python -m tests.homeassistant.environments 2026.2.3
+	.venv-homeassistant-2026.2.3/bin/python -m pip install -q --disable-pip-version-check $(FRONTEND)
+	$(BIN)/python -m tests.homeassistant.picture
 
 clean: ## Remove the environment and all caches; data/ stays.
 	rm -rf $(VENV) .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

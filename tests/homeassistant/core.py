@@ -55,20 +55,21 @@ class Core:
         broker_port: Of the broker on 127.0.0.1.
 
     Attributes:
+        directory: Its configuration directory.
         complaints: Warnings and errors that its integrations have logged in all its lives.
     """
 
     def __init__(self, version: Version, folder: Path, broker_port: int) -> None:
         self.version = version
         self.complaints: list[str] = []
-        self._directory = folder / "configuration"
+        self.directory = folder / "configuration"
         self._log = folder / "home-assistant.log"
         self._broker_port = broker_port
         self._actions: list[str] = []  # registered; a restart has them again
         self._process: Process | None = None
 
     async def __aenter__(self) -> Self:
-        self._directory.mkdir(parents=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         await self.start()
         return self
 
@@ -94,7 +95,7 @@ class Core:
             self._process = await asyncio.create_subprocess_exec(
                 self.version.interpreter,
                 _DRIVER,
-                self._directory,
+                self.directory,
                 *(str(self._broker_port), *self._actions),
                 stdin=PIPE,
                 stdout=PIPE,

@@ -42,6 +42,7 @@ homeassistant:
   unit_system: metric
   time_zone: UTC
   auth_mfa_modules: []
+  packages: !include_dir_named packages
 http:
   server_host: 127.0.0.1
   server_port: {http_port}
@@ -71,7 +72,7 @@ def write_configuration(directory: Path, broker_port: int) -> None:
         _write_automations(directory, [])
     entries = directory / ".storage" / "core.config_entries"
     if not entries.exists():
-        entries.parent.mkdir(parents=True)
+        entries.parent.mkdir(parents=True, exist_ok=True)
         entries.write_text(json.dumps(_config_entries(broker_port)), encoding="utf-8")
 
 
