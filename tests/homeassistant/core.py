@@ -56,11 +56,13 @@ class Core:
 
     Attributes:
         directory: Its configuration directory.
+        num_starts: Of all its lives.
         complaints: Warnings and errors that its integrations have logged in all its lives.
     """
 
     def __init__(self, version: Version, folder: Path, broker_port: int) -> None:
         self.version = version
+        self.num_starts = 0
         self.complaints: list[str] = []
         self.directory = folder / "configuration"
         self._log = folder / "home-assistant.log"
@@ -102,6 +104,7 @@ class Core:
                 stderr=log,
                 limit=_LONGEST_LINE,
             )
+        self.num_starts += 1
         number = await self._answer(_START_S)
         assert number == self.version.number
 
