@@ -136,7 +136,7 @@ class House:
 
         async def shown() -> str | None:
             picture = await self.core.picture(entity_id)
-            return picture and picture["sha256"]
+            return picture["sha256"] if picture else None
 
         await self.eventually(shown, sha256)
         return await self.core.picture(entity_id) or {}
