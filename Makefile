@@ -19,6 +19,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 ARGS ?=
 # Extra options for installing PyTorch, e.g. the index of its CPU builds.
 TORCH_ARGS ?=
+# Which Home Assistants test-homeassistant runs against; see tests/homeassistant/environments.py.
+VERSIONS ?= 2024.3.3 2024.12.5 2026.2.3
 # One file of bench/ without its .py; empty runs them all.
 BENCH ?=
 
@@ -28,10 +30,10 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the environment: virtual environment, packages, Mosquitto.
 
@@ -78,6 +80,10 @@ $(SCHEMA)/.ready: tests/homeassistant/schema.txt | $(READY)
 		--ignore-requires-python homeassistant==2026.2.3
 	touch $@
 
+test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
+	$(BIN)/python -m tests.homeassistant.environments $(VERSIONS)
+	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q tests/homeassistant $(ARGS)
+
 check: lint types imports test ## Everything a change must pass.
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
@@ -116,8 +122,15 @@ demo-model: $(READY) ## Train the demonstration model again, from its seed.
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
 
+FRONTEND := home-assistant-frontend==20260128.6
+
+pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.
+	$(BIN)/python -m tests.homeassistant.environments 2026.2.3
+	.venv-homeassistant-2026.2.3/bin/python -m pip install -q --disable-pip-version-check $(FRONTEND)
+	$(BIN)/python -m tests.homeassistant.picture
+
 clean: ## Remove the environment and all caches; data/ stays.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file is written last, so an interrupted set-up is taken up again. PyTorch comes first and

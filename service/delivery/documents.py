@@ -163,13 +163,14 @@ class Documents:
     def _caption(
         self, job: Job, document: ResultDocument, image: bytes | None, *, is_newest: bool
     ) -> list[Publish]:
-        """The caption, and the frame when it is wanted.
+        """The caption, and before it the frame when it is wanted.
 
         Only the newest frame's are retained: a job that ends out of turn must not take its place.
+        Who acts on a caption, as a notification does, finds the picture that belongs to it.
         """
         messages = [replace(address(document, self._topics), retain=is_newest)]
         if is_newest and image is not None:
-            messages.append(address_image(image, self._topics, job.camera_id))
+            messages.insert(0, address_image(image, self._topics, job.camera_id))
         return messages
 
     def _of_failed(self, job: Job, error: ErrorDetail, now: datetime) -> DeadLetter:

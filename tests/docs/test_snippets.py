@@ -13,8 +13,9 @@ import typer
 import yaml
 
 from broker.codec import validate
-from broker.topics import TABLE, matches
-from schemas.frame import MotionFrame
+from broker.topics import TABLE, Topics, matches
+from schemas.camera import CameraSettings
+from schemas.frame import MotionFrame, Task
 from schemas.requests.batches import BatchSubmit
 from schemas.requests.envelope import Reply
 from schemas.requests.skills import QueryRequest
@@ -24,6 +25,8 @@ from schemas.status import StatusDocument
 from service.cli import COMMANDS, build
 from service.commands.words import read_words
 from service.configuration import load_settings
+from service.homeassistant.camera import camera_device
+from service.homeassistant.words import Words
 from tests.docs.reference import ROOT
 from tests.soak.__main__ import parser as soak_parser
 
@@ -110,7 +113,11 @@ def test_documents_are_valid(path: Path, code: str) -> None:
 
 @pytest.mark.parametrize(("path", "code"), _YAML, ids=_ids(_YAML))
 def test_settings_are_valid(path: Path, code: str, tmp_path: Path) -> None:
-    assert yaml.safe_load(code)
+    document = yaml.safe_load(code)
+    assert document
+    if "type" in document:
+        _check_card(code)
+        return
     (tmp_path / "config.yaml").write_text(code)
     load_settings(tmp_path / "config.yaml")
 
@@ -156,3 +163,20 @@ def _check_topics(words: list[str]) -> None:
             is_theirs = any(matches(each, topic) for each in concrete)
             filters = [each.topic_filter("moondream2mqtt") for each in TABLE]
             assert is_theirs or any(matches(topic, each) for each in filters), topic
+
+
+def _check_card(code: str) -> None:
+    """A dashboard's card: each entity that it names is one that Home Assistant is told of."""
+    tasks = tuple(Task.model_validate(each) for each in ("caption", {"detect": "person"}))
+    device = camera_device(
+        Topics("moondream2mqtt"),
+        Words("en"),
+        "front_door",
+        CameraSettings(publish_image=True, tasks=tasks),
+        version="1",
+        is_in_file=True,
+    )
+    known = {each["def_ent_id"] for each in device.components.values()}
+    named = set(re.findall(r"\b(?:sensor|image|switch|select|number)\.\w+", code))
+    assert named
+    assert named <= known

@@ -135,6 +135,14 @@ def test_result_goes_to_caption_response_topic_and_webhook_alike() -> None:
     assert {each.job_key for each in rows} == {job.key}
 
 
+def test_picture_is_there_before_its_caption() -> None:
+    job = ended(JobStatus.COMPLETED)
+    document = result_document(job, make_result(), NOON)
+    rows = DOCUMENTS.final_messages(job, NOON, document, b"\xff\xd8", is_newest=True)
+    topics = [each.destination for each in rows]
+    assert topics.index(TOPICS.image("front")) < topics.index(TOPICS.caption("front"))
+
+
 def test_caption_that_is_not_the_newest_is_not_retained_and_has_no_image() -> None:
     job = ended(JobStatus.COMPLETED)
     document = result_document(job, make_result(), NOON)
