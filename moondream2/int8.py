@@ -117,8 +117,8 @@ def shrink_linears(model: Moondream) -> None:
     for name in list(_names(model)):
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear)
-        bias = None if linear.bias is None else linear.bias.detach().float()
-        model.set_submodule(name, Int8Linear(linear.weight.detach().float(), bias))
+        weight, bias = linear.weight.detach().float(), linear.bias.detach().float()
+        model.set_submodule(name, Int8Linear(weight, bias))
     model.float()
 
 
