@@ -25,6 +25,7 @@ from bench._machine import describe
 from moondream2.config import MoondreamConfig, public_config
 from moondream2.crops import Crops, prepare
 from moondream2.generate import Engine
+from moondream2.int8 import shrink_linears
 from moondream2.model import Moondream
 from moondream2.packed import can_pack, pack_linears
 from moondream2.tasks import Caption, Event, Finished, Request
@@ -236,7 +237,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.engine", description=__doc__.split("\n\n")[0])
     parser.add_argument("--size", default="demo", help="full, demo, or a model folder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=DTYPES, help="default: float32 for demo on a CPU")
+    parser.add_argument(
+        "--dtype", choices=[*DTYPES, "int8"], help="default: float32 for demo on a CPU"
+    )
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
     parser.add_argument("--tokens", type=int, default=32, help="most tokens of a caption")
     parser.add_argument("--image", default="1280x720", help="WIDTHxHEIGHT of the frames")
@@ -253,7 +256,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     is_small = args.size == "demo" and device.type == "cpu"
-    dtype = DTYPES[args.dtype or ("float32" if is_small else "bfloat16")]
+    wanted = args.dtype or ("float32" if is_small else "bfloat16")
+    # Shrunk from what takes the least memory; what is not shrunk ends in float32.
+    dtype = DTYPES["bfloat16" if wanted == "int8" else wanted]
     print(describe())
     print(software(device))
     if args.size == "full":
@@ -263,16 +268,16 @@ def main() -> None:
         folder = DEMO if args.size == "demo" else Path(args.size)
         model = Moondream.load(folder, device=device, dtype=dtype)
         tokenizer = Tokenizer.load(folder / "tokenizer.json", model.config)
+    if wanted == "int8":
+        shrink_linears(model)
+        dtype = model.dtype
     machine = Machine.probe(device, dtype)
     print(
         f"{machine.flops / 1e9:,.0f} GFLOPS in products, {machine.bytes_per_s / 1e9:,.0f} GB/s read"
     )
     width, height = map(int, args.image.split("x"))
     crops = prepare(noise(width, height), model.config.vision, args.max_crops)
-    print(
-        f"{args.size}, {str(dtype).removeprefix('torch.')}, {args.image}: {len(crops)} crops, "
-        f"{args.tokens} tokens"
-    )
+    print(f"{args.size}, {wanted}, {args.image}: {len(crops)} crops, {args.tokens} tokens")
     compare(args, model, tokenizer, crops, machine)
 
 

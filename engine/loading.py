@@ -12,6 +12,7 @@ from engine.protocol import ModelOptions
 from moondream2.crops import prepare
 from moondream2.generate import Engine
 from moondream2.hub import Hub, resolve
+from moondream2.int8 import load_int8
 from moondream2.model import Moondream
 from moondream2.packed import can_pack, pack_linears
 from moondream2.passes import Watch
@@ -63,12 +64,17 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     report(f"looking for {options.name}")
     hub = Hub(download=options.download, progress=_Progress(report).tell)
     files = resolve(options.name, options.revision, hub=hub)
-    report(f"loading {files.folder} to {device} as {name_of(dtype)}")
-    model = Moondream.load(files.folder, device=device, dtype=dtype, revision=files.release)
+    is_int8 = device.type == "cpu" and options.quantization == "int8"
+    kind = "int8" if is_int8 else name_of(dtype)
+    report(f"loading {files.folder} to {device} as {kind}")
+    if is_int8:
+        model, dtype = load_int8(files.folder, revision=files.release), torch.float32
+    else:
+        model = Moondream.load(files.folder, device=device, dtype=dtype, revision=files.release)
+        if options.quantization is not None:
+            report(f"shrinking the weights to {options.quantization}")
+            quantize_weights(model, options.quantization)
     tokenizer = Tokenizer.load(files.tokenizer_file, model.config)
-    if options.quantization is not None:
-        report(f"shrinking the weights to {options.quantization}")
-        quantize_weights(model, options.quantization)
     if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
         pack_linears(model)

@@ -3,8 +3,7 @@
 Only the linear layers of the text blocks and the region heads shrink, as in the published 4-bit
 releases: two thirds of the parameters. The embedding, the language head and the image encoder stay
 as loaded, and activations keep the dtype of the model. Results are close to, not equal to, those of
-the full weights. On the CPU this saves memory only: every linear becomes slower than in bfloat16,
-because its weight is expanded at each use.
+the full weights. A CPU has `moondream2.int8` instead: here each weight is expanded at each use.
 """
 
 import importlib
@@ -26,7 +25,7 @@ def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
 
     Args:
         model: On its device and in its dtype; for inference only.
-        weights: `int8` runs on every device, `int4` on CUDA in bfloat16.
+        weights: `int8` is for CUDA, and runs elsewhere; `int4` needs CUDA and bfloat16.
 
     Raises:
         QuantizeError: torchao is not installed, or the format does not run on the device.

@@ -108,6 +108,17 @@ def load_state(
     Raises:
         ModelFileError: A file is missing or damaged, or the tensors are not those of the model.
     """
+    return dict(tensors_of(folder, shapes, device=device, dtype=dtype))
+
+
+def tensors_of(
+    folder: Path | str,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[str, Tensor]]:
+    """The same one by one, in the order of `shapes`, for who need not keep them all."""
     stored: dict[str, _Stored] = {}
     for path in _checkpoint_files(Path(folder)):
         for name, tensor in _inventory(path):
@@ -116,10 +127,8 @@ def load_state(
             stored[name] = tensor
     _check_names(Path(folder), stored, shapes)
     read = _Reader()
-    return {
-        name: _take(read, stored, name, shape, torch.device(device), dtype)
-        for name, shape in shapes.items()
-    }
+    for name, shape in shapes.items():
+        yield name, _take(read, stored, name, shape, torch.device(device), dtype)
 
 
 def public_name(key: str) -> str:

@@ -193,7 +193,8 @@ class ModelSettings(_Section):
     )
     quantization: Literal["int8", "int4"] | None = Field(
         default=None,
-        description="weights in 8 or 4 bits for small cards; needs the quantized extra",
+        description="int8 on a CPU: faster than float32 in a third of its memory, with nearly the "
+        "same answers, whatever dtype says. On small cards: int8 or int4, with the quantized extra",
     )
     max_tokens: int = Field(default=256, ge=1, le=768, description="longest answer in tokens")
     max_objects: int = Field(default=50, ge=1, le=150, description="most objects per label")

@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from engine.loading import DeviceError, choose_device, choose_dtype, name_of
+from engine.loading import DeviceError, choose_device, choose_dtype, load, name_of
+from engine.protocol import ModelOptions
+from moondream2.int8 import Int8Linear, can_shrink
+from tests.support.checkpoints import FIXTURES
 
 
 def test_choose_device_auto_is_cpu_without_cuda() -> None:
@@ -25,3 +28,14 @@ def test_choose_dtype_auto_on_cpu_follows_its_instructions() -> None:
     fast = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     expected = torch.bfloat16 if fast else torch.float32
     assert choose_dtype("auto", torch.device("cpu")) is expected
+
+
+@pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
+def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:
+    told: list[str] = []
+    options = ModelOptions(str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization="int8")
+    loaded = load(options, told.append)
+    assert loaded.dtype is torch.float32
+    assert any(isinstance(each, Int8Linear) for each in loaded.engine.model.modules())
+    assert any(text.endswith("to cpu as int8") for text in told)
