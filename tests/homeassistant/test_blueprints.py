@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,10 @@ _FOLDER = ROOT / "homeassistant" / "blueprints" / "automation" / "moondream2mqtt
 _NOTIFY = _FOLDER / "notify_caption.yaml"
 _ASK = _FOLDER / "ask_when_motion_ends.yaml"
 _ACT = _FOLDER / "act_when_yes.yaml"
-#: The blueprints name 2025.3: from there on variables outlive a round of a loop.
-_OLDEST = (2025, 3)
+#: The blueprints name 2025.4: from there on variables outlive a round of a loop.
+_OLDEST = (2025, 4)
 _PATIENCE_S = 20.0
 
-_FRONT = "event.front_door_captioned"
-_GARDEN = "event.garden_captioned"
-_CAPTION = "sensor.front_door_caption"
-_MOTION = "binary_sensor.motion"
 _PHONE = "notify.mobile_app_anna_s_phone"
 _TABLET = "notify.tablet"
 _DONE = "test.done"
@@ -44,6 +40,44 @@ class Home:
 
     core: Core
     service: StandIn
+    #: Entity ids by the end of the unique id: those of older versions come from names.
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def front(self) -> str:
+        return self.ids["front_door_captioned"]
+
+    @property
+    def garden(self) -> str:
+        return self.ids["garden_captioned"]
+
+    @property
+    def caption(self) -> str:
+        return self.ids["front_door_caption"]
+
+    @property
+    def motion_sensor(self) -> str:
+        return self.ids["motion"]
+
+    @property
+    def picture(self) -> str:
+        """As phones fetch it."""
+        return f"/api/image_proxy/{self.ids['front_door_image']}"
+
+    async def learn(self, *keys: str) -> None:
+        """Wait until these are discovered."""
+        wanted = set(keys)
+        async with asyncio.timeout(_PATIENCE_S):
+            while not wanted <= self.ids.keys():
+                found = await self.core.entities()
+                self.ids = {
+                    unique_id.removeprefix("moondream2mqtt_"): entity.entity_id
+                    for unique_id, entity in found.items()
+                }
+        for entity_id in (self.ids[key] for key in keys):
+            await self.core.until(
+                f"states[{entity_id!r}] is not none and states({entity_id!r}) != 'unavailable'"
+            )
 
     async def use(self, blueprint: Path, **inputs: Any) -> str:
         """The only automation from now on; returns its entity id."""
@@ -69,16 +103,20 @@ class Home:
 
     async def motion(self, state: str) -> None:
         self.service.publish("motion/state", state)
-        await self.core.until(f"is_state({_MOTION!r}, {state.lower()!r})")
+        await self.core.until(f"is_state({self.motion_sensor!r}, {state.lower()!r})")
 
-    async def hears_refusals(self, name: str) -> None:
-        """Wait until an automation that was just made has subscribed to answers."""
+    async def use_to_ask(self, blueprint: Path, **inputs: Any) -> str:
+        """The same, and wait until it has subscribed to what is refused."""
+        await self.core.automate([])
         topic = "moondream2mqtt/bridge/response/camera/describe"
-        refusal = {"status": "error", "error": {"message": "a try"}, "transaction": name}
-        self.service.publish(topic, json.dumps(refusal))  # retained: heard at once or then
+        transaction = f"automation.{blueprint.stem}"
+        refusal = {"status": "error", "error": {"message": "a try"}, "transaction": transaction}
+        self.service.publish(topic, json.dumps(refusal))  # retained: heard once it subscribes
+        name = await self.use(blueprint, **inputs)
         [call] = await self.calls(1)
         assert call["data"]["message"].endswith("a try")
         self.service.publish(topic, "")
+        return name
 
     async def asked(self) -> dict[str, Any]:
         """Wait for a question to the camera."""
@@ -104,7 +142,7 @@ def _sounds(messages: list[dict[str, Any]]) -> list[bool]:
 
 def _skip_old(version: Version) -> None:
     if tuple(int(part) for part in version.number.split(".")[:2]) < _OLDEST:
-        pytest.skip(f"the blueprints need Home Assistant 2025.3, this is {version.number}")
+        pytest.skip(f"the blueprints need Home Assistant 2025.4, this is {version.number}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -125,18 +163,16 @@ async def home_of_version(
                 unique_id="motion",
                 state_topic="motion/state",
                 device={"identifiers": ["phone"], "name": "Anna's phone"},
-                default_entity_id=_MOTION,
             )
             service.publish("motion/state", "OFF")
             async with Core(version, folder / "core", broker.port) as core:
                 for action in (_PHONE, _TABLET, _DONE):
                     await core.register(action)
-                for entity_id in (_FRONT, _GARDEN, _CAPTION, _MOTION):
-                    await core.until(
-                        f"states({entity_id!r}) not in ['unavailable'] and "
-                        f"states[{entity_id!r}] is not none"
-                    )
-                yield Home(core, service)
+                made = Home(core, service)
+                await made.learn(
+                    "front_door_captioned", "front_door_image", "garden_captioned", "motion"
+                )
+                yield made
 
 
 @pytest.fixture
@@ -148,7 +184,7 @@ def home(home_of_version: Home) -> Home:
 
 
 async def test_a_visit_is_one_notification_that_changes(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET], visit_gap=3, open="/cameras")
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET], visit_gap=3, open="/cameras")
     job_id = home.service.caption("front_door", "A car stops.")
     shown = await home.messages("A car stops.")
     for text in ("A man gets out.", "A man rings."):
@@ -158,7 +194,7 @@ async def test_a_visit_is_one_notification_that_changes(home: Home) -> None:
     assert _tags(shown) == [f"moondream2mqtt_{job_id}"] * 3
     assert _sounds(shown) == [True, False, False]
     assert {each["title"] for each in shown} == {"Front door"}
-    assert {each["data"]["image"] for each in shown} == {"/api/image_proxy/image.front_door_image"}
+    assert {each["data"]["image"] for each in shown} == {home.picture}
     assert {each["data"]["url"] for each in shown} == {"/cameras"}
     await asyncio.sleep(3.5)
     home.service.caption("front_door", "A cat sits there.")
@@ -169,7 +205,7 @@ async def test_a_visit_is_one_notification_that_changes(home: Home) -> None:
 
 async def test_captions_of_one_moment_are_all_one_visit(home: Home) -> None:
     """While a notification is on its way the newest caption takes the place of others."""
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET], visit_gap=2)
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET], visit_gap=2)
     for number in range(20):
         home.service.caption("front_door", f"A man {number}.")
     shown: list[dict[str, Any]] = []
@@ -181,7 +217,7 @@ async def test_captions_of_one_moment_are_all_one_visit(home: Home) -> None:
 
 
 async def test_cameras_have_visits_of_their_own(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT, _GARDEN], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front, home.garden], notifiers=[_TABLET])
     shown = []
     for camera_id, text in [("front_door", "A."), ("garden", "B."), ("front_door", "C.")]:
         home.service.caption(camera_id, text)
@@ -193,7 +229,7 @@ async def test_cameras_have_visits_of_their_own(home: Home) -> None:
 
 async def test_phones_are_found_by_their_device(home: Home) -> None:
     [phone] = [each for each in await home.core.devices() if each["identifiers"] == ["phone"]]
-    await home.use(_NOTIFY, cameras=[_FRONT], phones=[phone["id"], "gone"], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front], phones=[phone["id"], "gone"], notifiers=[_TABLET])
     home.service.caption("front_door", "A man.")
     assert [call["action"] for call in await home.calls(2)] == [_PHONE, _TABLET]
 
@@ -201,7 +237,7 @@ async def test_phones_are_found_by_their_device(home: Home) -> None:
 async def test_captions_that_do_not_match_are_left_out(home: Home) -> None:
     await home.use(
         _NOTIFY,
-        cameras=[_FRONT],
+        cameras=[home.front],
         notifiers=[_TABLET],
         min_priority="normal",
         words=["person", "Straße", "", "delivery van"],
@@ -221,43 +257,44 @@ async def test_captions_that_do_not_match_are_left_out(home: Home) -> None:
 
 
 async def test_what_a_restart_brings_back_is_not_told_again(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET])
     home.service.caption("front_door", "Before.")
     await home.messages("Before.")
     await home.core.restart()
-    await home.core.until(f"has_value({_FRONT!r})")
+    await home.core.until(f"has_value({home.front!r})")
     home.service.is_online(False)
-    await home.core.until(f"is_state({_FRONT!r}, 'unavailable')")
+    await home.core.until(f"is_state({home.front!r}, 'unavailable')")
     home.service.is_online(True)
-    await home.core.until(f"has_value({_FRONT!r})")
+    await home.core.until(f"has_value({home.front!r})")
     home.service.caption("front_door", "After.")
     await home.messages("After.")
 
 
 async def test_a_camera_that_comes_back_during_a_visit_is_not_told_again(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT, _GARDEN], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front, home.garden], notifiers=[_TABLET])
     home.service.caption("garden", "Before.")
     home.service.caption("front_door", "Before, too.")
     await home.calls(2)
     home.service.is_online(False)
-    await home.core.until(f"is_state({_GARDEN!r}, 'unavailable')")
+    await home.core.until(f"is_state({home.garden!r}, 'unavailable')")
     home.service.is_online(True)
-    await home.core.until(f"has_value({_GARDEN!r})")
+    await home.core.until(f"has_value({home.garden!r})")
     home.service.caption("front_door", "After.")
     await home.messages("After.")
 
 
 async def test_the_first_caption_of_a_camera_is_told(home: Home) -> None:
     home.service.discover("new_one")
-    await home.core.until("is_state('event.new_one_captioned', 'unknown')")
-    await home.use(_NOTIFY, cameras=["event.new_one_captioned"], notifiers=[_TABLET])
+    await home.learn("new_one_captioned")
+    camera = home.ids["new_one_captioned"]
+    await home.use(_NOTIFY, cameras=[camera], notifiers=[_TABLET])
     home.service.caption("new_one", "A man.")
     [shown] = await home.messages("A man.")
     assert shown["title"] == "New one"
 
 
 async def test_a_visit_that_becomes_critical_sounds_again(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET])
     shown = []
     for text, priority in [("A.", "high"), ("B.", "critical"), ("C.", "critical"), ("D.", "low")]:
         home.service.caption("front_door", text, priority=priority)
@@ -273,7 +310,7 @@ async def test_a_visit_that_becomes_critical_sounds_again(home: Home) -> None:
 
 async def test_every_update_sounds_if_wanted(home: Home) -> None:
     await home.use(
-        _NOTIFY, cameras=[_FRONT], notifiers=[_TABLET], sound_once=False, critical_sound=False
+        _NOTIFY, cameras=[home.front], notifiers=[_TABLET], sound_once=False, critical_sound=False
     )
     home.service.caption("front_door", "A.", priority="critical")
     shown = await home.messages("A.")
@@ -290,7 +327,7 @@ async def test_in_quiet_hours_only_critical_captions_come(
     begin, end = (
         (datetime.now(UTC) + timedelta(hours=each)).strftime("%H:%M:%S") for each in hours
     )
-    wanted = {"cameras": [_FRONT], "notifiers": [_TABLET], "quiet_from": begin, "quiet_to": end}
+    wanted = {"cameras": [home.front], "notifiers": [_TABLET], "quiet_from": begin, "quiet_to": end}
     await home.use(_NOTIFY, **wanted)
     home.service.caption("front_door", "A man.", priority="high")
     home.service.caption("front_door", "A burglar.", priority="critical")
@@ -303,7 +340,7 @@ async def test_in_quiet_hours_only_critical_captions_come(
 
 
 async def test_visits_within_the_cooldown_are_left_out(home: Home) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET], visit_gap=0, cooldown=4)
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET], visit_gap=0, cooldown=4)
     home.service.caption("front_door", "A man.")
     shown = await home.messages("A man.")
     await asyncio.sleep(1)
@@ -323,7 +360,7 @@ async def test_visits_within_the_cooldown_are_left_out(home: Home) -> None:
     ["[1, 2]", "{'a': 1}", "None", "5", "{{ 1 / 0 }}", "\"Halt!\" 'sagt' er: größer als 5 \\ {%"],
 )
 async def test_a_caption_is_sent_as_it_is(home: Home, text: str) -> None:
-    await home.use(_NOTIFY, cameras=[_FRONT], notifiers=[_TABLET])
+    await home.use(_NOTIFY, cameras=[home.front], notifiers=[_TABLET])
     home.service.caption("front_door", text)
     await home.messages(text)
 
@@ -337,8 +374,8 @@ async def test_the_question_is_asked_when_motion_ends(home: Home) -> None:
     home.service.describe = describe
     name = await home.use(
         _ASK,
-        motion=[_MOTION],
-        caption=_CAPTION,
+        motion=[home.motion_sensor],
+        caption=home.caption,
         notifiers=[_TABLET],
         ended_for=0,
         silent_answers=["No"],
@@ -349,7 +386,7 @@ async def test_the_question_is_asked_when_motion_ends(home: Home) -> None:
     await home.motion("OFF")
     [shown] = await home.messages("Yes, a box.")
     assert shown["title"] == "Front door: Is there a package?"
-    assert shown["data"]["image"] == "/api/image_proxy/image.front_door_image"
+    assert shown["data"]["image"] == home.picture
     asked = await home.asked()
     assert asked.pop("job_id").startswith("ask_")
     assert asked == {
@@ -370,8 +407,8 @@ async def test_an_answer_that_nobody_needs_is_not_sent(home: Home) -> None:
     home.service.describe = describe
     await home.use(
         _ASK,
-        motion=[_MOTION],
-        caption=_CAPTION,
+        motion=[home.motion_sensor],
+        caption=home.caption,
         notifiers=[_TABLET],
         ended_for=0,
         silent_answers=["No"],
@@ -379,7 +416,7 @@ async def test_an_answer_that_nobody_needs_is_not_sent(home: Home) -> None:
     for _ in range(2):
         await home.motion("ON")
         await home.motion("OFF")
-        await home.core.until(f"(state_attr({_CAPTION!r}, 'job_id') or '').startswith('ask_')")
+        await home.core.until(f"(state_attr({home.caption!r}, 'job_id') or '').startswith('ask_')")
     await home.messages("5")
 
 
@@ -388,16 +425,19 @@ async def test_a_refused_question_is_said_in_home_assistant(home: Home, blueprin
     error = {"code": "wrong_state", "message": "front_door has no snapshot_url"}
     home.service.describe = lambda request: {"status": "error", "error": error}
     await home.core.register("persistent_notification.create")
-    inputs: dict[str, Any] = {"motion": [_MOTION], "notifiers": [_TABLET], "ended_for": 0}
+    inputs: dict[str, Any] = {
+        "motion": [home.motion_sensor],
+        "notifiers": [_TABLET],
+        "ended_for": 0,
+    }
     if blueprint == _ACT:
         inputs = {
-            "start": [{"trigger": "state", "entity_id": _MOTION, "to": "off"}],
+            "start": [{"trigger": "state", "entity_id": home.motion_sensor, "to": "off"}],
             "when_yes": [{"action": _DONE}],
             "timeout": 5,
             "when_unsure": [{"action": _DONE, "data": {"is": "unsure"}}],
         }
-    name = await home.use(blueprint, caption=_CAPTION, **inputs)
-    await home.hears_refusals(name)
+    name = await home.use_to_ask(blueprint, caption=home.caption, **inputs)
     await home.motion("ON")
     await home.motion("OFF")
     calls = await home.calls(2 if blueprint == _ACT else 1)
@@ -424,8 +464,8 @@ async def test_what_the_answer_asks_for_is_done(
     home.service.describe = describe
     await home.use(
         _ACT,
-        start=[{"trigger": "state", "entity_id": _MOTION, "to": "on"}],
-        caption=_CAPTION,
+        start=[{"trigger": "state", "entity_id": home.motion_sensor, "to": "on"}],
+        caption=home.caption,
         confidence=0.8,
         when_yes=action("yes"),
         when_no=action("no"),
@@ -455,7 +495,9 @@ async def with_service(house: House, version: Version) -> House:
 
 async def test_frames_of_a_story_are_one_notification(with_service: House) -> None:
     core = with_service.core
-    await core.automate_blueprint(_NOTIFY, {"cameras": [_FRONT], "notifiers": [_TABLET]})
+    camera = (await with_service.entity("captioned")).entity_id
+    image = (await with_service.entity("image")).entity_id
+    await core.automate_blueprint(_NOTIFY, {"cameras": [camera], "notifiers": [_TABLET]})
     captions = [(await with_service.caption())["result"]["caption"] for _ in range(4)]
     calls: list[dict[str, Any]] = []
     async with asyncio.timeout(_PATIENCE_S):
@@ -466,16 +508,17 @@ async def test_frames_of_a_story_are_one_notification(with_service: House) -> No
     shown = [call["data"] for call in calls]
     assert len(set(_tags(shown))) == 1
     assert sum(_sounds(shown)) == 1
-    assert {each["data"]["image"] for each in shown} == {"/api/image_proxy/image.front_door_image"}
+    assert {each["data"]["image"] for each in shown} == {f"/api/image_proxy/{image}"}
 
 
 async def test_the_service_answers_yes_or_no(with_service: House) -> None:
     core = with_service.core
+    caption = (await with_service.entity("caption")).entity_id
     await core.automate_blueprint(
         _ACT,
         {
             "start": [{"trigger": "event", "event_type": "never"}],
-            "caption": _CAPTION,
+            "caption": caption,
             "question": "Is there a package?",
             "confidence": 0.5,
             "when_yes": [{"action": _DONE, "data": {"is": "{{ answer }} {{ confidence }}"}}],
