@@ -83,13 +83,14 @@ def unique_slugs(texts: list[str], is_ambiguous: Callable[[str], bool]) -> dict[
     """A slug for each different text, whatever their order.
 
     A slug gets a hash as well where it says too little, belongs to another text, or is ambiguous.
+    A text that is a slug comes first: what is added later does not take it away.
 
     Args:
         texts: May hold one twice.
         is_ambiguous: Whether a slug can be taken for something else.
     """
     found: dict[str, str] = {}
-    for text in sorted(set(texts)):
+    for text in sorted(set(texts), key=lambda text: (text != slug(text), text)):
         short = slug(text)[:_MOST_SLUG_CHARACTERS].strip("_")
         if not short or short != slug(text) or short in found.values() or is_ambiguous(short):
             short = f"{short}_{short_hash(text)}".strip("_")

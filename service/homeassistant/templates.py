@@ -65,9 +65,11 @@ CAPTION_ATTRIBUTES = (
     f"{MAX_ATTRIBUTE_BYTES} else cut) if r else {{}}) | to_json }}}}"
 )
 
-#: An event's payload; nothing where there is no result, which fires nothing.
+#: An event's payload; nothing, which fires nothing, where there is no result, or the one that fired
+#: last: what the broker had forgotten is published again.
 CAPTIONED_EVENT = (
-    _RESULT + "{% if r %}{{ dict(event_type='captioned', job_id=d.get('job_id'),"
+    _RESULT + "{% set last = this.attributes.get('job_id') if this is defined else None %}"
+    "{% if r and d.get('job_id') != last %}{{ dict(event_type='captioned', job_id=d.get('job_id'),"
     " caption=(r.get('caption') or '')[:1800], short_caption=(r.get('short_caption') or '')[:255],"
     " priority=r.get('model_info', {}).get('priority'), confidence=r.get('confidence'),"
     " timestamp=d.get('timestamp'), taken_at=d.get('taken_at'),"

@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from homeassistant.components.mqtt import discovery, schemas
@@ -43,12 +44,19 @@ def logged() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def render(hass: HomeAssistant, template: str, payload: str, *, is_command: bool) -> str:
-    """What a value template makes of a payload, or a command template of a value."""
-    parsed = Template(template, hass)
-    if is_command:
-        return str(MqttCommandTemplate(parsed).async_render(payload))
-    return str(MqttValueTemplate(parsed).async_render_with_possible_json_value(payload))
+def render_value(
+    hass: HomeAssistant, template: str, payload: str, attributes: Mapping[str, Any]
+) -> str:
+    """What a value template makes of a payload; the entity has these attributes from before."""
+    entity = SimpleNamespace(hass=hass, entity_id="sensor.any", name="Any")
+    hass.states.async_set(entity.entity_id, "on", attributes)
+    value_template = MqttValueTemplate(Template(template, hass), entity=entity)
+    return str(value_template.async_render_with_possible_json_value(payload))
+
+
+def render_command(hass: HomeAssistant, template: str, value: str) -> str:
+    """What a command template makes of a value."""
+    return str(MqttCommandTemplate(Template(template, hass)).async_render(value))
 
 
 class MessageChecker:

@@ -1,5 +1,6 @@
 """A house for each version of Home Assistant that `make test-homeassistant` asks for."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ from tests.homeassistant.environments import Version, chosen
 from tests.homeassistant.home import Home, a_home, skip_old
 from tests.homeassistant.house import House, a_house
 
+_SEEN = pytest.StashKey[dict[str, str]]()  # a line about each version
 _WHY = "needs Home Assistant in environments of its own: make test-homeassistant"
 
 
@@ -23,24 +25,50 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SEEN] = {}
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """What was seen, for whoever tells of it."""
+    passed = [report.nodeid for report in terminalreporter.getreports("passed")]
+    for number, line in config.stash[_SEEN].items():
+        num_passed = sum(f"[{number}" in nodeid for nodeid in passed)
+        terminalreporter.write_line(f"Home Assistant {number}: {num_passed} tests passed, {line}")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def house(
-    version: Version, mosquitto_program: BrokerProgram, tmp_path_factory: pytest.TempPathFactory
+    version: Version,
+    mosquitto_program: BrokerProgram,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
 ) -> AsyncIterator[House]:
     """One for all tests of a version; each leaves everything running."""
     if not version.is_installed:
         pytest.skip(f"Home Assistant {version.number} needs Python {version.python}")
     async with a_house(tmp_path_factory.mktemp("house"), mosquitto_program, version) as made:
+        began = time.monotonic()
         yield made
+        entities, devices = await made.core.entities(), await made.core.devices()
+        pytestconfig.stash[_SEEN][version.number] = (
+            f"{time.monotonic() - began:.0f} s, discovery of {version.discovery}, "
+            f"{len(entities)} entities of {len(devices)} devices, {made.core.num_starts} starts"
+        )
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
 async def silence(house: House) -> AsyncIterator[None]:
-    """A test fails in which Home Assistant's integrations complain about anything."""
+    """A test fails in which Home Assistant's integrations complain about anything.
+
+    What a test provokes itself stands in `House.expected`.
+    """
     yield
-    await house.core.take_log()
-    complaints, house.core.complaints = house.core.complaints, []
-    assert not [each for each in complaints if not house.is_expected(each)]
+    complaints = await house.complaints()
+    await house.heal()
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

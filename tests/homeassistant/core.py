@@ -56,11 +56,13 @@ class Core:
 
     Attributes:
         directory: Its configuration directory.
+        num_starts: Of all its lives.
         complaints: Warnings and errors that its integrations have logged in all its lives.
     """
 
     def __init__(self, version: Version, folder: Path, broker_port: int) -> None:
         self.version = version
+        self.num_starts = 0
         self.complaints: list[str] = []
         self.directory = folder / "configuration"
         self._log = folder / "home-assistant.log"
@@ -81,6 +83,10 @@ class Core:
     ) -> None:
         await self.stop()
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start it, and wait until it is up.
 
@@ -98,6 +104,7 @@ class Core:
                 stderr=log,
                 limit=_LONGEST_LINE,
             )
+        self.num_starts += 1
         number = await self._answer(_START_S)
         assert number == self.version.number
 
@@ -170,6 +177,10 @@ class Core:
     async def enable(self, entity_id: str) -> None:
         """Enable an entity that came disabled; it is there after the next start."""
         await self._do("enable", entity_id=entity_id)
+
+    async def remove_device(self, identifier: str) -> None:
+        """Remove a device as a person does in the user interface."""
+        await self._do("remove_device", identifier=identifier)
 
     async def register(self, action: str) -> None:
         """Make an action that only keeps its calls, e.g. `notify.mobile_app_phone`."""

@@ -30,6 +30,7 @@ class Version:
     packages: tuple[str, ...]
     discovery: Literal["device", "components"]  #: as in `homeassistant.discovery`
     pip_options: tuple[str, ...] = ()
+    takes_entity_ids: bool = False  #: as discovery proposes them; before, they follow the names
 
     @property
     def environment(self) -> Path:
@@ -60,8 +61,8 @@ class Version:
         self._mark.touch()
 
 
-#: The first knows discovery of single components only; the second is among the first that know
-#: that of devices; the third is the last for its Python.
+#: The first is the last for its Python and knows discovery of single components only, the second is
+#: among the first that know that of devices, the third is the newest for its Python.
 VERSIONS = (
     Version(
         "2024.3.3",
@@ -77,6 +78,7 @@ VERSIONS = (
         "device",
         # It asks for 3.13.2 and runs on 3.13.0 as well.
         ("--ignore-requires-python",),
+        takes_entity_ids=True,
     ),
 )
 NEWEST = VERSIONS[-1]

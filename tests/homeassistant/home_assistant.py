@@ -272,6 +272,12 @@ class Driver:
         registry = entity_registry.async_get(self.hass)
         registry.async_update_entity(entity_id, disabled_by=None)
 
+    async def remove_device(self, identifier: str) -> None:
+        """Remove a device."""
+        registry = device_registry.async_get(self.hass)
+        device = registry.async_get_device(identifiers={("mqtt", identifier)})
+        registry.async_remove_device(device.id)
+
     async def register(self, action: str) -> None:
         """Make an action that only keeps its calls, e.g. `notify.mobile_app_phone`."""
         domain, _, name = action.partition(".")
@@ -343,6 +349,7 @@ COMMANDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "until": Driver.until,
     "render": Driver.render,
     "enable": Driver.enable,
+    "remove_device": Driver.remove_device,
     "register": Driver.register,
     "calls": Driver.calls,
     "blueprint": Driver.blueprint,

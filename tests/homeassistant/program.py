@@ -45,9 +45,13 @@ class Program:
         """What all lives have said."""
         return (self._folder / "service.log").read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Begin a life."""
-        assert self._process is None
+        assert not self.is_running
         file = self._folder / "config.yaml"
         settings = {"data_dir": str(self._folder / "data"), **self.settings}
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")

@@ -3,9 +3,9 @@
     .venv-homeassistant-schema/bin/python -m tests.homeassistant.schema_check
 
 One JSON object a line each way. In a question each of `retained` holds the discovery messages of
-one broker by topic, and each of `renderings` a template, a payload and whether it is a command's
-template. The answer has the `version`, the `problems` as texts, and for each rendering the `text`
-that came out and what was `logged`.
+one broker by topic, and each of `renderings` a template, a payload, and the attributes its entity
+has from before; null where it is a command's template. The answer has the `version`, the `problems`
+as texts, and for each rendering the `text` that came out and what was `logged`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ backport.install()
 from homeassistant.const import __version__ as version  # noqa: E402 - not before `install`
 from homeassistant.core import HomeAssistant  # noqa: E402
 
-from tests.homeassistant.checker import MessageChecker, logged, render  # noqa: E402
+from tests.homeassistant.checker import MessageChecker, logged, render_command, render_value  # noqa: E402
 
 Json = dict[str, Any]
 
@@ -29,7 +29,8 @@ Json = dict[str, Any]
 async def _answer_all(directory: str) -> None:
     hass = HomeAssistant(directory)  # templates are compiled in the context of one
     for line in sys.stdin:
-        print(json.dumps(_answer(hass, json.loads(line))), flush=True)  # noqa: T201 - the protocol
+        sys.stdout.write(json.dumps(_answer(hass, json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _answer(hass: HomeAssistant, question: Json) -> Json:
@@ -42,10 +43,13 @@ def _answer(hass: HomeAssistant, question: Json) -> Json:
     return {"version": version, "problems": problems, "renderings": renderings}
 
 
-def _render(hass: HomeAssistant, template: str, payload: str, is_command: bool) -> Json:
+def _render(hass: HomeAssistant, template: str, payload: str, attributes: Json | None) -> Json:
     with logged() as lines:
         try:
-            text = render(hass, template, payload, is_command=is_command)
+            if attributes is None:
+                text = render_command(hass, template, payload)
+            else:
+                text = render_value(hass, template, payload, attributes)
         except Exception as error:  # noqa: BLE001 - named to whoever asked
             text, lines = "", [*lines, repr(error)]
     return {"text": text, "logged": lines}

@@ -40,13 +40,14 @@ async def test_switched_off_leaves_nothing(house: House) -> None:
     assert not house.listener.discovered()
     await restart_with(house, enabled=True)
     await house.eventually(lambda: known(house), before)
-    await house.caption()
     await house.settles()
 
 
 async def test_other_form_of_discovery_keeps_entities(house: House, version: Version) -> None:
     if version != NEWEST:
         pytest.skip("this version knows one form only, or is not the newest")
+    # It says so when the old topics are emptied, which is the last step of its own recipe.
+    house.expected = ["Received a conflicting MQTT discovery message"]
     before = await known(house)
     for form in ("components", "device"):
         await restart_with(house, discovery=form)

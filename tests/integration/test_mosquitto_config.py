@@ -19,9 +19,13 @@ from paho.mqtt.properties import Properties
 
 from broker.embedded import BrokerProgram
 from broker.topics import TABLE, Topics
+from schemas.camera import CameraSettings
 from schemas.requests.bridge import QUEUE_STATS
 from service.commands.ask import ask
 from service.errors import ServiceError
+from service.homeassistant.bridge import BridgeFacts, bridge_device
+from service.homeassistant.camera import camera_device
+from service.homeassistant.words import Words
 from service.settings import MqttSettings, Settings
 from tests.support.factories import make_image
 from tests.support.quick_service import serving
@@ -140,16 +144,66 @@ async def test_what_the_service_publishes_reaches_the_reader(
     assert not await arrives((others, "homeassistant"), (others, "control"), topic)
 
 
-ORDERS = (TOPICS.request("queue/clear"), TOPICS.request("info"), f"{TOPICS.base}/front/set/enabled")
+#: And whether Home Assistant's entities give such an order.
+ORDERS = {
+    TOPICS.request("queue/clear"): True,
+    TOPICS.request("queue/cleanup"): False,
+    TOPICS.request("caption"): False,
+    f"{TOPICS.base}/front/set/enabled": True,
+}
 
 
 @pytest.mark.parametrize("topic", ORDERS)
-async def test_only_control_gives_orders(ports: tuple[int, int], topic: str) -> None:
+async def test_only_control_gives_orders_and_home_assistant_those_of_its_entities(
+    ports: tuple[int, int], topic: str
+) -> None:
     service, others = ports
     reader = (service, "moondream2mqtt")
     assert await arrives(reader, (others, "control"), topic)
-    for account in ("front", "homeassistant"):
-        assert not await arrives(reader, (others, account), topic)
+    assert not await arrives(reader, (others, "front"), topic)
+    assert await arrives(reader, (others, "homeassistant"), topic) is ORDERS[topic]
+
+
+async def test_entities_can_order_what_they_order(ports: tuple[int, int]) -> None:
+    service, others = ports
+    facts = BridgeFacts("1.2.3", gpus=("GPU",), models=("m",), check_updates=True)
+    words = Words("en")
+    settings = CameraSettings(publish_image=True)
+    devices = (
+        bridge_device(TOPICS, words, facts),
+        camera_device(TOPICS, words, "front", settings, version="1.2.3", is_in_file=False),
+    )
+    ordered = {
+        str(component["cmd_t"])
+        for device in devices
+        for component in device.components.values()
+        if "cmd_t" in component
+    }
+    assert len(ordered) > 5
+    async with client(service, "moondream2mqtt") as receiver:
+        await receiver.subscribe([(topic, 1) for topic in ordered])
+        async with client(others, "homeassistant") as sender:
+            for topic in ordered:
+                await sender.publish(topic, b"x", qos=1)
+        async with asyncio.timeout(10):
+            async for message in receiver.messages:
+                ordered.discard(str(message.topic))
+                if not ordered:
+                    break
+
+
+@pytest.mark.parametrize("form", ["device", "components"])
+async def test_discovery_reaches_home_assistant_and_nobody_else_publishes_it(
+    ports: tuple[int, int], form: str
+) -> None:
+    service, others = ports
+    middle = "device/a_front" if form == "device" else "sensor/a_front/caption"
+    topic, status = f"homeassistant/{middle}/config", "homeassistant/status"
+    assert await arrives((others, "homeassistant"), (service, "moondream2mqtt"), topic)
+    assert await arrives((service, "moondream2mqtt"), (others, "homeassistant"), status)
+    for account in ("front", "control"):
+        assert not await arrives((others, "homeassistant"), (others, account), topic)
+    assert not await arrives((service, "moondream2mqtt"), (others, "front"), status)
 
 
 async def test_request_is_read_by_the_service_only(ports: tuple[int, int]) -> None:

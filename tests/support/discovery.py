@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +92,8 @@ class Rendering:
 
     template: str
     payload: str
-    is_command: bool = False
+    #: What its entity has from before; None for a command's template, which has no entity.
+    attributes: Mapping[str, object] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class HomeAssistantSchemas:
 
     def render(self, *renderings: Rendering) -> list[Rendered]:
         """What templates make of payloads, one after the other."""
-        wanted = [(each.template, each.payload, each.is_command) for each in renderings]
+        wanted = [(each.template, each.payload, each.attributes) for each in renderings]
         found = self._ask(renderings=wanted)["renderings"]
         return [Rendered(each["text"], tuple(each["logged"])) for each in found]
 

@@ -124,3 +124,12 @@ cameras:
     assert "hunter2" not in str(shown)
     assert shown["mqtt"]["host"] == "127.0.0.1"
     assert shown["cameras"]["back"]["snapshot_url"] == "http://10.0.0.9/**********"
+
+
+def test_public_fits_into_a_message_however_many_cameras_there_are() -> None:
+    cameras = {f"camera-{number}": {"prompt": "e" * 2000} for number in range(256)}
+    assert len(Settings(cameras=cameras).public()["cameras"]) == 256
+    longer = {name: {"prompt": "\0" * 2000} for name in cameras}
+    shown = Settings(cameras=longer).public()
+    assert "cameras" not in shown
+    assert shown["max_cameras"] == 256

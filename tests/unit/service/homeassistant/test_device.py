@@ -33,6 +33,10 @@ def test_unique_slugs_do_not_depend_on_order() -> None:
     assert slugs(*texts) == slugs(*reversed(texts))
 
 
+def test_unique_slug_of_a_text_stays_when_one_like_it_is_added() -> None:
+    assert slugs("person")["person"] == slugs("Person", "person", "PERSON")["person"]
+
+
 def test_unique_slugs_of_the_same_text_are_one() -> None:
     assert slugs("person", "person") == {"person": "person"}
 

@@ -25,6 +25,7 @@ from schemas.status import (
     HealthCheck,
     Metrics,
     ModelStatus,
+    Stats,
 )
 from service.homeassistant.device import Component, Device
 from service.homeassistant.messages import component_messages, device_messages
@@ -33,6 +34,7 @@ from tests.support.discovery import (
     FACTS,
     ODD_LABELS,
     HomeAssistantSchemas,
+    Rendered,
     Rendering,
     all_devices,
     make_bridge,
@@ -202,6 +204,19 @@ def test_states_of_a_caption(camera: Device, states: Shown) -> None:
     }
 
 
+def test_a_caption_that_is_published_again_is_no_new_event(
+    camera: Device, home_assistant: HomeAssistantSchemas
+) -> None:
+    """The broker had forgotten it; it comes live, and Home Assistant knows no better."""
+    template, payload = str(camera.components["captioned"]["val_tpl"]), text(make_document())
+    again, other = home_assistant.render(
+        Rendering(template, payload, {"job_id": "job-1"}),
+        Rendering(template, payload, {"job_id": "job-0"}),
+    )
+    assert again == Rendered("", ())
+    assert json.loads(other.text)["job_id"] == "job-1"
+
+
 def test_objects_that_were_not_found_or_not_asked_for_are_none(
     camera: Device, fill: Filled
 ) -> None:
@@ -336,6 +351,56 @@ def test_states_of_the_gpus(states: Shown) -> None:
     assert set(found.values()) == {"None"}
 
 
+def make_stats(**fields: Any) -> str:
+    """Statistics as they are published."""
+    values: dict[str, Any] = {
+        "total_jobs": 9,
+        "active_jobs": 1,
+        "queue_size": 5,
+        "max_concurrent_jobs": 8,
+        "status_counts": {},
+        "system_status": "running",
+        "processing": True,
+        "average_processing_time": 1.5,
+        "webhook_success_rate": None,
+        "captions_per_minute": 12.5,
+        "queue_by_priority": {"critical": 1, "high": 2, "normal": 2},
+        "latency": {},
+        "dropped": {},
+        "duplicates": {},
+        "rejected": {},
+        "preempted": 0,
+        "connection": {},
+        "uptime": 60,
+        "since": NOON,
+    }
+    content = encode(Stats.model_validate(values | {"latency_overall": None} | fields))
+    return json.dumps(json.loads(content) | fields)
+
+
+def test_states_of_the_statistics(states: Shown) -> None:
+    latency = {"p50": 1.2345, "p95": 4.5, "p99": 9.0}
+    found = states(
+        make_bridge(FACTS), "moondream2mqtt/bridge/stats", make_stats(latency_overall=latency)
+    )
+    assert found == {
+        "queue_size": "5",
+        "queue_critical": "1",
+        "queue_high": "2",
+        "queue_normal": "2",
+        "queue_low": "0",
+        "captions_per_minute": "12.5",
+        "latency_p50": "1.2345",
+        "latency_p95": "4.5",
+        "processing": "ON",
+    }
+
+
+def test_latency_before_the_first_caption_is_unknown(states: Shown) -> None:
+    found = states(make_bridge(FACTS), "moondream2mqtt/bridge/stats", make_stats(processing=False))
+    assert (found["latency_p50"], found["processing"]) == ("None", "OFF")
+
+
 def make_info(model: str) -> BridgeInfo:
     status = ModelStatus(name=model, revision="r", device="cpu", dtype="float32", state="ready")
     return BridgeInfo(
@@ -357,7 +422,7 @@ def test_states_of_the_model(states: Shown) -> None:
 
 def test_a_model_is_ordered_by_its_name(home_assistant: HomeAssistantSchemas) -> None:
     model = make_bridge(FACTS).components["model"]
-    wanted = Rendering(str(model["cmd_tpl"]), FACTS.models[1], is_command=True)
+    wanted = Rendering(str(model["cmd_tpl"]), FACTS.models[1], attributes=None)
     [found] = home_assistant.render(wanted)
     assert json.loads(found.text) == {"model": FACTS.models[1]}
 
