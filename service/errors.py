@@ -9,6 +9,7 @@ ServiceError
 │   └── StoreFullError   no room on the disk
 ├── InstanceInUseError   another service has our name in the same database: ours has to end
 ├── UrlRefusedError      an address that may not be reached
+├── HostError            one of the operator's own hosts gave no answer that can be used
 └── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
     └── ReceiverGoneError  never wants it again: not retried
 
@@ -95,6 +96,15 @@ class UrlRefusedError(ServiceError):
     """A URL that the operator has not allowed, or an address behind one."""
 
     code = "url_refused"
+
+
+class HostError(ServiceError):
+    """A host of the operator's gave no answer in time, or none within the limits.
+
+    Its text has the origin of the URL and nothing else of it.
+    """
+
+    code = "host"
 
 
 class DeliveryError(ServiceError):

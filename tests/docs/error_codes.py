@@ -48,6 +48,7 @@ _INSIDE = {
     "DeviceError",
     "DownloadError",
     "FrameError",  # always raised with another
+    "HostError",
     "InstanceInUseError",
     "ModelFileError",
     "QuantizeError",
