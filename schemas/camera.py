@@ -2,7 +2,15 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.frame import MAX_TASKS, MAX_TEXT_CHARACTERS, Headers, Length, Task
+from schemas.frame import (
+    MAX_TASKS,
+    MAX_TEXT_CHARACTERS,
+    Headers,
+    Length,
+    Priority,
+    PriorityName,
+    Task,
+)
 
 
 class CameraSettings(BaseModel):
@@ -53,3 +61,13 @@ class CameraSettings(BaseModel):
         default=None, description="HTTP headers sent along, e.g. Authorization"
     )
     publish_image: bool = Field(default=False, description="publish the captioned frame, retained")
+    min_priority: PriorityName = Field(
+        default=Priority.LOW,
+        description="low, normal, high, critical: frames of a lower priority are dropped",
+    )
+    snapshot_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="http(s) address of what it sees now, for camera/describe; set at run time, it "
+        "must pass fetch.allow_hosts",
+    )

@@ -73,6 +73,7 @@ TABLE: tuple[CodeSpec, ...] = (
     ),
     CodeSpec("camera_disabled", _DROPPED, "the camera's `enabled` is off"),
     CodeSpec("low_intensity", _DROPPED, "less motion than the camera's `min_intensity`"),
+    CodeSpec("low_priority", _DROPPED, "of a lower priority than the camera's `min_priority`"),
     CodeSpec("cooldown", _DROPPED, "within the camera's `cooldown` after an accepted frame"),
     CodeSpec("conflated", _DROPPED, "a newer frame of the camera took its place (`newest_wins`)"),
     CodeSpec("queue_full", _DROPPED, "the queue was full and it was the least important"),

@@ -83,7 +83,7 @@ async def serve(
         ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
-    _check_webhooks(settings)
+    _check_urls(settings)
     try:
         async with open_base(settings, parts, stop) as base:
             await _run(base, on_ready)
@@ -245,12 +245,13 @@ def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _check_webhooks(settings: Settings) -> None:
-    """A typo in a receiver's URL shows now, not in the dead letters."""
-    urls = {
-        f"cameras.{name}.webhook_url": each.webhook_url for name, each in settings.cameras.items()
-    }
-    for path, url in {"webhooks.url": settings.webhooks.url, **urls}.items():
+def _check_urls(settings: Settings) -> None:
+    """A typo in a URL shows now, not in the dead letters."""
+    urls = {"webhooks.url": settings.webhooks.url}
+    for name, each in settings.cameras.items():
+        urls[f"cameras.{name}.webhook_url"] = each.webhook_url
+        urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url
+    for path, url in urls.items():
         try:
             if url is not None:
                 parse_url(url)

@@ -462,6 +462,7 @@ def without_secrets(camera: CameraSettings) -> CameraSettings:
     return camera.model_copy(
         update={
             "webhook_url": _shown(camera.webhook_url),
+            "snapshot_url": _shown(camera.snapshot_url),
             "webhook_headers": dict.fromkeys(headers, _MASK) if headers else headers,
         }
     )

@@ -39,7 +39,8 @@ class CameraFilter(Request):
 def _or_null(field: FieldInfo) -> Any:
     """A setting as a field that need not be there."""
     kind: Any = field.annotation
-    return Annotated[(kind | None, *field.metadata, Field(description=field.description))], None
+    value = Annotated[(kind, *field.metadata)] if field.metadata else kind
+    return Annotated[value | None, Field(description=field.description)], None
 
 
 _CHANGES: dict[str, Any] = {

@@ -194,6 +194,9 @@ def _judge(
     if job.motion_intensity < settings.min_intensity:
         message = f"Motion {job.motion_intensity:g} is under {settings.min_intensity:g}"
         return _ended(job, JobStatus.DROPPED, "low_intensity", message)
+    if job.priority < settings.min_priority:
+        message = f"Priority {job.priority.wire} is under {settings.min_priority.wire}"
+        return _ended(job, JobStatus.DROPPED, "low_priority", message)
     if twin is not None:
         _, other_id = split_key(twin)
         return _ended(job, JobStatus.DUPLICATE, "content", f"The same picture as {other_id}")

@@ -32,10 +32,13 @@ from service.operations.operations import OperationError
 from service.settings import is_masked, without_secrets
 
 
-class WebhookPolicy(Protocol):
-    """Which receivers others than the operator may name; see `service.http.urls`."""
+class UrlPolicy(Protocol):
+    """Which addresses others than the operator may name; see `service.http.urls`."""
 
     def check_webhook(self, url: str) -> None:
+        """Raises UrlRefusedError."""
+
+    def check_fetch(self, url: str) -> None:
         """Raises UrlRefusedError."""
 
 
@@ -44,11 +47,11 @@ class CameraOperations:
 
     Args:
         cameras: The registry.
-        urls: What a `webhook_url` that is set at run time must pass, as one in a frame.
+        urls: What a URL that is set at run time must pass, as one in a frame.
         clock: For ages.
     """
 
-    def __init__(self, cameras: Cameras, urls: WebhookPolicy, clock: Clock) -> None:
+    def __init__(self, cameras: Cameras, urls: UrlPolicy, clock: Clock) -> None:
         self._cameras = cameras
         self._urls = urls
         self._clock = clock
@@ -85,7 +88,7 @@ class CameraOperations:
             raise OperationError("bad_request", f"name a setting: {', '.join(SETTINGS)}")
         if all(value is None for value in changes.values()):
             self._find(request.camera_id)  # nothing to go back to
-        self._check_webhook(changes)
+        self._check_urls(changes)
         return await self._change(request.camera_id, changes)
 
     async def reset(self, request: CameraReset) -> CameraDetail:
@@ -113,23 +116,25 @@ class CameraOperations:
         except ConfigurationError as error:
             raise OperationError("bad_request", str(error)) from error
 
-    def _check_webhook(self, changes: Mapping[str, Any]) -> None:
-        """Refuse a receiver that no frame may name, and what was copied from a published document.
+    def _check_urls(self, changes: Mapping[str, Any]) -> None:
+        """Refuse an address that no frame may name, and what was copied from a published document.
 
         Raises:
             OperationError: `bad_request`.
         """
-        url, headers = changes.get("webhook_url"), changes.get("webhook_headers") or {}
-        if is_masked(url or ""):
-            raise OperationError("bad_request", "webhook_url: is masked; leave it out to keep it")
-        for name, value in headers.items():
+        for name, value in (changes.get("webhook_headers") or {}).items():
             if is_masked(value):
                 raise OperationError("bad_request", f"webhook_headers.{name}: is masked")
-        try:
-            if url is not None:
-                self._urls.check_webhook(url)
-        except UrlRefusedError as error:
-            raise OperationError("bad_request", f"webhook_url: {error}") from error
+        checks = {"webhook_url": self._urls.check_webhook, "snapshot_url": self._urls.check_fetch}
+        for name, check in checks.items():
+            if (url := changes.get(name)) is None:
+                continue
+            if is_masked(url):
+                raise OperationError("bad_request", f"{name}: is masked; leave it out to keep it")
+            try:
+                check(url)
+            except UrlRefusedError as error:
+                raise OperationError("bad_request", f"{name}: {error}") from error
 
     def _find(self, camera_id: str) -> Camera:
         if (camera := self._cameras.get(camera_id)) is None:

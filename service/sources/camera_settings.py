@@ -28,7 +28,7 @@ _MOST_A_SECOND = 20.0
 _MOST_NAME = 65  # characters; a longer name is refused like one of 65
 
 #: Taken as they are, unless they are a JSON string.
-_TEXTS = frozenset({"location", "prompt", "length", "webhook_url"})
+_TEXTS = frozenset({"location", "prompt", "length", "webhook_url", "snapshot_url"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from broker.topics import TABLE
 from schemas.codes import TABLE as CODES
+from schemas.frame import Priority
 from service.cli import COMMANDS, build
 from service.settings import Settings
 from tests.docs import asyncapi, json_schemas, requests
@@ -206,6 +207,8 @@ def _plain(field: FieldInfo) -> Any:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, Priority):
+        return value.wire
     if isinstance(value, tuple):
         return [each.model_dump() if isinstance(each, BaseModel) else each for each in value]
     if isinstance(value, float) and value.is_integer():

@@ -63,6 +63,7 @@ async def service(
         model={"name": str(folder / "no-model")},
         stats_interval=0.3,
         webhooks={"allow_hosts": ["hooks.example"]},
+        fetch={"allow_hosts": ["nvr.example"]},
         **{"cameras": FILE, **content},
     )
     stop = asyncio.Event()
@@ -190,6 +191,19 @@ async def test_forgotten_camera_is_cleared_and_its_jobs_stay(
             "bad_request",
             "masked",
         ),
+        (
+            "camera/set",
+            {"camera_id": "door", "snapshot_url": "http://10.0.0.9/snap.jpg"},
+            "bad_request",
+            "snapshot_url: http://10.0.0.9 is not in fetch.allow_hosts",
+        ),
+        (
+            "camera/set",
+            {"camera_id": "door", "snapshot_url": "http://nvr.example/**********"},
+            "bad_request",
+            "snapshot_url: is masked",
+        ),
+        ("camera/set", {"camera_id": "door", "snapshot_url": "rtsp://x/"}, "bad_request", "http"),
         ("camera/get", b"ghost", "not_found", "ghost"),
         ("camera/reset", b"ghost", "not_found", "ghost"),
         ("camera/reset", {"camera_id": "door", "setting": "colour"}, "bad_request", "setting"),
@@ -221,7 +235,9 @@ async def test_bad_request_names_what_is_wrong_and_changes_nothing(
         ("length", "short", "short"),
         ("tasks", '["caption", {"detect": "cat"}]', ["caption", {"detect": "cat"}]),
         ("publish_image", "true", True),
+        ("min_priority", "high", "high"),
         ("webhook_url", "http://hooks.example/a", "http://hooks.example/**********"),
+        ("snapshot_url", "http://nvr.example/a?b=c", "http://nvr.example/**********"),
     ],
 )
 async def test_plain_value_sets_one_setting_until_nothing_is_sent(
@@ -246,11 +262,13 @@ async def test_plain_value_sets_one_setting_until_nothing_is_sent(
         ("refused", "tasks", "[caption"),
         ("refused", "tasks", "[" * 100 + "]" * 100),
         ("refused", "prompt", b"\xff\xfe"),
+        ("refused", "min_priority", "2"),
         ("refused", "prompt", "x" * 100_000),
         ("refused", "colour", "red"),
         ("refused", "camera_id", "door"),
         ("refused", "x" * 200, "1"),
         ("refused", "webhook_url", "http://elsewhere.example/"),
+        ("refused", "snapshot_url", "http://elsewhere.example/"),
         ("re fused", "cooldown", "1"),
         ("bridge", "cooldown", "1"),
         ("x" * 100, "cooldown", "1"),

@@ -68,6 +68,10 @@ CASES = {
         "store.url: SQLite takes no options", variables={"STORE__URL": "sqlite:///{folder}/x?a=b"}
     ),
     "receiver": Case("webhooks.url: ", variables={"WEBHOOKS__URL": f"ftp://me:{SECRET}@host/x"}),
+    "snapshot": Case(
+        "cameras.door.snapshot_url: a URL must begin with http",
+        variables={"CAMERAS": f'{{"door": {{"snapshot_url": "rtsp://me:{SECRET}@host/x"}}}}'},
+    ),
     "host": Case(
         "fetch.allow_hosts: ", variables={"FETCH__ALLOW_HOSTS": f'["me:{SECRET}@host/x"]'}
     ),

@@ -21,6 +21,7 @@ _VALUE = st.one_of(
     st.integers(),
     st.floats(),
     _TEXT,
+    st.sampled_from(["high", "immediate", "short"]),
     st.lists(_TASK, max_size=3),
     st.dictionaries(_TEXT, _TEXT, max_size=3),
 )

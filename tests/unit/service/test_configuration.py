@@ -208,6 +208,6 @@ def test_public_shows_a_url_that_is_none_as_nothing(tmp_path: Path) -> None:
     text = """
 store: {url: "postgresql+asyncpg://me:hunter2@[::1/x"}
 cameras:
-  front: {webhook_url: "http://[hunter2"}
+  front: {webhook_url: "http://[hunter2", snapshot_url: "http://[hunter2"}
 """
     assert "hunter2" not in str(load_settings(write(tmp_path, text)).public())

@@ -19,7 +19,7 @@ TEXTS = [
     path for path, field in every_leaf() if {str, Path, SecretStr} & set(kinds_of(field.annotation))
 ]
 #: Free words for people, told with the frame; the model's own limits hold for the others.
-PROSE = {"cameras.<id>.location", "cameras.<id>.prompt", "cameras.<id>.webhook_url"}
+PROSE = {f"cameras.<id>.{name}" for name in ("location", "prompt", "webhook_url", "snapshot_url")}
 
 
 def is_refused(path: str, value: Any) -> bool:
@@ -116,9 +116,11 @@ store: {url: "postgresql+asyncpg://me:hunter2@db/x"}
 webhooks: {secret: whsec_hunter2, url: "http://ha.local/hook?token=hunter2"}
 cameras:
   front: {webhook_url: "http://me:hunter2@ha.local/hook", webhook_headers: {authorization: hunter2}}
+  back: {snapshot_url: "http://me:hunter2@10.0.0.9/snap.jpg?key=hunter2"}
 """
     path = tmp_path / "config.yaml"
     path.write_text(text)
     shown = load_settings(path).public()
     assert "hunter2" not in str(shown)
     assert shown["mqtt"]["host"] == "127.0.0.1"
+    assert shown["cameras"]["back"]["snapshot_url"] == "http://10.0.0.9/**********"

@@ -147,6 +147,8 @@ def test_cooldown_counts_inside_a_group_and_spares_critical_frames() -> None:
     [
         ({"enabled": False}, {}, "camera_disabled"),
         ({"min_intensity": 0.5}, {"motion_intensity": 0.4}, "low_intensity"),
+        ({"min_priority": "high"}, {"motion_intensity": 0.5}, "low_priority"),
+        ({"min_priority": "critical"}, {"priority": "high"}, "low_priority"),
     ],
 )
 def test_rule_of_the_camera_drops_the_frame(
