@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
@@ -19,6 +19,14 @@ _MOST_PATH_BYTES = 4096  # PATH_MAX
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is a typo."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def _plain(text: str) -> str:
@@ -61,6 +69,16 @@ def _names_a_camera(text: str) -> str:
     return text
 
 
+def _may_name_a_camera(text: str) -> str:
+    levels = _plain(text).split("/")
+    if "{camera}" not in levels:  # one is put before, where no wildcard's place changes
+        levels = ["{camera}", *levels]
+    CameraPattern.compile("/".join(levels))
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
 def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
@@ -78,4 +96,5 @@ File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
 CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
+TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]

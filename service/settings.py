@@ -9,7 +9,7 @@ read is in `service/configuration.py`.
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -29,6 +29,8 @@ from service.setting_types import (
     TopicFilter,
     TopicPrefix,
 )
+from service.setting_types import Section as _Section
+from service.trigger_settings import TriggerSettings
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
@@ -37,12 +39,6 @@ _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
 _GIB = 1 << 30
 _TIB = 1 << 40
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class TlsSettings(_Section):
@@ -414,6 +410,9 @@ class Settings(BaseSettings):
     sources: tuple[SourceSettings, ...] = Field(
         default=(), description="foreign topics that carry images"
     )
+    triggers: tuple[TriggerSettings, ...] = Field(
+        default=(), max_length=1024, description="pictures behind HTTP, at motion or by the clock"
+    )
     stats_interval: float = Field(
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
@@ -453,6 +452,10 @@ class Settings(BaseSettings):
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
         }
+        for shown, trigger in zip(content["triggers"], self.triggers, strict=True):
+            shown["url"] = _shown(trigger.url)
+            if shown["headers"]:
+                shown["headers"] = dict.fromkeys(shown["headers"], _MASK)
         return content
 
 

@@ -53,6 +53,12 @@ _EXAMPLES = {
 #   - topic: ring/+/camera/{camera}/snapshot/image
 #     motion_intensity: 0.6
 """,
+    "triggers": """\
+# triggers:
+#   - topic: neolink/{camera}/status/motion
+#     url: http://127.0.0.1:1984/api/frame.jpeg?src={camera}
+#     burst: {frames: 3, keep: best}
+""",
 }
 
 
