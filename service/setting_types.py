@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
@@ -19,6 +19,14 @@ _MOST_PATH_BYTES = 4096  # PATH_MAX
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is a typo."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ read is in `service/configuration.py`.
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.frigate_settings import FrigateSettings
 from service.http.urls import origin
 from service.setting_types import (
     CameraTopic,
@@ -29,6 +30,7 @@ from service.setting_types import (
     TopicFilter,
     TopicPrefix,
 )
+from service.setting_types import Section as _Section
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
@@ -37,12 +39,6 @@ _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
 _GIB = 1 << 30
 _TIB = 1 << 40
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class TlsSettings(_Section):
@@ -418,6 +414,9 @@ class Settings(BaseSettings):
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
+    frigate: FrigateSettings = Field(
+        default_factory=FrigateSettings, description="Frigate's objects, and descriptions for them"
+    )
 
     @model_validator(mode="after")
     def _cameras_are_known(self) -> Self:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
+from service.frigate_settings import FrigateCameraSettings
 from service.settings import Settings, SourceSettings
 
 CAMERA = "front"
@@ -30,6 +31,7 @@ def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
     children: dict[str, tuple[str, type[BaseModel]]] = {
         "cameras": ("cameras.<id>", CameraSettings),
         "sources": ("sources[]", SourceSettings),
+        "frigate.cameras": ("frigate.cameras.<id>", FrigateCameraSettings),
     }
     prefix, model = children.get(path, (path, field.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel):
