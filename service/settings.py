@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.frigate_settings import FrigateSettings
 from service.http.urls import origin
 from service.setting_types import (
     CameraTopic,
@@ -417,6 +418,9 @@ class Settings(BaseSettings):
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
+    frigate: FrigateSettings = Field(
+        default_factory=FrigateSettings, description="Frigate's objects, and descriptions for them"
+    )
 
     @model_validator(mode="after")
     def _cameras_are_known(self) -> Self:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
+from service.frigate_settings import FrigateCameraSettings
 from service.settings import Settings, SourceSettings
 from service.trigger_settings import AuthSettings, TriggerSettings
 
@@ -33,6 +34,7 @@ def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
         "sources": ("sources[]", SourceSettings),
         "triggers": ("triggers[]", TriggerSettings),
         "triggers[].auth": ("triggers[].auth", AuthSettings),
+        "frigate.cameras": ("frigate.cameras.<id>", FrigateCameraSettings),
     }
     prefix, model = children.get(path, (path, field.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel):

@@ -182,3 +182,27 @@ def test_public_shows_no_access_of_a_trigger() -> None:
     shown = Settings(triggers=[{**KEPT, **each} for each in access]).public()
     assert "hunter2" not in json.dumps(shown)
     assert shown["triggers"][0]["url"] == "http://10.0.0.9/**********"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("frigate.url", "frigate:5000", "must begin with http"),
+        ("frigate.url", "http://me:pw@frigate:5000", "goes into username and password"),
+        ("frigate.url", "http://frigate:5000/?a=1", "host, port and path only"),
+        ("frigate.sub_label.question", "Which one?", "choices must be 2 to 16"),
+        ("frigate.min_severity", "high", "'any', 'detection' or 'alert'"),
+        ("frigate.cameras.<id>.camera", "Front Door", "should match pattern"),
+    ],
+)
+def test_frigate_setting_that_could_not_work_is_refused(
+    path: str, value: object, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Settings(**content_of(path, value))
+
+
+def test_public_shows_no_password_of_frigate() -> None:
+    shown = Settings(frigate={"url": "http://frigate:5000/", "password": "hunter2"}).public()
+    assert "hunter2" not in str(shown)
+    assert shown["frigate"]["url"] == "http://frigate:5000"
