@@ -32,7 +32,7 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "not_an_image",
         _REFUSED_OR_FAILED,
-        "no JPEG, PNG or WebP, in any of the forms or behind `frame_url`",
+        "no JPEG, PNG or WebP, in any of the forms or behind a URL",
     ),
     CodeSpec("bad_base64", _REJECTED, "the text is no base64"),
     CodeSpec("bad_json", _REJECTED, "the JSON is broken, too deep or too large"),
@@ -60,7 +60,11 @@ TABLE: tuple[CodeSpec, ...] = (
         "`frame_url` or `webhook_url` names a host that is not allowed, or an address that may not "
         "be reached; in a dead letter of a webhook, the result could not be sent there",
     ),
-    CodeSpec("fetch_failed", _FAILED, "the image behind `frame_url` could not be had"),
+    CodeSpec(
+        "fetch_failed",
+        _REFUSED_OR_FAILED,
+        "the image behind `frame_url`, or a camera's `snapshot_url`, could not be had",
+    ),
     CodeSpec(
         "internal",
         _REFUSED_OR_FAILED,

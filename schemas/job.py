@@ -144,6 +144,9 @@ class Job(BaseModel):
     )
     frame_url: str | None = Field(default=None, description="where the image is still to be had")
     publish_image: bool = False
+    is_asked_for: bool = Field(
+        default=False, description="what spares a camera's frames their caption does not end it"
+    )
     similarity: float = Field(default=0.0, description="0: never taken for the frame before it")
     response_topic: str | None = None
     correlation_data: bytes | None = None

@@ -23,6 +23,7 @@ from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
+from service.operations.describe import DescribeOperations
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
 from service.operations.operations import Operations
@@ -45,6 +46,7 @@ from service.stages import (
     Stopped,
     make_batching,
     make_entrance,
+    make_fetcher,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -155,6 +157,8 @@ def _operations(
     skills = SkillOperations(
         entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
     )
+    fetcher = make_fetcher(base, delivery)
+    describing = DescribeOperations(delivery.cameras, fetcher, entrance.intake.submit, store, clock)
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
@@ -164,6 +168,7 @@ def _operations(
             *skills.bound(),
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
             *batching.operations.bound(),
+            *describing.bound(),
         )
     )
 

@@ -75,3 +75,8 @@ class Camera:
     def is_configured(self) -> bool:
         """Whether somebody wanted it as it is, so that it is never forgotten for another."""
         return self.is_in_file or bool(self.overrides) or self.is_changing
+
+    @property
+    def is_snapshot_trusted(self) -> bool:
+        """Whether the operator's file names the `snapshot_url`."""
+        return "snapshot_url" not in self.overrides

@@ -306,12 +306,12 @@ class DedupeSettings(_Section):
 
 
 class FetchSettings(_Section):
-    """Images behind `frame_url`."""
+    """Images behind `frame_url` and `snapshot_url`."""
 
     allow_hosts: tuple[Name, ...] = Field(
         default=(),
-        description="hosts a frame_url may name: host, host:port, *.domain or *; a host listed by "
-        "name may have a private address",
+        description="hosts a frame_url, or a snapshot_url that is set at run time, may name: host, "
+        "host:port, *.domain or *; a host listed by name may have a private address",
     )
     timeout: float = Field(default=10.0, ge=0.1, le=300, description="seconds for one image")
 

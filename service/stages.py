@@ -389,18 +389,22 @@ def _sources(base: Base) -> Sequence[Source]:
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
 
 
-def _downloads(base: Base, store: Store, delivery: Delivery, jobs: JobQueue) -> Downloads:
+def make_fetcher(base: Base, delivery: Delivery) -> ImageFetcher:
+    """Each waits for no other's images."""
     settings = base.settings
-    fetch = ImageFetcher(
+    return ImageFetcher(
         settings.fetch, settings.frames.max_bytes, http=delivery.http, version=VERSION
     )
+
+
+def _downloads(base: Base, store: Store, delivery: Delivery, jobs: JobQueue) -> Downloads:
     return Downloads(
-        fetch,
+        make_fetcher(base, delivery),
         store,
         delivery.deliver,
         jobs,
         base.limits,
-        settings.queue.capacity,
+        base.settings.queue.capacity,
         base.clock,
     )
 

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, AwareDatetime, Field, create_model
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
-from schemas.frame import CameraId
+from schemas.frame import CameraId, FrameOptions
+from schemas.job import JobStatus
 from schemas.requests.envelope import Answer, Request
 from schemas.requests.jobs import MAX_PAGE, Pagination
 from schemas.requests.operation import Operation
@@ -106,6 +107,23 @@ class Forgotten(Answer):
     camera_id: str
 
 
+class DescribeRequest(FrameOptions, Request):
+    """Which camera, and what else is to be done with the picture than with its frames."""
+
+    camera_id: CameraId
+
+
+class Described(Answer):
+    """The job of the picture; its end is told as any frame's."""
+
+    camera_id: str
+    job_id: str
+    status: JobStatus | None = Field(
+        description="null: the picture is still being fetched, ask `ask_next` for the job"
+    )
+    ask_next: str | None = None
+
+
 _ID = "front_door"
 
 CAMERA_LIST = Operation(
@@ -145,7 +163,24 @@ CAMERA_FORGET = Operation(
     {"camera_id": _ID},
 )
 
-CAMERAS = (CAMERA_LIST, CAMERA_GET, CAMERA_SET, CAMERA_RESET, CAMERA_FORGET)
+CAMERA_DESCRIBE = Operation(
+    "camera/describe",
+    DescribeRequest,
+    Described,
+    "Fetch a camera's present picture from its `snapshot_url` and caption it, with priority `high` "
+    "unless it says another; answered with the job, not with the caption.",
+    {"camera_id": _ID, "prompt": "Is there a package?"},
+    waits_for_others=True,
+)
+
+CAMERAS = (
+    CAMERA_LIST,
+    CAMERA_GET,
+    CAMERA_SET,
+    CAMERA_RESET,
+    CAMERA_FORGET,
+    CAMERA_DESCRIBE,
+)
 
 
 def changes_of(request: CameraName) -> dict[str, Any]:

@@ -10,7 +10,7 @@ CODES: dict[str, str] = {
     "bad_json": "the request is no JSON object, or one too deep",
     "too_large": "the request has more bytes than the operation takes",
     "bad_response_topic": "answers go below `<base>/response/requests/` only",
-    "busy": "too many requests wait; ask again later",
+    "busy": "too many requests wait, or this one is being done already; ask again later",
     "timeout": "there was no answer in time; what was ordered may still happen",
     "not_found": "there is no such job, camera, batch or model",
     "ambiguous": "several cameras have a job of this id; say `camera_id`",

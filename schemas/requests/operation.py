@@ -28,6 +28,7 @@ class Operation(Generic[Q, A]):
     max_bytes: int = MAX_REQUEST_BYTES  #: of a request
     answer_within_s: float = ANSWER_WITHIN_S  #: else the answer is `timeout`
     array_field: str | None = None  #: its elements are handed on unread, as bytes
+    waits_for_others: bool = False  #: most of its time is another machine's
 
     @property
     def group(self) -> str:
@@ -36,8 +37,8 @@ class Operation(Generic[Q, A]):
 
     @property
     def is_patient(self) -> bool:
-        """Whether whoever asks says how long to wait, and must not hold others up meanwhile."""
-        return "timeout" in self.request.model_fields
+        """Whether it waits for what takes long, and must not hold others up meanwhile."""
+        return self.waits_for_others or "timeout" in self.request.model_fields
 
     @property
     def bare_field(self) -> str | None:

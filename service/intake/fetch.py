@@ -1,7 +1,8 @@
-"""Fetches the image behind a `frame_url`, within limits of address, bytes and time.
+"""Fetches the image behind a URL, within limits of address, bytes and time.
 
-The URL was written by a camera: the host must be in `fetch.allow_hosts`, redirects are not followed
-and the address is checked when connecting (`service.http.urls`).
+A `frame_url` was written by a camera: the host must be in `fetch.allow_hosts`, redirects are not
+followed and the address is checked when connecting (`service.http.urls`). What the operator's file
+names may be anywhere in the house, and may have a user and a password.
 """
 
 import asyncio
@@ -10,7 +11,13 @@ import httpx
 
 from service.errors import FrameError
 from service.http.exchange import http_errors
-from service.http.urls import AllowedHosts, GuardedHttp, origin, parse_url
+from service.http.urls import (
+    AllowedHosts,
+    GuardedHttp,
+    is_public_or_private,
+    origin,
+    parse_url,
+)
 from service.settings import FetchSettings
 
 _MOST_AT_ONCE = 8  # images of 4 MiB: bounds memory, and what a slow host can hold up
@@ -44,8 +51,12 @@ class ImageFetcher:
         self._allowed = AllowedHosts(settings.allow_hosts, "fetch.allow_hosts")
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str, *, is_trusted: bool = False) -> bytes:
         """Return the bytes behind a URL; whether they are an image is for `engine.images` to say.
+
+        Args:
+            url: Where.
+            is_trusted: The operator's file names it.
 
         Raises:
             UrlRefusedError: The URL or its address is not allowed.
@@ -56,7 +67,7 @@ class ImageFetcher:
             try:
                 with http_errors():
                     async with asyncio.timeout(self._settings.timeout):
-                        return await self._get(url)
+                        return await self._get(url, is_trusted=is_trusted)
             except TimeoutError as error:
                 raise FrameError(
                     "fetch_failed",
@@ -66,9 +77,10 @@ class ImageFetcher:
                 reason = f"{type(error).__name__} {error}".strip()
                 raise FrameError("fetch_failed", f"{origin(url)}: {reason}") from error
 
-    async def _get(self, text: str) -> bytes:
+    async def _get(self, text: str, *, is_trusted: bool) -> bytes:
         url = parse_url(text)
-        client = self._http.client(self._allowed.rule(url), self._settings.timeout)
+        rule = is_public_or_private if is_trusted else self._allowed.rule(url)
+        client = self._http.client(rule, self._settings.timeout)
         async with client, client.stream("GET", url, headers=self._headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise FrameError("fetch_failed", f"{origin(text)} answered {response.status_code}")

@@ -113,7 +113,8 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
         webhook_is_trusted=webhook.is_trusted and not own_url,
         frame_url=submission.frame_url,
         publish_image=settings.publish_image,
-        similarity=camera.similarity,
+        is_asked_for=submission.is_asked_for,
+        similarity=0.0 if submission.is_asked_for else camera.similarity,
         response_topic=reply.topic if reply else None,
         correlation_data=reply.correlation_data if reply else None,
         sha256=image.sha256,
@@ -165,11 +166,12 @@ def decide(
         plan.keys.append(job.key)
         if job.status is not JobStatus.QUEUED:
             continue
-        plan.accepted_at[job.camera_id] = each.submission.arrived_monotonic
         if each.submission.image is not None:
             plan.images[job.key] = each.submission.image
-        if each.camera.settings.newest_wins:
-            _conflate(plan, job, waiting, contents)
+        if not job.is_asked_for:
+            plan.accepted_at[job.camera_id] = each.submission.arrived_monotonic
+            if each.camera.settings.newest_wins:
+                _conflate(plan, job, waiting, contents)
         if has_window and job.content:
             contents[each.content] = job.key
     return plan
@@ -186,7 +188,18 @@ def _judge(
     accepted_at: Mapping[str, float],
     has_room: Callable[[Priority], bool],
 ) -> Job:
-    """Whether the frame needs no caption; the first rule that says so ends it."""
+    """Whether the frame is to be captioned; the first rule against it ends it."""
+    job = each.job
+    if not job.is_asked_for and (spared := _spared(each, twin, accepted_at)) is not None:
+        return spared
+    if not has_room(job.priority):
+        message = "The disk is nearly full; only more important frames are kept"
+        return _ended(job, JobStatus.DROPPED, "disk_full", message)
+    return job
+
+
+def _spared(each: Candidate, twin: str | None, accepted_at: Mapping[str, float]) -> Job | None:
+    """The end of a frame that needs no caption by the rules of its camera."""
     job, camera = each.job, each.camera
     settings = camera.settings
     if not settings.enabled:
@@ -205,10 +218,7 @@ def _judge(
     if since < settings.cooldown and job.priority < Priority.CRITICAL:
         message = f"Within {settings.cooldown:g} s of the frame before it"
         return _ended(job, JobStatus.DROPPED, "cooldown", message)
-    if not has_room(job.priority):
-        message = "The disk is nearly full; only more important frames are kept"
-        return _ended(job, JobStatus.DROPPED, "disk_full", message)
-    return job
+    return None
 
 
 def _conflate(
@@ -220,7 +230,7 @@ def _conflate(
     """
     gone = set()
     for ticket in list(waiting.values()):
-        if ticket.camera_id == newer.camera_id and ticket.priority <= newer.priority:
+        if _is_replaced(ticket, newer):
             gone.add(ticket.job_key)
             plan.replaced.append((waiting.pop(ticket.job_key), newer))
     for old in list(plan.jobs.values()):
@@ -234,8 +244,9 @@ def _conflate(
         del contents[content]
 
 
-def _is_replaced(old: Job, newer: Job) -> bool:
-    return old.camera_id == newer.camera_id and old.priority <= newer.priority
+def _is_replaced(old: Job | Ticket, newer: Job) -> bool:
+    is_of_its_camera = old.camera_id == newer.camera_id
+    return is_of_its_camera and old.priority <= newer.priority and not old.is_asked_for
 
 
 def _ended(job: Job, status: JobStatus, code: str, message: str) -> Job:

@@ -36,6 +36,7 @@ class Submission:
     arrived_monotonic: float
     motion_intensity: float = 0.5  #: of its source; used where the frame does not say it
     is_redelivery: bool = False  #: the sender may have handed it over before
+    is_asked_for: bool = False  #: by name: no rule that spares its camera a caption is for it
     reply: Reply | None = None
 
     @property

@@ -43,6 +43,7 @@ class Ticket:
     expires_at: float = float("inf")  #: on the same clock
     num_bytes: int = 0
     is_of_batch: bool = False
+    is_asked_for: bool = False  #: a newer frame does not take its place
 
 
 @dataclass(slots=True, eq=False)

@@ -22,4 +22,5 @@ def ticket_of(job: Job, clock: Clock) -> Ticket:
         expires_at=arrived + job.max_age,
         num_bytes=job.num_bytes,
         is_of_batch=job.batch_id is not None,
+        is_asked_for=job.is_asked_for,
     )

@@ -30,7 +30,9 @@ _RAISED_WITH = {
     "ImageDecodeError": _REJECTED | _FAILED,
 }
 #: Files that see accepted frames only.
-_AFTER_ACCEPTANCE = {Path("service/intake/fetch.py"), Path("engine/pixels.py")}
+_AFTER_ACCEPTANCE = {Path("engine/pixels.py")}
+#: Files that see accepted frames, and such as are not frames yet.
+_ON_BOTH_SIDES = {Path("service/intake/fetch.py")}
 #: Exceptions whose class has the code.
 _OF_CLASS = {
     "UrlRefusedError": _REJECTED | _FAILED,
@@ -120,6 +122,8 @@ def _codes_in(text: str, path: Path) -> Iterator[Made]:
             if ends is None:
                 raise LookupError(f"{where}: what becomes of a frame with {code!r}?")
             is_late = path in _AFTER_ACCEPTANCE and ends
+            if path in _ON_BOTH_SIDES and ends:
+                ends = _REJECTED | _FAILED
             yield Made(code, _FAILED if is_late else ends, where)
 
 

@@ -19,7 +19,15 @@ QUEUE = QueueSettings()
 
 
 def a_ticket(job: Job) -> Ticket:
-    return Ticket(job.key, job.camera_id, job.priority, 0.0, 60.0, job.num_bytes)
+    return Ticket(
+        job.key,
+        job.camera_id,
+        job.priority,
+        0.0,
+        60.0,
+        job.num_bytes,
+        is_asked_for=job.is_asked_for,
+    )
 
 
 def a_camera(camera_id: str = "door", *, last_accepted: float = -1e9, **settings: Any) -> Camera:
@@ -41,6 +49,7 @@ def a_candidate(
     *,
     at: float = 0.0,
     is_redelivery: bool = False,
+    is_asked_for: bool = False,
     url: str | None = None,
     **options: Any,
 ) -> Candidate:
@@ -54,6 +63,7 @@ def a_candidate(
         arrived_at=NOON,
         arrived_monotonic=at,
         is_redelivery=is_redelivery,
+        is_asked_for=is_asked_for,
     )
     image = ImageFacts() if url else ImageFacts(picture, 64, 64)
     return Candidate(submission, camera, resolve(submission, camera, image, QUEUE))
@@ -160,7 +170,45 @@ def test_rule_of_the_camera_drops_the_frame(
 
 
 def test_full_disk_drops_the_frame() -> None:
-    assert ends(decided([a_candidate(a_camera())], has_room=False)) == [("dropped", "disk_full")]
+    camera = a_camera()
+    frames = [a_candidate(camera), a_candidate(camera, is_asked_for=True)]
+    assert ends(decided(frames, has_room=False)) == [("dropped", "disk_full")] * 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enabled": False},
+        {"min_intensity": 1.0},
+        {"min_priority": "critical"},
+        {"cooldown": 3600.0},
+        {},
+    ],
+)
+def test_picture_that_was_asked_for_is_captioned_whatever_its_camera_spares(
+    settings: dict[str, Any],
+) -> None:
+    camera = a_camera(last_accepted=0.0, **settings)
+    camera.similarity = 0.9
+    asked = a_candidate(camera, at=1.0, is_asked_for=True)
+    plan = decided([asked], Facts(contents={asked.content: "door/the-same"}))
+    assert ends(plan) == [("queued", None)]
+    assert asked.job.similarity == 0.0
+    assert plan.accepted_at == {}  # it is no frame of the camera's: nothing cools down after it
+
+
+def test_picture_that_was_asked_for_takes_no_place_and_keeps_its_own() -> None:
+    camera = a_camera(newest_wins=True)
+    waits = a_ticket(a_candidate(camera, "old", job_id="waits", is_asked_for=True).job)
+    frames = [
+        a_candidate(camera, "a", job_id="a"),
+        a_candidate(camera, "b", job_id="asked", is_asked_for=True),
+        a_candidate(camera, "c", job_id="c", priority="critical"),
+    ]
+    plan = decided(frames, Facts(waiting=[waits]))
+    assert ends(plan) == [("dropped", "conflated"), ("queued", None), ("queued", None)]
+    assert plan.replaced == []
+    assert "Replaced by the newer c" in str(plan.jobs["door/a"].error)
 
 
 def test_known_id_is_answered_with_its_job() -> None:
