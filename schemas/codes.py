@@ -63,7 +63,8 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "fetch_failed",
         _REFUSED_OR_FAILED,
-        "the image behind `frame_url`, or a camera's `snapshot_url`, could not be had",
+        "the image behind `frame_url`, a camera's `snapshot_url` or a trigger's `url` could not be "
+        "had; the message names the cause",
     ),
     CodeSpec(
         "internal",

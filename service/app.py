@@ -44,9 +44,10 @@ from service.stages import (
     Queue,
     Receiving,
     Stopped,
+    Triggering,
     make_batching,
     make_entrance,
-    make_fetcher,
+    make_triggers,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -111,17 +112,21 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             monitor = _monitor(base, store, engines, output, delivery, queue)
             entrance = make_entrance(base, store, delivery, queue)
             batching = make_batching(base, store, output, delivery, queue, entrance)
+            triggering = make_triggers(base, delivery, entrance)
             await once_there_is_room(batching.feed.recover, base.stop)
             for name, run in batching.tasks.items():
                 background.start(name, run)
             operations = _operations(
-                base, store, delivery, queue, engines, entrance, batching, monitor
+                base, store, delivery, queue, engines, entrance, batching, triggering, monitor
             )
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
-            orders = (requests, camera_settings)
+            if base.settings.triggers:
+                background.start("triggers", triggering.triggers.run)
+                monitor.watch(Watched("triggers", triggering.triggers.check))
+            orders = (requests, camera_settings, triggering.source)
             async with open_intake(
                 base, store, delivery, queue, entrance, waiting, orders
             ) as receiving:
@@ -147,6 +152,7 @@ def _operations(
     engines: Sequence[Engine],
     entrance: Entrance,
     batching: Batching,
+    triggering: Triggering,
     monitor: Monitor,
 ) -> Operations:
     """Everything that can be asked and ordered."""
@@ -157,8 +163,9 @@ def _operations(
     skills = SkillOperations(
         entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
     )
-    fetcher = make_fetcher(base, delivery)
-    describing = DescribeOperations(delivery.cameras, fetcher, entrance.intake.submit, store, clock)
+    describing = DescribeOperations(
+        delivery.cameras, triggering.pictures, entrance.intake.submit, store, clock
+    )
     return Operations(
         (
             *BridgeOperations(monitor).bound(),

@@ -58,10 +58,16 @@ from service.sources.frames import FrameTopics
 from service.sources.mqtt import MqttFrames
 from service.sources.routes import Routes
 from service.sources.source import Source
+from service.sources.triggers import TriggerTopics
 from service.statistics import Statistics
 from service.store.retention import Retention
 from service.store.store import Store
 from service.tasks import running
+from service.triggers.bursts import Bursts
+from service.triggers.present import PresentPictures
+from service.triggers.scrutiny import Scrutiny
+from service.triggers.snapshots import Snapshots
+from service.triggers.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +160,15 @@ class Batching:
     operations: BatchOperations
     feed: BatchFeed
     tasks: Mapping[str, Callable[[], Awaitable[None]]]  #: by name
+
+
+@dataclass(frozen=True, slots=True)
+class Triggering:
+    """Pictures that are taken when a message says so, or by the clock."""
+
+    source: TriggerTopics
+    triggers: Triggers
+    pictures: PresentPictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +359,20 @@ def make_batching(
         "batch-expiry": Expiry((fetcher,), jobs.expire).run,
     }
     return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
+
+
+def make_triggers(base: Base, delivery: Delivery, entrance: Entrance) -> Triggering:
+    """Nothing of it runs yet.
+
+    Raises:
+        ConfigurationError: A certificate authority that a trigger names cannot be read.
+    """
+    settings, cameras = base.settings.triggers, delivery.cameras
+    snapshots = Snapshots(settings, base.limits, base.clock, VERSION)
+    bursts = Bursts(snapshots, Scrutiny(base.limits), cameras)
+    triggers = Triggers(settings, bursts, entrance.intake.submit, cameras, base.clock)
+    pictures = PresentPictures(make_fetcher(base, delivery), snapshots, triggers)
+    return Triggering(TriggerTopics(base.topics, settings, triggers), triggers, pictures)
 
 
 @asynccontextmanager

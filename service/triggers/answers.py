@@ -59,7 +59,9 @@ def picture_of(
     """
     where = origin(url)
     if status in _REFUSED:
-        raise AccessRefusedError(f"{where} answered {status}: it does not take the account")
+        scheme = re.match(r"\w{1,16}", headers.get("www-authenticate", ""))
+        wanted = f"; it asks for {scheme[0].lower()}" if scheme else ""
+        raise AccessRefusedError(f"{where} answered {status}: the account is refused{wanted}")
     if 300 <= status < 400:
         raise _failed(f"{where} answered {status}{_redirect(headers.get('location'), where)}")
     if status != 200:

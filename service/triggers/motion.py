@@ -7,6 +7,7 @@ and no clock.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from broker.codec import PayloadError, read_json
@@ -110,39 +111,46 @@ class MotionReader:
 class _State:
     is_on: bool
     said_at: float
+    began_at: float  #: when motion was news
 
 
 class Edges:
     """Knows where there is motion, and tells when it begins.
 
     Args:
-        off_delays: Of each trigger: seconds after the newest "on" until it counts as over.
+        triggers: In the order of the settings.
     """
 
-    def __init__(self, off_delays: Sequence[float]) -> None:
-        self._off_delays = off_delays
+    def __init__(self, triggers: Sequence[TriggerSettings]) -> None:
+        self._triggers = triggers
         self._states: dict[tuple[int, str], _State] = {}
 
     def rises(self, motion: Motion, now: float) -> bool:
-        """Whether motion begins with what was said `now`, a moment on the monotonic clock."""
-        was_on = self.is_on(motion.trigger, motion.camera_id, now)
-        self.know(motion, now)
-        return motion.is_on and not was_on
+        """Whether motion begins with what was said `now`, a moment on the monotonic clock.
 
-    def know(self, motion: Motion, now: float) -> None:
-        """Note what was said."""
-        key = (motion.trigger, motion.camera_id)
-        self._states.pop(key, None)  # the newest stands last
-        self._states[key] = _State(motion.is_on, now)
+        Not within the trigger's cooldown after it has begun before.
+        """
+        trigger, key = self._triggers[motion.trigger], (motion.trigger, motion.camera_id)
+        was_on = self.is_on(*key, now)
+        state = self._states.pop(key, None)  # the newest stands last
+        began_at = -inf if state is None else state.began_at
+        is_news = motion.is_on and not was_on and now - began_at >= trigger.cooldown
+        self._states[key] = _State(motion.is_on, now, now if is_news else began_at)
         if len(self._states) > _MOST_STATES:
             del self._states[next(iter(self._states))]
+        return is_news
 
     def is_on(self, trigger: int, camera_id: str, now: float) -> bool:
         """Whether motion lasts."""
         state = self._states.get((trigger, camera_id))
         if state is None or not state.is_on:
             return False
-        return now - state.said_at <= self._off_delays[trigger]
+        return now - state.said_at <= self._triggers[trigger].off_delay
+
+    def trigger_of(self, camera_id: str) -> int | None:
+        """The trigger that has last said something of a camera; None: none has."""
+        found = (number for number, name in reversed(self._states) if name == camera_id)
+        return next(found, None)
 
 
 def _text(payload: bytes) -> str | None:

@@ -72,6 +72,16 @@ CASES = {
         "cameras.door.snapshot_url: a URL must begin with http",
         variables={"CAMERAS": f'{{"door": {{"snapshot_url": "rtsp://me:{SECRET}@host/x"}}}}'},
     ),
+    "trigger": Case(
+        "MOONDREAM2MQTT__TRIGGERS: triggers.0: Value error, url: ",
+        variables={"TRIGGERS": f'[{{"every": 9, "camera": "a", "url": "http://a:{SECRET}@b/"}}]'},
+    ),
+    "authority": Case(
+        "triggers.0.ca_file: ",
+        variables={
+            "TRIGGERS": '[{"every": 9, "camera": "a", "url": "https://b/", "ca_file": "/missing"}]'
+        },
+    ),
     "host": Case(
         "fetch.allow_hosts: ", variables={"FETCH__ALLOW_HOSTS": f'["me:{SECRET}@host/x"]'}
     ),

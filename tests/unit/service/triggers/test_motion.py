@@ -110,33 +110,56 @@ def said(is_on: bool, camera_id: str = "front", trigger: int = 0) -> Motion:
     return Motion(trigger, camera_id, is_on, "cam/front/motion")
 
 
+def edges(*triggers: dict[str, float]) -> Edges:
+    base = {"topic": "cam/{camera}/motion", "url": "http://cam/", "cooldown": 0}
+    return Edges([TriggerSettings.model_validate({**base, **each}) for each in triggers])
+
+
 def test_edges_only_the_step_from_off_to_on_is_news() -> None:
-    edges = Edges([300.0])
+    known = edges({})
     said_in_turn = [True, True, False, False, True, True]
-    assert [edges.rises(said(each), 1.0) for each in said_in_turn] == [
+    assert [known.rises(said(each), 1.0) for each in said_in_turn] == [
         *(True, False, False, False, True, False)
     ]
 
 
 def test_edges_are_each_cameras_and_each_triggers_own() -> None:
-    edges = Edges([300.0, 300.0])
-    assert edges.rises(said(True), 1.0)
-    assert edges.rises(said(True, "back"), 1.0)
-    assert edges.rises(said(True, trigger=1), 1.0)
-    assert not edges.rises(said(True), 2.0)
+    known = edges({}, {})
+    assert known.rises(said(True), 1.0)
+    assert known.rises(said(True, "back"), 1.0)
+    assert known.rises(said(True, trigger=1), 1.0)
+    assert not known.rises(said(True), 2.0)
 
 
 def test_edges_sender_that_never_says_off_is_heard_again_after_the_delay() -> None:
-    edges = Edges([60.0])
-    assert edges.rises(said(True), 0.0)
-    assert not edges.rises(said(True), 50.0)
-    assert edges.is_on(0, "front", 110.0)
-    assert not edges.is_on(0, "front", 110.1)
-    assert edges.rises(said(True), 111.0)
+    known = edges({"off_delay": 60.0})
+    assert known.rises(said(True), 0.0)
+    assert not known.rises(said(True), 50.0)
+    assert known.is_on(0, "front", 110.0)
+    assert not known.is_on(0, "front", 110.1)
+    assert known.rises(said(True), 111.0)
+
+
+def test_edges_within_the_cooldown_are_no_news() -> None:
+    known = edges({"cooldown": 10.0})
+    moments = [(True, 0.0), (False, 1.0), (True, 9.9), (False, 9.95), (True, 10.0), (False, 19.0)]
+    assert [known.rises(said(is_on), moment) for is_on, moment in moments] == [
+        *(True, False, False, False, True, False)
+    ]
+
+
+def test_edges_know_which_trigger_spoke_last_of_a_camera() -> None:
+    known = edges({}, {})
+    known.rises(said(True), 1.0)
+    known.rises(said(False, trigger=1), 2.0)
+    assert known.trigger_of("front") == 1
+    known.rises(said(False), 3.0)
+    assert known.trigger_of("front") == 0
+    assert known.trigger_of("back") is None
 
 
 def test_edges_of_invented_cameras_are_bounded() -> None:
-    edges = Edges([60.0])
+    known = edges({})
     for number in range(10_000):
-        edges.rises(said(True, f"camera-{number}"), 0.0)
-    assert len(edges._states) == 4096
+        known.rises(said(True, f"camera-{number}"), 0.0)
+    assert len(known._states) == 4096

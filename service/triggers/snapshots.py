@@ -1,0 +1,171 @@
+"""What a camera sees now: one request to the address that the operator has named.
+
+One request at a time to each camera, because small ones serve one viewer. An account that is
+refused is left alone for a quarter of an hour: cameras lock an account after a few bad logins, and
+then nobody gets in.
+"""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+import httpx
+
+from engine.images import ImageLimits
+from service.clock import Clock
+from service.errors import ConfigurationError, FrameError, HostError
+from service.http.operator_http import OperatorHttp
+from service.http.urls import origin, parse_url
+from service.trigger_settings import CAMERA, AuthSettings, TriggerSettings
+from service.triggers.answers import AccessRefusedError, picture_of
+
+SUSPENDED_S = 900.0
+_MOST_AT_ONCE = 16  # pictures of 4 MiB: bounds memory, and what slow cameras can hold up
+_MOST_AUTHS = 1024  # whoever may publish may invent cameras; the oldest is made again
+_ACCEPT = "image/jpeg, image/png;q=0.9, image/webp;q=0.9, */*;q=0.1"
+_USER_FIELDS = ("user", "username", "usr", "u")  # of URLs that hold an account
+
+
+class SuspendedError(FrameError):
+    """The camera is not asked, because it has refused the account.
+
+    Attributes:
+        until: On the monotonic clock.
+    """
+
+    def __init__(self, message: str, until: float) -> None:
+        super().__init__("fetch_failed", message)
+        self.until = until
+
+
+@dataclass(slots=True)
+class _Refusal:
+    until: float
+    reason: str
+
+
+class Snapshots:
+    """Gets pictures from the addresses of triggers.
+
+    Args:
+        triggers: In the order of the settings.
+        limits: What an image may be.
+        clock: For suspensions.
+        version: Of the package, for `User-Agent`.
+
+    Raises:
+        ConfigurationError: A `ca_file` holds no certificate.
+    """
+
+    def __init__(
+        self,
+        triggers: Sequence[TriggerSettings],
+        limits: ImageLimits,
+        clock: Clock,
+        version: str,
+    ) -> None:
+        self._triggers = triggers
+        self._limits = limits
+        self._clock = clock
+        self._headers = {"accept": _ACCEPT, "user-agent": f"moondream2mqtt/{version}"}
+        self._https: dict[tuple[Path | None, bool], OperatorHttp] = {}
+        for number, each in enumerate(triggers):
+            key = (each.ca_file, each.insecure)
+            if key not in self._https:  # its TLS context costs 16 ms
+                self._https[key] = _make_http(each, number)
+        self._auths: dict[tuple[int, str], httpx.Auth | None] = {}
+        self._refusals: dict[tuple[str, str], _Refusal] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def fetch(self, number: int, camera_id: str) -> bytes:
+        """What a camera sees now, as the trigger of that number has it.
+
+        Raises:
+            SuspendedError: It has refused the account of late.
+            FrameError: `fetch_failed`; the message names the cause, and only the URL's origin.
+        """
+        lock = self._locks.get(camera_id)
+        if lock is None:
+            lock = self._locks[camera_id] = asyncio.Lock()
+        async with lock, self._slots:  # outside the time limit: waiting here is nobody's fault
+            return await self._fetch(self._triggers[number], number, camera_id)
+
+    async def _fetch(self, trigger: TriggerSettings, number: int, camera_id: str) -> bytes:
+        account = _account(trigger)
+        self._check(account)
+        url = trigger.url.replace(CAMERA, quote(camera_id, safe=""))
+        try:
+            answer = await self._https[trigger.ca_file, trigger.insecure].exchange(
+                "GET",
+                url,
+                headers={**self._headers, **(trigger.headers or {})},
+                auth=self._auth(trigger, number, camera_id),
+                timeout_s=trigger.timeout,
+                max_bytes=self._limits.max_bytes,
+            )
+            return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
+        except HostError as error:
+            raise FrameError("fetch_failed", str(error)) from error
+        except AccessRefusedError as error:
+            until = self._clock.monotonic() + SUSPENDED_S
+            self._refusals[account] = _Refusal(until, str(error))
+            raise
+
+    def _check(self, account: tuple[str, str]) -> None:
+        refusal = self._refusals.get(account)
+        if refusal is None:
+            return
+        left = refusal.until - self._clock.monotonic()
+        if left <= 0:
+            del self._refusals[account]
+            return
+        message = f"{refusal.reason}; it is not asked for another {left / 60:.0f} min"
+        raise SuspendedError(message, refusal.until)
+
+    def _auth(self, trigger: TriggerSettings, number: int, camera_id: str) -> httpx.Auth | None:
+        """Kept for each camera: a digest is negotiated once, then each picture is one request."""
+        key = (number, camera_id)
+        if key not in self._auths:
+            self._auths[key] = None if trigger.auth is None else _make_auth(trigger.auth)
+            if len(self._auths) > _MOST_AUTHS:
+                del self._auths[next(iter(self._auths))]
+        return self._auths[key]
+
+
+def _make_http(trigger: TriggerSettings, number: int) -> OperatorHttp:
+    try:
+        return OperatorHttp(trigger.ca_file, insecure=trigger.insecure)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"triggers.{number}.ca_file: {error}") from error
+
+
+class _Bearer(httpx.Auth):
+    def __init__(self, token: str) -> None:
+        self._value = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = self._value
+        yield request
+
+
+def _make_auth(auth: AuthSettings) -> httpx.Auth:
+    if auth.type == "bearer":
+        return _Bearer(auth.token.get_secret_value() if auth.token else "")
+    username = auth.username or ""
+    password = auth.password.get_secret_value() if auth.password else ""
+    make = httpx.DigestAuth if auth.type == "digest" else httpx.BasicAuth
+    return make(username, password)
+
+
+def _account(trigger: TriggerSettings) -> tuple[str, str]:
+    """What a camera locks: a user of a host; where none is named, only what this URL needs."""
+    url = trigger.url.replace(CAMERA, "camera")
+    fields = parse_url(url).params
+    user = next((fields[each] for each in _USER_FIELDS if each in fields), None)
+    if trigger.auth is not None and trigger.auth.username is not None:
+        user = trigger.auth.username
+    return (trigger.url, "") if user is None else (origin(url), user)
