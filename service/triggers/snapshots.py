@@ -6,8 +6,10 @@ then nobody gets in.
 """
 
 import asyncio
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -24,6 +26,9 @@ from service.triggers.answers import AccessRefusedError, picture_of
 
 SUSPENDED_S = 900.0
 _MOST_AT_ONCE = 16  # pictures of 4 MiB: bounds memory, and what slow cameras can hold up
+# Of one account, once it has been accepted, before that one: so many bad logins it may cost when
+# the password changes. Some cameras lock an account after ten.
+_MOST_OF_ACCOUNT = 4
 _MOST_AUTHS = 1024  # whoever may publish may invent cameras; the oldest is made again
 _ACCEPT = "image/jpeg, image/png;q=0.9, image/webp;q=0.9, */*;q=0.1"
 _USER_FIELDS = ("user", "username", "usr", "u")  # of URLs that hold an account
@@ -41,10 +46,34 @@ class SuspendedError(FrameError):
         self.until = until
 
 
-@dataclass(slots=True)
-class _Refusal:
-    until: float
-    reason: str
+@dataclass(slots=True, eq=False)
+class _Account:
+    """What a camera locks.
+
+    Args:
+        is_named: There is a user; without one nothing can be locked.
+    """
+
+    is_named: bool
+    first: asyncio.Lock = field(default_factory=asyncio.Lock)  #: until it has been accepted
+    others: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_OF_ACCOUNT))
+    is_accepted: bool = False
+    suspended_until: float = -inf
+    reason: str = ""  #: why it was refused
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until one more request may be made with it."""
+        if not self.is_named:
+            yield
+            return
+        if not self.is_accepted:
+            async with self.first:
+                if not self.is_accepted:
+                    yield
+                    return
+        async with self.others:
+            yield
 
 
 class Snapshots:
@@ -77,7 +106,7 @@ class Snapshots:
             if key not in self._https:  # its TLS context costs 16 ms
                 self._https[key] = _make_http(each, number)
         self._auths: dict[tuple[int, str], httpx.Auth | None] = {}
-        self._refusals: dict[tuple[str, str], _Refusal] = {}
+        self._accounts = {name: _Account(bool(name[1])) for name in map(_account, triggers)}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -91,12 +120,22 @@ class Snapshots:
         lock = self._locks.get(camera_id)
         if lock is None:
             lock = self._locks[camera_id] = asyncio.Lock()
-        async with lock, self._slots:  # outside the time limit: waiting here is nobody's fault
-            return await self._fetch(self._triggers[number], number, camera_id)
+        trigger = self._triggers[number]
+        account = self._accounts[_account(trigger)]
+        # Outside the time limit: waiting here is nobody's fault.
+        async with lock, account.turn(), self._slots:
+            self._check(account)
+            try:
+                image = await self._fetch(trigger, number, camera_id)
+            except AccessRefusedError as error:
+                account.is_accepted = False
+                account.suspended_until = self._clock.monotonic() + SUSPENDED_S
+                account.reason = str(error)
+                raise
+            account.is_accepted = True
+            return image
 
     async def _fetch(self, trigger: TriggerSettings, number: int, camera_id: str) -> bytes:
-        account = _account(trigger)
-        self._check(account)
         url = trigger.url.replace(CAMERA, quote(camera_id, safe=""))
         try:
             answer = await self._https[trigger.ca_file, trigger.insecure].exchange(
@@ -107,24 +146,15 @@ class Snapshots:
                 timeout_s=trigger.timeout,
                 max_bytes=self._limits.max_bytes,
             )
-            return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
         except HostError as error:
             raise FrameError("fetch_failed", str(error)) from error
-        except AccessRefusedError as error:
-            until = self._clock.monotonic() + SUSPENDED_S
-            self._refusals[account] = _Refusal(until, str(error))
-            raise
+        return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
 
-    def _check(self, account: tuple[str, str]) -> None:
-        refusal = self._refusals.get(account)
-        if refusal is None:
-            return
-        left = refusal.until - self._clock.monotonic()
-        if left <= 0:
-            del self._refusals[account]
-            return
-        message = f"{refusal.reason}; it is not asked for another {left / 60:.0f} min"
-        raise SuspendedError(message, refusal.until)
+    def _check(self, account: _Account) -> None:
+        left = account.suspended_until - self._clock.monotonic()
+        if left > 0:
+            message = f"{account.reason}; it is not asked for another {left / 60:.0f} min"
+            raise SuspendedError(message, account.suspended_until)
 
     def _auth(self, trigger: TriggerSettings, number: int, camera_id: str) -> httpx.Auth | None:
         """Kept for each camera: a digest is negotiated once, then each picture is one request."""
@@ -162,7 +192,7 @@ def _make_auth(auth: AuthSettings) -> httpx.Auth:
 
 
 def _account(trigger: TriggerSettings) -> tuple[str, str]:
-    """What a camera locks: a user of a host; where none is named, only what this URL needs."""
+    """Names a user of a host; where there is none, what this URL alone needs."""
     url = trigger.url.replace(CAMERA, "camera")
     fields = parse_url(url).params
     user = next((fields[each] for each in _USER_FIELDS if each in fields), None)

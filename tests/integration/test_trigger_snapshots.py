@@ -107,6 +107,29 @@ async def test_fetch_refused_account_is_left_alone_for_a_quarter_of_an_hour(kind
         assert await found.fetch(0, "front") == PICTURE
 
 
+async def test_fetch_many_cameras_of_a_recorder_cost_one_bad_login() -> None:
+    clock = FakeClock(NOON)
+    async with Receiver(answers(401)) as recorder:
+        url = f"{recorder.url}?channel={{camera}}"
+        found = snapshots(url, clock=clock, auth=DIGEST)
+
+        async def fetch_all() -> list[BaseException | bytes]:
+            names = [f"camera-{number}" for number in range(20)]
+            fetching = [found.fetch(0, name) for name in names]
+            return await asyncio.gather(*fetching, return_exceptions=True)
+
+        assert all(isinstance(each, FrameError) for each in await fetch_all())
+        assert len(recorder.requests) == 1
+        clock.advance(SUSPENDED_S)
+        recorder.behave = shows(PICTURE)
+        assert await fetch_all() == [PICTURE] * 20
+        assert recorder.most_at_once == 4
+        recorder.behave = answers(401)
+        before = len(recorder.requests)
+        assert all(isinstance(each, FrameError) for each in await fetch_all())
+        assert len(recorder.requests) - before <= 4
+
+
 async def test_fetch_refused_account_is_no_other_accounts_matter() -> None:
     behave = in_turn(answers(403), shows(PICTURE))
     async with Receiver(behave) as camera:
