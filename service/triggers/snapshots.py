@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -153,7 +153,7 @@ class Snapshots:
     def _check(self, account: _Account) -> None:
         left = account.suspended_until - self._clock.monotonic()
         if left > 0:
-            message = f"{account.reason}; it is not asked for another {left / 60:.0f} min"
+            message = f"{account.reason}; it is not asked for another {ceil(left / 60)} min"
             raise SuspendedError(message, account.suspended_until)
 
     def _auth(self, trigger: TriggerSettings, number: int, camera_id: str) -> httpx.Auth | None:

@@ -173,7 +173,7 @@ def test_trigger_reads_what_yaml_makes_of_on(tmp_path: Path) -> None:
 
 
 def test_public_shows_no_access_of_a_trigger() -> None:
-    access = [
+    access: list[dict[str, Any]] = [
         {"auth": {"type": "digest", "username": "u", "password": "hunter2"}},
         {"auth": {"type": "bearer", "token": "hunter2"}},
         {"headers": {"X-API-Key": "hunter2"}},
