@@ -121,6 +121,7 @@ class Stats(BaseModel):
     captions_per_minute: float
     queue_by_priority: dict[str, int]
     latency: dict[str, Latency] = Field(description="by priority")
+    latency_overall: Latency | None = Field(description="of all; null: no captions")
     dropped: dict[str, int] = Field(description="by reason, e.g. queue_full, cooldown, conflated")
     duplicates: dict[str, int] = Field(description="by rule: content, similar")
     rejected: dict[str, int] = Field(description="by error code")
@@ -147,6 +148,7 @@ class Figures(TypedDict, total=False):
     captions_per_minute: float
     queue_by_priority: dict[str, int]
     latency: dict[str, Latency]
+    latency_overall: Latency | None
     dropped: dict[str, int]
     duplicates: dict[str, int]
     rejected: dict[str, int]

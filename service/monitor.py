@@ -93,6 +93,7 @@ class Monitor:
         self._started_at = clock.monotonic()
         self._since = clock.now()
         self._published: BridgeInfo | None = None
+        self._telling = asyncio.Lock()  # what is said last is the newest
         self.is_stopping = False
 
     def watch(self, *parts: Watched) -> None:
@@ -101,12 +102,13 @@ class Monitor:
 
     async def publish_stats(self) -> Stats:
         """Publish the statistics at once, and return them."""
-        stats = await self.stats()
-        self._announcer.announce(stats)
+        async with self._telling:
+            stats = await self.stats()
+            self._announcer.announce(stats)
         return stats
 
     async def run(self) -> None:
-        """Publish for ever: info when it changes, the rest at every interval."""
+        """Publish for ever: info and statistics when info changes, all but info at intervals."""
         async with asyncio.TaskGroup() as tasks:
             for name, work in {
                 "monitor-info": self._follow_info,
@@ -166,7 +168,10 @@ class Monitor:
         while True:
             info = self.info()
             if info != self._published and self._announcer.announce(info):
-                self._published = info
+                is_first, self._published = self._published is None, info
+                if not is_first:  # what the engines have become shows in both
+                    with contained("bridge/stats cannot be published"):
+                        await self.publish_stats()
             await asyncio.sleep(_INFO_CHECK_S)
 
     async def _pass_log_on(self) -> None:

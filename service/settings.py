@@ -6,6 +6,7 @@ can be computed with, stored and sent; `docs/settings.md` has the reasons. That 
 read is in `service/configuration.py`.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -35,6 +36,7 @@ from service.trigger_settings import TriggerSettings
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
+_MOST_SHOWN_BYTES = 1_000_000  # Mosquitto from 2.1 on takes packets of 2,000,000
 
 _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
@@ -446,7 +448,8 @@ class Settings(BaseSettings):
         """The settings as JSON values; secrets, and URLs that may hold one, are masked.
 
         So is the client id: where the broker does not bind it to an account, whoever knows it can
-        take the session.
+        take the session. Cameras are left out where they would make it too large for a message:
+        each has a topic of its own; and then triggers.
         """
         content = self.model_dump(mode="json")
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
@@ -460,6 +463,9 @@ class Settings(BaseSettings):
             shown["url"] = _shown(trigger.url)
             if shown["headers"]:
                 shown["headers"] = dict.fromkeys(shown["headers"], _MASK)
+        for name in ("cameras", "triggers"):
+            if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
+                del content[name]
         return content
 
 

@@ -54,6 +54,7 @@ class Statistics:
             "average_processing_time": self.average_processing_time(),
             "captions_per_minute": self.captions_per_minute(now),
             "latency": self.latency(now),
+            "latency_overall": self.latency_overall(now),
             "dropped": dict(self.dropped),
             "duplicates": dict(self.duplicates),
             "rejected": dict(self.rejected),
@@ -74,16 +75,22 @@ class Statistics:
 
     def latency(self, now: float) -> dict[str, Latency]:
         """Percentiles of the last ten minutes per priority, for those with captions."""
-        found = {}
-        for priority, samples in self._latencies.items():
-            recent = sorted(took for moment, took in samples if now - moment <= _LATENCY_S)
-            if recent:
-                found[priority.wire] = Latency(
-                    p50=_percentile(recent, 50),
-                    p95=_percentile(recent, 95),
-                    p99=_percentile(recent, 99),
-                )
-        return found
+        recent = {priority.wire: self._recent(priority, now) for priority in Priority}
+        return {name: _percentiles(samples) for name, samples in recent.items() if samples}
+
+    def latency_overall(self, now: float) -> Latency | None:
+        """Percentiles of all captions of the last ten minutes; None without any."""
+        recent = [took for priority in Priority for took in self._recent(priority, now)]
+        return _percentiles(recent) if recent else None
+
+    def _recent(self, priority: Priority, now: float) -> list[float]:
+        return [took for moment, took in self._latencies[priority] if now - moment <= _LATENCY_S]
+
+
+def _percentiles(samples: list[float]) -> Latency:
+    ordered = sorted(samples)
+    p50, p95, p99 = (_percentile(ordered, percent) for percent in (50, 95, 99))
+    return Latency(p50=p50, p95=p95, p99=p99)
 
 
 def _percentile(ordered: list[float], percent: int) -> float:

@@ -82,17 +82,27 @@ class QueueOperations:
                 self._dispatcher.pause()
         word = "resumed" if request.enabled else "paused"
         logger.info("processing is %s", word, extra={"action": word})
-        with contained("bridge/stats cannot be published"):
-            await self._monitor.publish_stats()
+        await self._tell()
         return IsProcessing(processing=request.enabled)
 
     async def clear(self, request: QueueFilter) -> Swept:
         """Cancel what matches."""
-        return await self._clearing.run(self._clear(request))
+        return await self._clearing.run(self._told(self._clear(request)))
 
     async def clean_up(self, request: Cleanup) -> Swept:
         """Delete what has ended long ago."""
-        return await self._cleaning_up.run(self._clean_up(request.max_age_hours * 3600.0))
+        cleaning = self._clean_up(request.max_age_hours * 3600.0)
+        return await self._cleaning_up.run(self._told(cleaning))
+
+    async def _told(self, groups: AsyncIterator[int]) -> AsyncIterator[int]:
+        """The same, and then what the queue has become."""
+        async for num_jobs in groups:
+            yield num_jobs
+        await self._tell()
+
+    async def _tell(self) -> None:
+        with contained("bridge/stats cannot be published"):
+            await self._monitor.publish_stats()
 
     async def _clear(self, request: QueueFilter) -> AsyncIterator[int]:
         async for jobs in self._store.own_jobs(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest_asyncio
 from broker.embedded import EmbeddedBroker
 from service.settings import Settings
 from tests.integration.test_requests import Asking, service
-from tests.support.conversation import json_frame
+from tests.support.checker import until
+from tests.support.conversation import json_frame, plain_fields
 from tests.support.factories import make_image
 from tests.support.harness import Service
 from tests.support.http_receivers import Receiver, answers, in_turn, says_nothing
@@ -63,6 +65,41 @@ async def test_paused_service_says_so_at_once_and_accepts_frames(talk: Asking) -
     assert queued.json["message"] == "Waiting, processing is paused"
     assert await talk.data("queue/resume") == {"processing": True}
     assert talk.said("bridge/stats")[-1].json["processing"] is True
+
+
+async def test_stats_follow_every_order_although_the_interval_is_an_hour(
+    mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with working(
+        mosquitto, f"{BASE}/hourly", tmp_path, pace_ms=300.0, stats_interval=3600.0
+    ) as talk:
+        stats = partial(stats_within, talk)
+        await talk.data("queue/processing", b"OFF")
+        await stats(processing=False, system_status="paused")
+        for number in range(3):
+            await queue_frame(talk, "front", f"h-{number}", number)
+        await talk.data("queue/clear", {"camera_id": "front"})
+        await stats(queue_size=0, total_jobs=3)
+        await talk.data("queue/cleanup", {"max_age_hours": 0})
+        await stats(total_jobs=0)
+        await talk.data("queue/resume")
+        await stats(processing=True, system_status="running")
+        await talk.data("model/unload")
+        await stats(system_status="unloaded", max_concurrent_jobs=0)
+        assert talk.said("bridge/info")[-1].json["model"]["state"] == "unloaded"
+        await talk.data("model/load")
+        await stats(system_status="running")
+        assert talk.said("bridge/info")[-1].json["model"]["state"] == "ready"
+
+
+async def stats_within(talk: Asking, **fields: Any) -> None:
+    """Within half a second of an answer, the newest `bridge/stats` says this."""
+
+    def is_said() -> bool:
+        newest = talk.said("bridge/stats")[-1].json
+        return fields.items() <= plain_fields(newest).items()
+
+    await until(is_said, 0.5)
 
 
 @pytest.mark.parametrize(

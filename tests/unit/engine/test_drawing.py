@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.drawing import draw
+from engine.drawing import MAX_JPEG_BYTES, draw, encode
 from engine.protocol import (
     Answer,
     Box,
@@ -53,3 +53,16 @@ def test_draw_caption_leaves_the_picture_alone() -> None:
 
 def test_draw_large_picture_is_reduced() -> None:
     assert drawn([], [], Image.new("RGB", (4000, 3000))).size == (1920, 1440)
+
+
+def test_draw_picture_that_compresses_badly_fits_into_a_packet_all_the_same() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1920, 1920, 3), dtype=np.uint8)
+    found = draw(Image.fromarray(noise), [], [])
+    assert len(found) <= MAX_JPEG_BYTES
+    assert Image.open(io.BytesIO(found)).size == (1920, 1920)  # quality goes first
+
+
+def test_encode_ends_at_any_limit_that_a_picture_can_have() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    sizes = {limit: len(encode(Image.fromarray(noise), limit)) for limit in (50_000, 5_000, 900)}
+    assert all(size <= limit for limit, size in sizes.items()), sizes

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -152,6 +153,42 @@ async def test_system_status_says_what_the_whole_does(
     assert (await made.monitor.stats()).system_status == expected
     made.monitor.is_stopping = True
     assert (await made.monitor.stats()).system_status == "stopping"
+
+
+async def test_stats_say_at_once_what_the_engines_have_become() -> None:
+    made = site()
+    async with running(made):
+        await until(lambda: bool(made.wall.all(Stats)))
+        made.engine.state = TINY.model_copy(update={"state": "unloaded"})
+        await until(lambda: len(made.wall.all(Stats)) == 2)
+        await asyncio.sleep(0.4)
+    assert [each.system_status for each in made.wall.all(Stats)] == ["running", "unloaded"]
+
+
+async def test_stats_that_are_asked_for_are_said_after_those_that_were_begun_before() -> None:
+    """Or what was true before a switch would stand on the topic after it."""
+    made = site()
+    is_processing, may_go_on, calls = True, asyncio.Event(), count()
+
+    async def of_the_switch() -> Figures:
+        return {"processing": is_processing}
+
+    async def slow_at_first() -> Figures:
+        if next(calls) == 0:
+            await may_go_on.wait()
+        return {}
+
+    made.monitor.watch(
+        Watched("switch", figures=of_the_switch), Watched("slow", figures=slow_at_first)
+    )
+    begun = asyncio.create_task(made.monitor.publish_stats())
+    await asyncio.sleep(0)
+    is_processing = False
+    asked = asyncio.create_task(made.monitor.publish_stats())
+    await asyncio.sleep(0)
+    may_go_on.set()
+    assert [(await each).processing for each in (begun, asked)] == [True, False]
+    assert [each.processing for each in made.wall.all(Stats)] == [True, False]
 
 
 def test_worst_part_decides_about_health() -> None:

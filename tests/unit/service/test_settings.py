@@ -206,3 +206,15 @@ def test_public_shows_no_password_of_frigate() -> None:
     shown = Settings(frigate={"url": "http://frigate:5000/", "password": "hunter2"}).public()
     assert "hunter2" not in str(shown)
     assert shown["frigate"]["url"] == "http://frigate:5000"
+
+
+def test_public_fits_into_a_message_however_many_cameras_there_are() -> None:
+    cameras = {f"camera-{number}": {"prompt": "e" * 2000} for number in range(256)}
+    assert len(Settings(cameras=cameras).public()["cameras"]) == 256
+    longer = {name: {"prompt": "\0" * 2000} for name in cameras}
+    shown = Settings(cameras=longer).public()
+    assert "cameras" not in shown
+    names = {f"{number:0255d}": f"camera-{number}" for number in range(4096)}
+    trigger = {"topic": "a", "camera": {"path": "a", "map": names}, "url": "http://cam/"}
+    assert "triggers" not in Settings(triggers=[trigger]).public()
+    assert shown["max_cameras"] == 256

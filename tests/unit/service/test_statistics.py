@@ -44,3 +44,16 @@ def test_latency_forgets_after_ten_minutes() -> None:
     assert statistics.latency(600.0)["high"].p99 == 100.0
     assert statistics.latency(601.0)["high"].p99 == 1.0
     assert statistics.latency(901.0) == {}
+
+
+def test_latency_over_all_weighs_every_caption_alike() -> None:
+    statistics = Statistics()
+    assert statistics.latency_overall(0.0) is None
+    for i in range(1, 91):
+        statistics.completed(Priority.HIGH, i / 100, 0.1, now=0.0)
+    for i in range(91, 101):
+        statistics.completed(Priority.LOW, i / 100, 0.1, now=0.0)
+    overall = statistics.latency_overall(600.0)
+    assert overall is not None
+    assert (overall.p50, overall.p95, overall.p99) == (0.5, 0.95, 0.99)
+    assert statistics.latency_overall(601.0) is None

@@ -56,6 +56,7 @@ def make_stats() -> Stats:
         captions_per_minute=42.0,
         queue_by_priority={"low": 3},
         latency={"high": Latency(p50=0.5, p95=0.9, p99=1.1)},
+        latency_overall=Latency(p50=0.5, p95=0.9, p99=1.1),
         dropped={"queue_full": 4},
         duplicates={"similar": 7},
         rejected={"not_an_image": 5},

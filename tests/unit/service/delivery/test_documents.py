@@ -6,20 +6,33 @@ from typing import Any
 
 import pytest
 
+from broker.publisher import address
 from broker.topics import Topics
+from engine.drawing import MAX_JPEG_BYTES
+from schemas.camera import CameraSettings
+from schemas.frame import (
+    MAX_CHOICES,
+    MAX_HEADERS,
+    MAX_METADATA_BYTES,
+    MAX_TASKS,
+    MAX_TEXT_CHARACTERS,
+)
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
-from schemas.result import ModelInfo, Result
+from schemas.result import Box, DetectedObjects, ModelInfo, Result
 from service.delivery.documents import (
+    LONGEST_TOPIC,
     Documents,
     Rejection,
     result_document,
     without_senders_words,
 )
+from service.settings import without_secrets
 from service.store.set_aside import SetAside
 from tests.support.factories import NOON, make_job
 
 TOPICS = Topics("base")
+CHOICES = [f"{number:064}" for number in range(MAX_CHOICES)]
 DOCUMENTS = Documents(TOPICS)
 TAKEN = NOON - timedelta(days=1)
 LATER = NOON + timedelta(seconds=3)
@@ -51,6 +64,33 @@ def make_result() -> Result:
         queue_time=0.0,
         model_info=info,
     )
+
+
+def largest_result() -> Result:
+    """As much as a frame can ask for and `model.max_objects` allows."""
+    box = Box(x_min=1 / 3, y_min=1 / 3, x_max=2 / 3, y_max=2 / 3)
+    found = DetectedObjects(label="\0" * MAX_TEXT_CHARACTERS, count=150, boxes=(box,) * 150)
+    return make_result().model_copy(
+        update={"objects": (found,) * MAX_TASKS, "caption": "\0" * 100_000}
+    )
+
+
+def test_retained_messages_fit_into_a_packet_at_their_largest() -> None:
+    metadata = {"x": "y" * (MAX_METADATA_BYTES - 20)}
+    job = ended(JobStatus.COMPLETED, metadata=metadata, location="\0" * 256)
+    document = result_document(job, largest_result(), LATER)
+    rows = DOCUMENTS.final_messages(job, LATER, document, b"x" * MAX_JPEG_BYTES, is_newest=True)
+    choose = {"question": "\0" * MAX_TEXT_CHARACTERS, "choices": CHOICES}
+    settings = CameraSettings(
+        prompt="\0" * MAX_TEXT_CHARACTERS,
+        tasks=[{"choose": choose}] * MAX_TASKS,
+        webhook_headers={f"x-{number:0126}": "y" for number in range(MAX_HEADERS)},
+    )
+    settings_row = address(without_secrets(settings), TOPICS, camera_id="c" * 64)
+    sizes = {row.destination: len(row.payload) for row in rows if row.options.get("retain")}
+    sizes[settings_row.topic] = len(settings_row.payload)
+    assert len(sizes) == 3
+    assert max(sizes.values()) < 2_000_000 - LONGEST_TOPIC - 1000, sizes
 
 
 @pytest.mark.parametrize("status", [each for each in JobStatus if each.is_final])
