@@ -44,10 +44,15 @@ _OF_CLASS = {
 }
 #: Raised towards the operator or inside the service: in the log, never in a document.
 _INSIDE = {
+    "AnswerTooLargeError",
     "ConfigurationError",
     "DeviceError",
     "DownloadError",
     "FrameError",  # always raised with another
+    "FrigateAccessError",
+    "FrigateError",
+    "FrigateSilentError",
+    "FrigateUnknownError",
     "HostError",
     "InstanceInUseError",
     "ModelFileError",
