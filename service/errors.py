@@ -12,7 +12,6 @@ ServiceError
 ├── HostError            one of the operator's own hosts gave no answer that can be used
 │   └── AnswerTooLargeError
 ├── FrigateError         Frigate did not do what it was asked to; tried again
-│   ├── FrigateSilentError   it gave no answer: nothing else would get one now
 │   ├── FrigateAccessError   it wants another account, or a higher role
 │   └── FrigateUnknownError  it has no such object or picture
 └── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
@@ -117,13 +116,9 @@ class AnswerTooLargeError(HostError):
 
 
 class FrigateError(ServiceError):
-    """Frigate did not do what it was asked to."""
+    """Frigate did not do what it was asked to; where it says nothing it is a `HostError`."""
 
     code = "frigate"
-
-
-class FrigateSilentError(FrigateError):
-    """Frigate cannot be reached, or is too slow."""
 
 
 class FrigateAccessError(FrigateError):

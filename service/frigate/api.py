@@ -17,7 +17,6 @@ from service.errors import (
     AnswerTooLargeError,
     FrigateAccessError,
     FrigateError,
-    FrigateSilentError,
     FrigateUnknownError,
 )
 from service.frigate.session import FrigateSession
@@ -103,16 +102,19 @@ class FrigateApi:
             self._config_until = now + _CONFIG_KEPT_S
         return self._config
 
-    async def event(self, event_id: str) -> dict[str, Any]:
-        """An object as its database has it.
+    async def event(self, event_id: str) -> dict[str, Any] | None:
+        """An object as its database has it; None: it is not there, perhaps not yet.
 
         Raises:
-            FrigateUnknownError: It is not there: not yet, or never will be.
-            FrigateError: It is not known; see `service.errors`.
+            HostError: Frigate does not answer.
+            FrigateError: It does not tell; see `service.errors`.
         """
-        return await self._object(f"/events/{quote(event_id, safe='')}", _EVENT_BYTES)
+        try:
+            return await self._object(f"/events/{quote(event_id, safe='')}", _EVENT_BYTES)
+        except FrigateUnknownError:
+            return None
 
-    async def events(self, after: float, limit: int) -> list[dict[str, Any]]:
+    async def events(self, *, after: float, limit: int) -> list[dict[str, Any]]:
         """Objects that came after a moment (seconds since 1970), the newest first."""
         path = f"/events?after={after:.3f}&limit={limit}&include_thumbnails=0"
         found = self._read(await self._get(path, _EVENTS_BYTES))
@@ -129,6 +131,7 @@ class FrigateApi:
 
         Raises:
             FrigateUnknownError: There is none.
+            HostError: Frigate does not answer.
             FrigateError: It cannot be had; see `service.errors`.
         """
         below = f"/events/{quote(event_id, safe='')}"
@@ -141,7 +144,7 @@ class FrigateApi:
         for name in names:
             try:
                 answer = await self._get(f"{below}/{name}", self._max_image_bytes)
-            except (FrigateSilentError, FrigateAccessError):
+            except FrigateAccessError:
                 raise
             except FrigateUnknownError:
                 continue
@@ -160,7 +163,8 @@ class FrigateApi:
         """Set the description of an object; only after its end does it stay.
 
         Raises:
-            FrigateError: It is not known whether it did; see `service.errors`.
+            HostError: Frigate does not answer; it may have done it.
+            FrigateError: It has refused; see `service.errors`.
         """
         await self._post(f"/events/{quote(event_id, safe='')}/description", {"description": text})
 

@@ -19,7 +19,6 @@ from service.errors import (
     AnswerTooLargeError,
     FrigateAccessError,
     FrigateError,
-    FrigateSilentError,
     HostError,
 )
 from service.frigate_settings import FrigateSettings
@@ -94,14 +93,16 @@ class FrigateSession:
             max_bytes: Of the answer.
 
         Raises:
-            FrigateSilentError: There is no answer.
+            HostError: There is no answer, or one of what stands before Frigate.
             FrigateAccessError: Not with this account.
             AnswerTooLargeError: It has more than `max_bytes`.
         """
         try:
             answer = await self._as_somebody(method, path, json, max_bytes)
             self._note_role(method, answer)
-        except FrigateError as error:
+        except AnswerTooLargeError:
+            raise
+        except (FrigateError, HostError) as error:
             self._trouble = str(error)
             raise
         self._trouble = ""
@@ -173,21 +174,16 @@ class FrigateSession:
         headers = {"user-agent": self._user_agent}
         if self._cookie is not None:
             headers["cookie"] = f"{self._cookie.name}={self._cookie.value}"
-        try:
-            answer = await self._http.exchange(
-                method,
-                f"{self._url}/api{path}",
-                headers=headers,
-                json=json,
-                timeout_s=self._settings.timeout,
-                max_bytes=max_bytes,
-            )
-        except AnswerTooLargeError:
-            raise
-        except HostError as error:
-            raise FrigateSilentError(str(error)) from error
+        answer = await self._http.exchange(
+            method,
+            f"{self._url}/api{path}",
+            headers=headers,
+            json=json,
+            timeout_s=self._settings.timeout,
+            max_bytes=max_bytes,
+        )
         if answer.status in _AWAY:
-            raise FrigateSilentError(f"{self.where} answered {answer.status}: it is not running")
+            raise HostError(f"{self.where} answered {answer.status}: it is not running")
         self._keep_cookie(answer)
         return answer
 

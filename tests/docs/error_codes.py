@@ -51,7 +51,6 @@ _INSIDE = {
     "FrameError",  # always raised with another
     "FrigateAccessError",
     "FrigateError",
-    "FrigateSilentError",
     "FrigateUnknownError",
     "HostError",
     "InstanceInUseError",

@@ -10,8 +10,8 @@ import pytest
 from service.errors import (
     FrigateAccessError,
     FrigateError,
-    FrigateSilentError,
     FrigateUnknownError,
+    HostError,
 )
 from service.frigate.api import Account, FrigateApi, describes_itself, mqtt_prefix
 from service.frigate_settings import FrigateSettings
@@ -174,14 +174,14 @@ async def test_what_is_written_is_read(frigate: ScriptedFrigate, clock: FakeCloc
     await api.write_description(EVENT, "Ein Mädchen.\nZwei.")
     await api.write_sub_label(EVENT, "DHL", 0.93)
     event = await api.event(EVENT)
+    assert event is not None
     assert event["data"]["description"] == "Ein Mädchen.\nZwei."
     assert (event["sub_label"], event["data"]["sub_label_score"]) == ("DHL", 0.93)
-    assert [each["id"] for each in await api.events(0, 10)] == [EVENT]
+    assert [each["id"] for each in await api.events(after=0, limit=10)] == [EVENT]
 
 
 async def test_event_id_cannot_leave_its_path(frigate: ScriptedFrigate, clock: FakeClock) -> None:
-    with pytest.raises(FrigateUnknownError):
-        await make_api(frigate, clock).event("../config?a")
+    assert await make_api(frigate, clock).event("../config?a") is None
     assert frigate.paths() == ["/api/events/..%2Fconfig%3Fa"]
 
 
@@ -266,7 +266,7 @@ async def test_answer_that_is_none_of_frigates_is_an_error(
     api = make_api(frigate, clock, timeout=0.3)
     try:
         await call(api)
-    except FrigateError as error:
+    except (FrigateError, HostError) as error:
         assert frigate.url in str(error)
     else:  # of a write only the status is looked at: it is read again anyway
         assert frigate.receiver.requests[0].method == "POST"
@@ -278,10 +278,10 @@ async def test_frigate_that_is_away_is_silent_and_heard_again(
     frigate.add()
     api = make_api(frigate, clock)
     frigate.instead["/"] = answers(502)
-    with pytest.raises(FrigateSilentError, match="502"):
+    with pytest.raises(HostError, match="502"):
         await api.event(EVENT)
     await frigate.receiver.stop()
-    with pytest.raises(FrigateSilentError, match="ConnectError"):
+    with pytest.raises(HostError, match="ConnectError"):
         await api.event(EVENT)
     assert api.check().status == "degraded"
     frigate.instead.clear()
