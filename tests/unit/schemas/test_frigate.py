@@ -1,5 +1,6 @@
 """What Frigate says is read whatever shape it has, and nothing it says is refused but nonsense."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -119,10 +120,8 @@ _NAMES = st.sampled_from(sorted({*tracked_object(), *stored_event(), "data", "se
 @given(st.sampled_from([read_event, read_review, read_stored_event]), _JSON)
 def test_whatever_is_said_is_read_or_refused(read: Any, content: object) -> None:
     for message in (content, {"after": content}):
-        try:
+        with suppress(ValueError):
             read(message)
-        except ValueError:
-            pass
 
 
 @given(st.sampled_from([read_event, read_review]), st.dictionaries(_NAMES, _JSON, max_size=6))
