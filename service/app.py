@@ -182,7 +182,7 @@ def _monitor(
     async def since_the_start() -> Figures:
         return base.statistics.figures(base.clock.monotonic())
 
-    watched = (
+    watched: tuple[Watched, ...] = (
         Watched("engine", engines_view.health),
         Watched("queue", figures=queue.figures),
         Watched("store", store_view.health, store_view.figures),
@@ -190,6 +190,8 @@ def _monitor(
         Watched("internal", base.bridge_log.check),
         Watched("frames", figures=since_the_start),
     )
+    if delivery.frigate is not None:
+        watched = (*watched, Watched("frigate", delivery.frigate.check))
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)

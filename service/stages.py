@@ -29,6 +29,7 @@ from service.delivery.attempts import Attempts
 from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
+from service.delivery.frigate import FrigateSender
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
@@ -36,7 +37,9 @@ from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
 from service.errors import StoreFullError
+from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
+from service.http.operator_http import OperatorHttp
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
 from service.intake.batches import BatchIntake
@@ -118,6 +121,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
+    frigate: FrigateApi | None = None  #: where it is followed over HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,15 +272,44 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
     cameras = Cameras(settings, base.topics, store, output.publisher, clock)
     await cameras.load()
     deliver = Deliver(store, base.topics, output.publisher, base.statistics, clock, cameras)
+    frigate = frigate_api(settings, clock)
     async with running() as tasks:
         tasks.start("cameras", cameras.run)
         tasks.start("mqtt-sender", mqtt.run)
         tasks.start("webhook-sender", webhooks.run)
         tasks.start("overflow", Overflow(store, settings, letters, clock).run)
-        yield Delivery(deliver, cameras, webhooks, http)
+        if frigate is not None:
+            tasks.start("frigate-sender", _frigate_sender(base, store, letters, frigate).run)
+        yield Delivery(deliver, cameras, webhooks, http, frigate)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SEND_S):
                 await mqtt.flush()
+
+
+def frigate_api(settings: Settings, clock: Clock) -> FrigateApi | None:
+    """Frigate over HTTP, where the settings have it.
+
+    Raises:
+        ConfigurationError: Its `ca_file` holds no certificate.
+    """
+    frigate = settings.frigate
+    if not frigate.enabled or frigate.url is None:
+        return None
+    http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    return FrigateApi(frigate, http, settings.frames.max_bytes, clock, VERSION)
+
+
+def _frigate_sender(
+    base: Base, store: Store, letters: DeadLetters, frigate: FrigateApi
+) -> FrigateSender:
+    return FrigateSender(
+        store.outbox,
+        frigate,
+        base.settings.frigate,
+        letters=letters,
+        clock=base.clock,
+        rng=random.Random(),  # noqa: S311 - spreads attempts
+    )
 
 
 @asynccontextmanager
