@@ -45,6 +45,7 @@ from service.stages import (
     Stopped,
     make_batching,
     make_entrance,
+    make_following,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -120,8 +121,11 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
             orders = (requests, camera_settings)
+            frigate = make_following(base, store, delivery, queue, entrance)
+            if frigate is not None:
+                await once_there_is_room(frigate.recover, base.stop)
             async with open_intake(
-                base, store, delivery, queue, entrance, waiting, orders
+                base, store, delivery, queue, entrance, waiting, orders, frigate
             ) as receiving:
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
@@ -190,6 +194,8 @@ def _monitor(
         Watched("internal", base.bridge_log.check),
         Watched("frames", figures=since_the_start),
     )
+    if delivery.frigate is not None:
+        watched = (*watched, Watched("frigate", delivery.frigate.check))
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)
