@@ -186,7 +186,7 @@ def _monitor(
     async def since_the_start() -> Figures:
         return base.statistics.figures(base.clock.monotonic())
 
-    watched = (
+    watched: tuple[Watched, ...] = (
         Watched("engine", engines_view.health),
         Watched("queue", figures=queue.figures),
         Watched("store", store_view.health, store_view.figures),

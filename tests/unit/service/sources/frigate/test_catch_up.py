@@ -79,6 +79,15 @@ async def test_objects_that_are_known_are_left_as_they_are(bench: Bench) -> None
     assert not bench.events.open
 
 
+async def test_end_that_was_missed_of_one_that_is_followed_is_heard(bench: Bench) -> None:
+    each = bench.events.hear(Subject(id=EVENT_ID, camera="front_door"))
+    assert each is not None
+    bench.database.stored = [stored_event(end_time=NOW - 1000)]
+    await bench.catch_up.look_back()
+    assert each.ended == bench.clock.monotonic()
+    assert each.is_old
+
+
 async def test_detect_sizes_are_learnt(bench: Bench) -> None:
     await bench.catch_up.look_back()
     assert bench.submissions.detect_sizes == {"yard": (1280.0, 720.0)}
