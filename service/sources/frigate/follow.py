@@ -17,7 +17,7 @@ from schemas.frigate import Subject
 from schemas.job import ErrorDetail, Job, job_key
 from service.clock import Clock
 from service.delivery.documents import Rejection
-from service.errors import FrigateAccessError, HostError, ServiceError
+from service.errors import FrameError, FrigateAccessError, HostError, ServiceError
 from service.frigate_settings import FrigateSettings
 from service.intake.submission import Accepted, Outcome, Submission
 from service.intake.wrapping import unwrap_image
@@ -239,16 +239,14 @@ class Follower:
             each.is_early_given_up = each.num_failures >= self._patience.most_early
         if moment is not Step.FINAL or each.ended is None or now < each.ended + patience_s:
             return
-        detail = ErrorDetail(
-            code="fetch_failed", message=f"no picture of {each.subject.id}: {error}"
-        )
+        failed = FrameError("fetch_failed", f"no picture of {each.subject.id}: {error}")
         refused = Rejection(
             origin=origin_of(each.subject),
             camera_id=camera_id,
             job_id=job_id_of(each, moment),
             size=0,
             sha256=None,
-            error=detail,
+            error=ErrorDetail(code=failed.code, message=str(failed)),
         )
         await self._submit([refused])
         self._events.finish(each)
