@@ -60,7 +60,11 @@ TABLE: tuple[CodeSpec, ...] = (
         "`frame_url` or `webhook_url` names a host that is not allowed, or an address that may not "
         "be reached; in a dead letter of a webhook, the result could not be sent there",
     ),
-    CodeSpec("fetch_failed", _FAILED, "the image behind `frame_url` could not be had"),
+    CodeSpec(
+        "fetch_failed",
+        _REFUSED_OR_FAILED,
+        "the image behind `frame_url`, or Frigate's of an object, could not be had",
+    ),
     CodeSpec(
         "internal",
         _REFUSED_OR_FAILED,

@@ -45,6 +45,7 @@ from service.stages import (
     Stopped,
     make_batching,
     make_entrance,
+    make_following,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -120,8 +121,11 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
             orders = (requests, camera_settings)
+            frigate = make_following(base, store, delivery, queue, entrance)
+            if frigate is not None:
+                await once_there_is_room(frigate.recover, base.stop)
             async with open_intake(
-                base, store, delivery, queue, entrance, waiting, orders
+                base, store, delivery, queue, entrance, waiting, orders, frigate
             ) as receiving:
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)

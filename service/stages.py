@@ -58,6 +58,7 @@ from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
+from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.mqtt import MqttFrames
 from service.sources.routes import Routes
 from service.sources.source import Source
@@ -121,7 +122,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
-    frigate: FrigateApi | None = None  #: where it is followed over HTTP
+    frigate: FrigateApi | None  #: where its URL is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +389,7 @@ async def open_intake(
     entrance: Entrance,
     waiting: Sequence[Job],
     orders: Sequence[Source],
+    frigate: Following | None,
 ) -> AsyncIterator[Receiving]:
     """Frames and orders come in, behind what waited before; at the end of the block no more do.
 
@@ -395,7 +397,8 @@ async def open_intake(
     """
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
-    sources = (*orders, *_sources(base))
+    followed = () if frigate is None else (frigate.topics,)
+    sources = (*orders, *followed, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -410,6 +413,8 @@ async def open_intake(
         async with connection, running() as at_the_door:
             at_the_door.start("intake", intake.run)
             at_the_door.start("frames", frames.run)
+            for name, run in (frigate.tasks if frigate else {}).items():
+                at_the_door.start(name, run)
             at_the_door.watch("input-watch", connection.watch)
             yield Receiving(connection, retention)
 
@@ -420,6 +425,18 @@ def _sources(base: Base) -> Sequence[Source]:
     routes = Routes(base.topics, settings.sources)
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
+
+
+def make_following(
+    base: Base, store: Store, delivery: Delivery, queue: Queue, entrance: Entrance
+) -> Following | None:
+    """Frigate as a source, if it is one."""
+    settings, clock, api = base.settings, base.clock, delivery.frigate
+    if not settings.frigate.enabled:
+        return None
+    if api is None:
+        return read_snapshots(settings, store, clock)
+    return follow(settings, store, entrance.intake, queue.jobs, delivery.deliver, api, clock)
 
 
 def _downloads(base: Base, store: Store, delivery: Delivery, jobs: JobQueue) -> Downloads:

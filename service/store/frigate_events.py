@@ -100,12 +100,13 @@ def _save(connection: Connection, rows: Sequence[dict[str, object]], instance: s
             frigate_events.c.instance == instance,
             frigate_events.c.event_key == bindparam("this_key"),
         )
-        values = {name: bindparam(f"new_{name}") for name in _SAVED}
+        change = update(frigate_events).where(*these)
+        change = change.values({name: bindparam(f"new_{name}") for name in _SAVED})
         changed = [
             {"this_key": row["event_key"], **{f"new_{name}": row[name] for name in _SAVED}}
             for row in old
         ]
-        connection.execute(update(frigate_events).where(*these).values(**values), changed)
+        connection.execute(change, changed)
     if new := [row for row in rows if row["event_key"] not in known]:
         connection.execute(insert(frigate_events), new)
 

@@ -109,7 +109,7 @@ class CatchUp:
         for content in found[:_MOST_LISTED]:
             with suppress(ValueError):
                 subject = read_stored_event(content)
-                if subject.is_ended and not self._events.knows(subject):
+                if subject.is_ended and not self._events.is_over(subject):
                     self._hear(subject, now)
                     num_missed += 1
         if num_missed:

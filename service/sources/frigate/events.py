@@ -53,14 +53,10 @@ class Events:
         """Those of which something may still be due."""
         return self._open.values()
 
-    def knows(self, subject: Subject) -> bool:
-        """Whether it is followed, or was and is done."""
-        key = subject_key(subject)
-        return key in self._open or key in self._done
-
-    def find(self, subject: Subject) -> Followed | None:
-        """It, if it is followed."""
-        return self._open.get(subject_key(subject))
+    def is_over(self, subject: Subject) -> bool:
+        """Whether its end is known already."""
+        each = self._open.get(subject_key(subject))
+        return subject_key(subject) in self._done if each is None else each.ended is not None
 
     async def load(self) -> None:
         """Know what an earlier run has left.

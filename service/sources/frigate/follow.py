@@ -7,7 +7,6 @@ of its camera, so the operator sees why an object has no description.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,10 +15,9 @@ from typing import Protocol
 from broker.codec import PayloadError
 from schemas.frigate import Subject
 from schemas.job import ErrorDetail, Job, job_key
-from schemas.status import HealthCheck
 from service.clock import Clock
 from service.delivery.documents import Rejection
-from service.errors import HostError, ServiceError
+from service.errors import FrameError, FrigateAccessError, HostError, ServiceError
 from service.frigate_settings import FrigateSettings
 from service.intake.submission import Accepted, Outcome, Submission
 from service.intake.wrapping import unwrap_image
@@ -50,7 +48,7 @@ class Pictures(Protocol):
         """The best there is of an event.
 
         Raises:
-            HostError: Frigate gave no answer.
+            HostError, FrigateAccessError: Frigate gives no answer, or not to us.
             ServiceError: It has no such picture.
         """
 
@@ -111,9 +109,7 @@ class Follower:
         self._num_busy = 0
         self._num_silences = 0  # in a row
         self._silent_until = 0.0
-        self._silence = ""
         self._warnings = Throttle()
-        self.counts: Counter[str] = Counter()
 
     def on_end(self, job: Job) -> None:
         """A job has ended; see `Deliver.subscribe`."""
@@ -143,13 +139,6 @@ class Follower:
         self._silent_until, self._num_silences = 0.0, 0
         self._events.news.set()
 
-    def health(self) -> HealthCheck:
-        """Degraded while Frigate does not answer."""
-        if not self._num_silences:
-            return HealthCheck(status="healthy", message="ok")
-        message = f"no picture can be fetched: {self._silence}"
-        return HealthCheck(status="degraded", message=message)
-
     async def run(self) -> None:
         """Follow for ever."""
         async with asyncio.TaskGroup() as tasks:
@@ -168,7 +157,6 @@ class Follower:
         for each in list(self._events.open):
             wanted = step(each, self._policy, now)
             if wanted is Step.LET_GO:
-                self.counts["passed_over"] += 1
                 self._events.finish(each)
             elif wanted is not Step.NOTHING:
                 due.append((each, wanted))
@@ -210,7 +198,7 @@ class Follower:
         subject = each.subject  # it may change meanwhile
         try:
             image = await self._picture(subject)
-        except HostError as error:
+        except (HostError, FrigateAccessError) as error:
             self._note_silence(error)
             await self._miss(each, moment, camera_id, error, self._patience.without_answer_s)
         except (ServiceError, PayloadError) as error:
@@ -229,7 +217,6 @@ class Follower:
         submission = self._submissions.of(each, moment, camera_id, image)
         earlier = each.waiting_key
         [outcome] = await self._submit([submission])
-        self.counts[moment.value] += 1
         each.num_described += 1
         each.described, each.described_at = each.subject, self._clock.monotonic()
         each.num_failures, each.not_before = 0, 0.0
@@ -252,19 +239,16 @@ class Follower:
             each.is_early_given_up = each.num_failures >= self._patience.most_early
         if moment is not Step.FINAL or each.ended is None or now < each.ended + patience_s:
             return
-        detail = ErrorDetail(
-            code="fetch_failed", message=f"no picture of {each.subject.id}: {error}"
-        )
+        failed = FrameError("fetch_failed", f"no picture of {each.subject.id}: {error}")
         refused = Rejection(
             origin=origin_of(each.subject),
             camera_id=camera_id,
             job_id=job_id_of(each, moment),
             size=0,
             sha256=None,
-            error=detail,
+            error=ErrorDetail(code=failed.code, message=str(failed)),
         )
         await self._submit([refused])
-        self.counts["fetch_failed"] += 1
         self._events.finish(each)
 
     def _delay(self, each: Followed) -> float:
@@ -274,14 +258,15 @@ class Follower:
         each.num_failures += 1
         return now
 
-    def _note_silence(self, error: HostError) -> None:
+    def _note_silence(self, error: ServiceError) -> None:
         delays = self._patience.delays_s
         pause = delays[min(self._num_silences, len(delays) - 1)]
         self._num_silences += 1
         self._silent_until = self._clock.monotonic() + pause
-        self._silence = str(error)
         if self._warnings.allows("silence", self._clock.monotonic()):
-            logger.warning("Frigate does not answer: %s", error, extra={"action": "frigate_silent"})
+            logger.warning(
+                "Frigate gives no pictures: %s", error, extra={"action": "frigate_silent"}
+            )
 
     def _note_answer(self) -> None:
         self._num_silences, self._silent_until = 0, 0.0

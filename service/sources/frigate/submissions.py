@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from schemas.frame import FrameOptions, Priority, is_camera_id
 from schemas.frigate import Box, Subject, relative_box
@@ -149,10 +149,15 @@ def detect_sizes(config: object) -> dict[str, tuple[float, float]]:
     found = {}
     for name, each in cameras.items() if isinstance(cameras, dict) else ():
         detect = each.get("detect") if isinstance(each, dict) else None
-        size = [detect.get("width"), detect.get("height")] if isinstance(detect, dict) else []
-        if size and all(type(each) is int and 0 < each <= _LARGEST_SIDE for each in size):
-            found[str(name)] = (float(size[0]), float(size[1]))
+        if isinstance(detect, dict):
+            width, height = detect.get("width"), detect.get("height")
+            if _is_side(width) and _is_side(height):
+                found[str(name)] = (float(width), float(height))
     return found
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= _LARGEST_SIDE
 
 
 def _rounded(box: Box) -> Box:
