@@ -63,8 +63,8 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "fetch_failed",
         _REFUSED_OR_FAILED,
-        "the image behind `frame_url`, a camera's `snapshot_url` or a trigger's `url` could not be "
-        "had; the message names the cause",
+        "the image behind `frame_url`, a camera's `snapshot_url` or a trigger's `url`, or Frigate's"
+        " of an object, could not be had; the message names the cause",
     ),
     CodeSpec(
         "internal",
@@ -145,6 +145,12 @@ TABLE: tuple[CodeSpec, ...] = (
         "receiver_gone",
         (),
         "a webhook receiver refuses the result for good; the message has its answer",
+    ),
+    CodeSpec(
+        "write_back",
+        (),
+        "a description could not be written into Frigate within `frigate.give_up_after`, or never "
+        "can be; the message says why",
     ),
 )
 

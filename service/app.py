@@ -47,6 +47,7 @@ from service.stages import (
     Triggering,
     make_batching,
     make_entrance,
+    make_following,
     make_triggers,
     once_there_is_room,
     open_base,
@@ -127,8 +128,11 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 background.start("triggers", triggering.triggers.run)
                 monitor.watch(Watched("triggers", triggering.triggers.check))
             orders = (requests, camera_settings, triggering.source)
+            frigate = make_following(base, store, delivery, queue, entrance)
+            if frigate is not None:
+                await once_there_is_room(frigate.recover, base.stop)
             async with open_intake(
-                base, store, delivery, queue, entrance, waiting, orders
+                base, store, delivery, queue, entrance, waiting, orders, frigate
             ) as receiving:
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
@@ -194,7 +198,7 @@ def _monitor(
     async def since_the_start() -> Figures:
         return base.statistics.figures(base.clock.monotonic())
 
-    watched = (
+    watched: tuple[Watched, ...] = (
         Watched("engine", engines_view.health),
         Watched("queue", figures=queue.figures),
         Watched("store", store_view.health, store_view.figures),
@@ -202,6 +206,8 @@ def _monitor(
         Watched("internal", base.bridge_log.check),
         Watched("frames", figures=since_the_start),
     )
+    if delivery.frigate is not None:
+        watched = (*watched, Watched("frigate", delivery.frigate.check))
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)

@@ -29,6 +29,7 @@ from service.delivery.attempts import Attempts
 from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
+from service.delivery.frigate import FrigateSender
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
@@ -36,7 +37,9 @@ from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
 from service.errors import StoreFullError
+from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
+from service.http.operator_http import OperatorHttp
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
 from service.intake.batches import BatchIntake
@@ -55,6 +58,7 @@ from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
+from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.mqtt import MqttFrames
 from service.sources.routes import Routes
 from service.sources.source import Source
@@ -124,6 +128,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
+    frigate: FrigateApi | None  #: where its URL is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,15 +288,44 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
     cameras = Cameras(settings, base.topics, store, output.publisher, clock)
     await cameras.load()
     deliver = Deliver(store, base.topics, output.publisher, base.statistics, clock, cameras)
+    frigate = frigate_api(settings, clock)
     async with running() as tasks:
         tasks.start("cameras", cameras.run)
         tasks.start("mqtt-sender", mqtt.run)
         tasks.start("webhook-sender", webhooks.run)
         tasks.start("overflow", Overflow(store, settings, letters, clock).run)
-        yield Delivery(deliver, cameras, webhooks, http)
+        if frigate is not None:
+            tasks.start("frigate-sender", _frigate_sender(base, store, letters, frigate).run)
+        yield Delivery(deliver, cameras, webhooks, http, frigate)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SEND_S):
                 await mqtt.flush()
+
+
+def frigate_api(settings: Settings, clock: Clock) -> FrigateApi | None:
+    """Frigate over HTTP, where the settings have it.
+
+    Raises:
+        ConfigurationError: Its `ca_file` holds no certificate.
+    """
+    frigate = settings.frigate
+    if not frigate.enabled or frigate.url is None:
+        return None
+    http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    return FrigateApi(frigate, http, settings.frames.max_bytes, clock, VERSION)
+
+
+def _frigate_sender(
+    base: Base, store: Store, letters: DeadLetters, frigate: FrigateApi
+) -> FrigateSender:
+    return FrigateSender(
+        store.outbox,
+        frigate,
+        base.settings.frigate,
+        letters=letters,
+        clock=base.clock,
+        rng=random.Random(),  # noqa: S311 - spreads attempts
+    )
 
 
 @asynccontextmanager
@@ -384,6 +418,7 @@ async def open_intake(
     entrance: Entrance,
     waiting: Sequence[Job],
     orders: Sequence[Source],
+    frigate: Following | None,
 ) -> AsyncIterator[Receiving]:
     """Frames and orders come in, behind what waited before; at the end of the block no more do.
 
@@ -391,7 +426,8 @@ async def open_intake(
     """
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
-    sources = (*orders, *_sources(base))
+    followed = () if frigate is None else (frigate.topics,)
+    sources = (*orders, *followed, *_sources(base))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -406,6 +442,8 @@ async def open_intake(
         async with connection, running() as at_the_door:
             at_the_door.start("intake", intake.run)
             at_the_door.start("frames", frames.run)
+            for name, run in (frigate.tasks if frigate else {}).items():
+                at_the_door.start(name, run)
             at_the_door.watch("input-watch", connection.watch)
             yield Receiving(connection, retention)
 
@@ -416,6 +454,18 @@ def _sources(base: Base) -> Sequence[Source]:
     routes = Routes(base.topics, settings.sources)
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
+
+
+def make_following(
+    base: Base, store: Store, delivery: Delivery, queue: Queue, entrance: Entrance
+) -> Following | None:
+    """Frigate as a source, if it is one."""
+    settings, clock, api = base.settings, base.clock, delivery.frigate
+    if not settings.frigate.enabled:
+        return None
+    if api is None:
+        return read_snapshots(settings, store, clock)
+    return follow(settings, store, entrance.intake, queue.jobs, delivery.deliver, api, clock)
 
 
 def make_fetcher(base: Base, delivery: Delivery) -> ImageFetcher:

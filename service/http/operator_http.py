@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from service.errors import ConfigurationError, HostError, UrlRefusedError
+from service.errors import AnswerTooLargeError, ConfigurationError, HostError, UrlRefusedError
 from service.http.exchange import http_errors
 from service.http.urls import GuardedHttp, origin, parse_url
 
@@ -68,6 +68,7 @@ class OperatorHttp:
             max_bytes: Of the answer's body.
 
         Raises:
+            AnswerTooLargeError: It has more than `max_bytes`.
             HostError: There was no answer in time, or none within the limits. Any status is one.
         """
         try:
@@ -162,7 +163,8 @@ async def _read(response: httpx.Response, max_bytes: int) -> Answer:
     async for piece in response.aiter_raw(_PIECE_BYTES):
         body += piece
         if len(body) > max_bytes:
-            raise httpx.ReadError(f"sent more than {max_bytes} bytes")
+            where = origin(str(response.url))
+            raise AnswerTooLargeError(f"{where} sent more than {max_bytes} bytes")
     return Answer(response.status_code, response.headers, bytes(body))
 
 

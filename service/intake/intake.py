@@ -279,7 +279,7 @@ class Intake:
         """Let the new jobs wait for their turn, and say where they stand."""
         for ticket, newer in plan.replaced:
             with contained(f"{ticket.job_key} cannot be replaced"):
-                await self._queue.replace(ticket, newer)
+                await self._queue.replace(ticket.job_key, newer)
         new = [job for job in plan.jobs.values() if job.status is JobStatus.QUEUED]
         here, evicted = [], []
         for job in new:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.frame import FrameOptions
-from schemas.job import ErrorDetail, Job
+from schemas.job import ErrorDetail, FrigateOrigin, Job
 from service.delivery.documents import Rejection
 
 
@@ -38,6 +38,8 @@ class Submission:
     is_redelivery: bool = False  #: the sender may have handed it over before
     is_asked_for: bool = False  #: by name: no rule that spares its camera a caption is for it
     reply: Reply | None = None
+    #: Of an object of Frigate's: it is asked for, so no other frame's caption stands for it.
+    frigate: FrigateOrigin | None = None
 
     @property
     def num_bytes(self) -> int:

@@ -197,3 +197,17 @@ batch_items = Table(
     Column("error", Text),  # ErrorDetail as JSON, where it became none
 )
 Index("batch_items_by_job", batch_items.c.job_key)
+
+#: What Frigate has said, see `frigate_events.py`.
+frigate_events = Table(
+    "frigate_events",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("event_key", String(80), primary_key=True),
+    Column("document", Text, nullable=False),  # schemas.frigate.Subject as JSON
+    Column("first_heard", BigInteger, nullable=False),  # elapsed time, as the two that follow
+    Column("heard", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("num_described", Integer, nullable=False),
+    Column("is_done", Integer, nullable=False),  # 0 or 1
+)

@@ -11,7 +11,6 @@ from engine.sight import Seen
 from service.cameras import Cameras
 from service.errors import FrameError
 from service.trigger_settings import BurstSettings
-from service.triggers.answers import AccessRefusedError
 from service.triggers.scrutiny import choose
 from service.triggers.snapshots import SuspendedError
 
@@ -99,7 +98,7 @@ class Bursts:
                     await self._refuse_flat(image)
             except FrameError as error:
                 failure = error
-                if isinstance(error, AccessRefusedError | SuspendedError):
+                if isinstance(error, SuspendedError):
                     break
                 continue
             num_taken += 1

@@ -35,7 +35,7 @@ _USER_FIELDS = ("user", "username", "usr", "u")  # of URLs that hold an account
 
 
 class SuspendedError(FrameError):
-    """The camera is not asked, because it has refused the account.
+    """The camera has refused the account and is not asked any more for a while.
 
     Attributes:
         until: On the monotonic clock.
@@ -114,7 +114,7 @@ class Snapshots:
         """What a camera sees now, as the trigger of that number has it.
 
         Raises:
-            SuspendedError: It has refused the account of late.
+            SuspendedError: It refuses the account, or has done so of late.
             FrameError: `fetch_failed`; the message names the cause, and only the URL's origin.
         """
         lock = self._locks.get(camera_id)
@@ -131,6 +131,7 @@ class Snapshots:
                 account.is_accepted = False
                 account.suspended_until = self._clock.monotonic() + SUSPENDED_S
                 account.reason = str(error)
+                self._check(account)
                 raise
             account.is_accepted = True
             return image
@@ -151,6 +152,7 @@ class Snapshots:
         return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
 
     def _check(self, account: _Account) -> None:
+        """Raise SuspendedError while an account is left alone."""
         left = account.suspended_until - self._clock.monotonic()
         if left > 0:
             message = f"{account.reason}; it is not asked for another {ceil(left / 60)} min"

@@ -10,7 +10,6 @@ import pytest
 from engine.images import ImageLimits
 from service.errors import FrameError
 from service.trigger_settings import TriggerSettings
-from service.triggers.answers import AccessRefusedError
 from service.triggers.snapshots import SUSPENDED_S, Snapshots, SuspendedError
 from tests.support.cameras_over_http import DigestCamera, shows
 from tests.support.certificates import Certificate
@@ -91,7 +90,7 @@ async def test_fetch_refused_account_is_left_alone_for_a_quarter_of_an_hour(kind
     async with Receiver(behave[kind]) as camera:
         url = f"{camera.url}?user=me&password=s3cret"
         found = snapshots(url, f"{url}&second", clock=clock, auth=auth)
-        with pytest.raises(AccessRefusedError):
+        with pytest.raises(SuspendedError):
             await found.fetch(0, "front")
         num_asked = len(camera.requests)
         for number in (0, 1, 0):  # another trigger has the same account
@@ -134,7 +133,7 @@ async def test_fetch_refused_account_is_no_other_accounts_matter() -> None:
     behave = in_turn(answers(403), shows(PICTURE))
     async with Receiver(behave) as camera:
         found = snapshots(f"{camera.url}?user=me", f"{camera.url}?user=you")
-        with pytest.raises(AccessRefusedError):
+        with pytest.raises(SuspendedError):
             await found.fetch(0, "front")
         assert await found.fetch(1, "front") == PICTURE
 

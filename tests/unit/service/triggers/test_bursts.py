@@ -15,8 +15,8 @@ from service.errors import FrameError
 from service.settings import Settings
 from service.store.store import Store
 from service.trigger_settings import BurstSettings
-from service.triggers.answers import AccessRefusedError
 from service.triggers.bursts import Bursts
+from service.triggers.snapshots import SuspendedError
 from tests.support.stages import Nobody
 
 
@@ -71,7 +71,7 @@ async def taken(
 
 
 GONE = FrameError("fetch_failed", "gone")
-REFUSED = AccessRefusedError("refused")
+REFUSED = SuspendedError("refused", until=1.0)
 
 
 @pytest.mark.parametrize(
