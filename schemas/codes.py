@@ -144,6 +144,12 @@ TABLE: tuple[CodeSpec, ...] = (
         (),
         "a webhook receiver refuses the result for good; the message has its answer",
     ),
+    CodeSpec(
+        "write_back",
+        (),
+        "a description could not be written into Frigate within `frigate.give_up_after`, or never "
+        "can be; the message says why",
+    ),
 )
 
 #: The ends that a code can stand at; none: dead letters only.

@@ -29,6 +29,7 @@ from service.delivery.attempts import Attempts
 from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
+from service.delivery.frigate import FrigateSender
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
@@ -121,7 +122,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
-    frigate: FrigateApi | None  #: where its URL is set
+    frigate: FrigateApi | None = None  #: where it is followed over HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,17 +272,45 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
     )
     cameras = Cameras(settings, base.topics, store, output.publisher, clock)
     await cameras.load()
-    frigate = _frigate(base)
     deliver = Deliver(store, base.topics, output.publisher, base.statistics, clock, cameras)
+    frigate = frigate_api(settings, clock)
     async with running() as tasks:
         tasks.start("cameras", cameras.run)
         tasks.start("mqtt-sender", mqtt.run)
         tasks.start("webhook-sender", webhooks.run)
         tasks.start("overflow", Overflow(store, settings, letters, clock).run)
+        if frigate is not None:
+            tasks.start("frigate-sender", _frigate_sender(base, store, letters, frigate).run)
         yield Delivery(deliver, cameras, webhooks, http, frigate)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SEND_S):
                 await mqtt.flush()
+
+
+def frigate_api(settings: Settings, clock: Clock) -> FrigateApi | None:
+    """Frigate over HTTP, where the settings have it.
+
+    Raises:
+        ConfigurationError: Its `ca_file` holds no certificate.
+    """
+    frigate = settings.frigate
+    if not frigate.enabled or frigate.url is None:
+        return None
+    http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    return FrigateApi(frigate, http, settings.frames.max_bytes, clock, VERSION)
+
+
+def _frigate_sender(
+    base: Base, store: Store, letters: DeadLetters, frigate: FrigateApi
+) -> FrigateSender:
+    return FrigateSender(
+        store.outbox,
+        frigate,
+        base.settings.frigate,
+        letters=letters,
+        clock=base.clock,
+        rng=random.Random(),  # noqa: S311 - spreads attempts
+    )
 
 
 @asynccontextmanager
@@ -396,19 +425,6 @@ def _sources(base: Base) -> Sequence[Source]:
     routes = Routes(base.topics, settings.sources)
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
-
-
-def _frigate(base: Base) -> FrigateApi | None:
-    """Its HTTP, where it is to be used.
-
-    Raises:
-        ConfigurationError: Its certificates cannot be read.
-    """
-    wanted = base.settings.frigate
-    if not wanted.enabled or wanted.url is None:
-        return None
-    http = OperatorHttp(wanted.ca_file, insecure=wanted.insecure)
-    return FrigateApi(wanted, http, base.settings.frames.max_bytes, base.clock, VERSION)
 
 
 def make_following(

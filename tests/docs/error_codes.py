@@ -68,6 +68,7 @@ _KNOWN = {
     "unreadable": _FAILED,  # service.store.set_aside: the job of the row, where it is one
     "unsendable": _LETTER,
     "outbox_full": _LETTER,
+    "write_back": _LETTER,
 }
 
 
