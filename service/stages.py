@@ -128,7 +128,7 @@ class Delivery:
     cameras: Cameras  #: who the results are of
     webhooks: WebhookSender
     http: GuardedHttp
-    frigate: FrigateApi | None  #: where its URL is set
+    frigate: FrigateApi | None = None  #: where it is followed over HTTP
 
 
 @dataclass(frozen=True, slots=True)

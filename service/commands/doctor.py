@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +17,15 @@ import typer
 from pydantic import ValidationError
 
 from broker.topics import Topics
-from engine.images import ImageLimits, inspect
 from schemas.status import Health
-from service.clock import Clock
 from service.commands.client import connect, connect_newest, retained
+from service.commands.frigate_check import check_frigate
 from service.commands.options import ConfigOption
+from service.commands.trigger_check import check_triggers
 from service.configuration import load_settings
 from service.engines.child import child_environment
-from service.errors import ConfigurationError, FrameError, ServiceError
-from service.http.urls import origin
+from service.errors import ConfigurationError, ServiceError
 from service.settings import MqttSettings, Settings
-from service.trigger_settings import CAMERA, CameraAt, TriggerSettings
-from service.triggers.snapshots import Snapshots
-from service.triggers.tally import name_of
 
 _CHILD_S = 300.0  # importing torch from a cold, slow disk
 _GIB = 1 << 30
@@ -56,7 +51,7 @@ def run(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check configuration, broker, model, device, disk and the pictures of triggers.
+    """Check configuration, broker, model, device, disk, Frigate and the pictures of triggers.
 
     One line for each: ok, or what to do. Exits 1 where something is to be done.
     """
@@ -88,8 +83,10 @@ async def _check_all(settings: Settings, config: Path | None) -> AsyncIterator[F
     yield await _check_model(settings)
     yield await _check_device(settings)
     yield _check_disk(settings)
-    for finding in await _check_triggers(settings):
-        yield finding
+    if (frigate := await check_frigate(settings)) is not None:
+        yield Finding("frigate", *frigate)
+    for part, is_ok, text in await check_triggers(settings):
+        yield Finding(part, is_ok, text)
 
 
 async def _check_broker(mqtt: MqttSettings) -> Finding:
@@ -169,37 +166,6 @@ def _index(device: str) -> int:
         return -1
     number = device.partition(":")[2]
     return int(number) if number.isdigit() else 0
-
-
-async def _check_triggers(settings: Settings) -> list[Finding]:
-    """Ask each trigger's address once, so a wrong account costs one bad login."""
-    limits = ImageLimits(**settings.frames.model_dump())
-    try:
-        snapshots = Snapshots(settings.triggers, limits, Clock(), version("moondream2mqtt"))
-    except ConfigurationError as error:
-        return [Finding("triggers", False, str(error))]
-    checks = [
-        _check_trigger(number, each, snapshots, limits)
-        for number, each in enumerate(settings.triggers)
-    ]
-    return await asyncio.gather(*checks)
-
-
-async def _check_trigger(
-    number: int, trigger: TriggerSettings, snapshots: Snapshots, limits: ImageLimits
-) -> Finding:
-    names = trigger.camera.map.values() if isinstance(trigger.camera, CameraAt) else ()
-    fixed = trigger.camera if isinstance(trigger.camera, str) else next(iter(names), None)
-    part = name_of(number)
-    if fixed is None and CAMERA in trigger.url:
-        return Finding(part, True, "not asked: only its messages say which camera")
-    try:
-        image = await snapshots.fetch(number, fixed or "camera")
-    except FrameError as error:
-        return Finding(part, False, str(error))
-    header = inspect(image, limits)
-    size = f"{header.format} of {header.width} x {header.height}, {len(image)} bytes"
-    return Finding(part, True, f"{origin(trigger.url)}, {size}")
 
 
 def _check_disk(settings: Settings) -> Finding:

@@ -255,3 +255,23 @@ async def test_a_storm_of_updates_is_one_job_each_and_delays_nobody(
         assert lag.seconds < 0.5, lag
         early = {each.json["job_id"] for each in nvr.said(f"{CAMERA}/status", status="queued")}
         assert len(early) <= 200
+
+
+async def test_description_is_in_frigate_at_the_end(
+    mosquitto: EmbeddedBroker, topic_base: str, tmp_path: Path
+) -> None:
+    choices = {"question": "Who is it?", "choices": ["DHL", "UPS"]}
+    async with running(mosquitto, topic_base, tmp_path, write_back=True, sub_label=choices) as nvr:
+        event_id = "1700000000.1-abc"
+        nvr.has(event_id, 1, end_time=None)
+        await nvr.says(event_message("update", event_id, max_severity="alert"))
+        await nvr.wait_for(f"{CAMERA}/status", status="completed")
+        last = nvr.has(event_id, 2)
+        await nvr.says(event_message("end", event_id, max_severity="alert"))
+        async with asyncio.timeout(20):
+            while len(nvr.frigate.writes) < 2:  # noqa: ASYNC110 - a server has no event of ours
+                await asyncio.sleep(0.1)
+    assert sorted(nvr.frigate.writes) == [
+        (event_id, "description", digest(last)),
+        (event_id, "sub_label", "DHL"),
+    ]
