@@ -16,8 +16,9 @@ from service.errors import FrameError
 
 _LONGEST_S = 30.0  # starting Python on a busy machine; ten pictures take under a second
 _MOST_AT_ONCE = 2  # children; each takes a core
-# A JPEG of one colour has 0.016 bytes a pixel, one of a day outside ten times that.
-_FEW_BYTES = 0.03
+# Bytes a pixel: a JPEG of one colour has 0.016, the dark with a sensor's noise 0.03 and more, which
+# a real scene at night can have as well. Higher, and each picture of such a night costs a child.
+_FEW_BYTES = 0.02
 
 
 class Scrutiny:
