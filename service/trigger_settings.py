@@ -162,6 +162,13 @@ class TriggerSettings(Section):
         description="seconds for one picture; a gateway may wait 10 for a stream to start",
     )
 
+    @property
+    def named_cameras(self) -> tuple[CameraId, ...]:
+        """Those that the settings name; others are known once a message names them."""
+        if isinstance(self.camera, CameraAt):
+            return tuple(self.camera.map.values())
+        return () if self.camera is None else (self.camera,)
+
     @model_validator(mode="after")
     def _says_when(self) -> Self:
         if (self.topic is None) == (self.every is None):

@@ -8,7 +8,7 @@ from service.clock import Clock
 from service.errors import ConfigurationError, FrameError
 from service.http.urls import origin
 from service.settings import Settings
-from service.trigger_settings import CAMERA, CameraAt, TriggerSettings
+from service.trigger_settings import CAMERA, TriggerSettings
 from service.triggers.snapshots import Snapshots
 from service.triggers.tally import name_of
 
@@ -32,13 +32,11 @@ async def check_triggers(settings: Settings) -> list[_Finding]:
 async def _check_trigger(
     number: int, trigger: TriggerSettings, snapshots: Snapshots, limits: ImageLimits
 ) -> _Finding:
-    names = trigger.camera.map.values() if isinstance(trigger.camera, CameraAt) else ()
-    fixed = trigger.camera if isinstance(trigger.camera, str) else next(iter(names), None)
-    part = name_of(number)
-    if fixed is None and CAMERA in trigger.url:
+    part, camera_id = name_of(number), next(iter(trigger.named_cameras), None)
+    if camera_id is None and CAMERA in trigger.url:
         return part, True, "not asked: only its messages say which camera"
     try:
-        image = await snapshots.fetch(number, fixed or "camera")
+        image = await snapshots.fetch(number, camera_id or "camera")
     except FrameError as error:
         return part, False, str(error)
     header = inspect(image, limits)

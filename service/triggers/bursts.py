@@ -75,7 +75,7 @@ class Bursts:
         is_choosing = burst.keep == "best" and burst.frames > 1
         async for picture in self._take_all(number, camera_id, burst):
             held = [*held, picture] if is_choosing else [picture]
-            if sum(len(each.image) for each in held) > _MOST_BYTES:
+            if is_choosing and sum(len(each.image) for each in held) > _MOST_BYTES:
                 break
         yield held[await self._best(held, camera_id)] if is_choosing else held[0]
 

@@ -108,7 +108,7 @@ class Triggers:
     def trigger_of(self, camera_id: str) -> int | None:
         """The trigger that knows where a camera's picture is; None: none does."""
         for number, each in enumerate(self._settings):
-            if each.camera == camera_id:
+            if camera_id in each.named_cameras:
                 return number
         return self._edges.trigger_of(camera_id)
 

@@ -152,6 +152,18 @@ async def test_lost_off_does_not_repeat_for_ever(cameras: Cameras) -> None:
         await until(lambda: site.num_asked > count)
 
 
+async def test_trigger_of_a_camera_is_known_from_the_settings_or_from_what_was_said(
+    cameras: Cameras,
+) -> None:
+    at = {"path": "serial", "map": {"4K01": "gate"}}
+    for fields in ({"topic": "a", "camera": "gate"}, {"topic": "a", "camera": at}):
+        assert Site(cameras, **fields).triggers.trigger_of("gate") == 0
+    site = Site(cameras)
+    assert site.triggers.trigger_of("front") is None
+    site.triggers.hear(Motion(0, "front", False, "cam/front/motion"))
+    assert site.triggers.trigger_of("front") == 0
+
+
 def message(topic: str, payload: bytes = b"on", *, retain: bool = False) -> Message:
     return Message(
         topic=topic,
