@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from tests.integration.test_requests import Asking
 from tests.support.cameras_over_http import DigestCamera, shows
 from tests.support.checker import until
 from tests.support.factories import make_image, make_picture
-from tests.support.http_receivers import Receiver, answers, in_turn
+from tests.support.http_receivers import Receiver, answers, in_turn, says_nothing
 from tests.support.quick_engine import digest
 from tests.support.quick_service import serving
 
@@ -76,6 +77,7 @@ def triggers(url: str, locked: str) -> list[dict[str, Any]]:
         {"topic": "elsewhere/{camera}/again", "url": plain, "repeat": 0.1},
         {"every": 1, "camera": "garden", "url": plain},
         {"topic": f"{BASE}/{{camera}}/frame", "url": plain},  # our own, so never motion
+        {"topic": "elsewhere/{camera}/storm", "url": plain, "cooldown": 0, "timeout": 0.5},
         {"topic": "elsewhere/fixed", "camera": "fixed", "url": locked, "cooldown": 0},
     ]
 
@@ -226,7 +228,19 @@ async def test_frames_on_our_own_topic_stay_frames(site: Site) -> None:
     assert end["metadata"] == {}
 
 
+async def test_storm_of_motion_before_a_camera_that_hangs_slows_no_frame(site: Site) -> None:
+    site.camera.behave = says_nothing
+    for number in range(2000):
+        text = "off" if number // 50 % 2 else "on"
+        await site.say(f"storm-{number % 50}/storm", text)
+    began = time.monotonic()
+    await site.talk.send("calm", make_image(11))
+    await site.ended("calm")
+    assert time.monotonic() - began < 5.0  # of a loaded machine
+    site.camera.behave = shows(make_image())
+
+
 async def test_nothing_that_is_published_holds_a_password(site: Site) -> None:
     info = await site.talk.data("info")
-    assert len(info["settings"]["triggers"]) == 8
+    assert len(info["settings"]["triggers"]) == 9
     assert not [each.topic for each in site.talk.heard if b"s3cret" in each.payload]
