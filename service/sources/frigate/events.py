@@ -43,6 +43,7 @@ class Events:
         self._by_job: dict[str, Followed] = {}
         self._dirty: dict[str, Followed] = {}
         self._gone: set[str] = set()  # to be deleted in the store
+        self._unstored: set[str] = set()  # of which something is new that must not be lost
         self._committed: asyncio.Future[None] | None = None  # for those that wait
         self._to_write = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -83,6 +84,8 @@ class Events:
         if key in self._done:
             return None
         each = self._open.get(key)
+        if each is None or _is_news(each.subject, subject):
+            self._unstored.add(key)
         if each is None:
             ended = now if subject.is_ended else None
             each = Followed(subject, now, now, ended=ended, is_old=is_old)
@@ -100,8 +103,13 @@ class Events:
         self._dirty[subject_key(each.subject)] = each
         self._to_write.set()
 
-    def committed(self) -> "asyncio.Future[None]":
-        """Be told when all that was heard so far is in the store."""
+    def committed(self, subject: Subject) -> "asyncio.Future[None] | None":
+        """Be told when what was heard of one is in the store.
+
+        None where nothing must be: whoever says the same of it a thousand times waits once.
+        """
+        if subject_key(subject) not in self._unstored:
+            return None
         if self._committed is None:
             self._committed = asyncio.get_running_loop().create_future()
         self._urgent.set()
@@ -158,6 +166,7 @@ class Events:
     async def flush(self) -> None:
         """Write what has changed."""
         waiting, self._committed = self._committed, None
+        self._unstored.clear()
         dirty, self._dirty = list(self._dirty.values()), {}
         gone, self._gone = list(self._gone), set()
         try:
@@ -185,6 +194,12 @@ class Events:
                 extra={"action": "frigate_event_evicted"},
             )
             self.finish(least)
+
+
+def _is_news(before: Subject, after: Subject) -> bool:
+    """Whether losing what is said now would cost a description, or make it another one."""
+    fields = ("is_ended", "severity", "is_false_positive", "zones", "detections")
+    return any(getattr(before, name) != getattr(after, name) for name in fields)
 
 
 def _kept(each: Followed) -> KeptSubject:

@@ -108,13 +108,36 @@ async def test_who_waits_is_told_once_it_is_stored(tmp_path: Path, clock: FakeCl
     async with opened(tmp_path, clock) as events:
         running = asyncio.create_task(events.run())
         events.hear(subject())
-        committed = events.committed()
-        assert events.committed() is committed
+        committed = events.committed(subject())
+        assert committed is not None
+        assert events.committed(subject()) is committed
         async with asyncio.timeout(5):
             await committed
         running.cancel()
     async with opened(tmp_path, clock) as events:
         assert len(events.open) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "must_be_stored"),
+    [
+        ({"frame_time": 5.0, "score": 0.9}, False),
+        ({"severity": Severity.ALERT}, True),
+        ({"zones": ("porch",)}, True),
+        ({"is_ended": True}, True),
+    ],
+)
+async def test_only_what_must_not_be_lost_is_waited_for(
+    tmp_path: Path, clock: FakeClock, said: dict[str, Any], must_be_stored: bool
+) -> None:
+    async with opened(tmp_path, clock) as events:
+        events.hear(subject())
+        await events.flush()
+        events.hear(subject(**said))
+        assert (events.committed(subject()) is not None) is must_be_stored
+        await events.flush()
+        events.hear(subject(**said))
+        assert events.committed(subject()) is None
 
 
 async def test_what_nobody_waits_for_is_written_soon(tmp_path: Path, clock: FakeClock) -> None:
