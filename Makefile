@@ -19,6 +19,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 ARGS ?=
 # Extra options for installing PyTorch, e.g. the index of its CPU builds.
 TORCH_ARGS ?=
+# A git repository with Frigate's releases, for test-frigate.
+FRIGATE_SOURCE ?= https://github.com/blakeblackshear/frigate
+FRIGATE_VENV := .venv-frigate
 # One file of bench/ without its .py; empty runs them all.
 BENCH ?=
 
@@ -28,7 +31,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-frigate check quick unit-service unit-others lint types imports format bench soak demo-model docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +68,9 @@ test-integration-2: $(READY)
 
 test-others: $(READY)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
+
+test-frigate: $(READY) $(FRIGATE_VENV)/.ready ## Descriptions into Frigate's real application, three releases; 600 MB.
+	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" $(BIN)/python -m pytest -q tests/frigate $(ARGS)
 
 check: lint types imports test ## Everything a change must pass.
 
@@ -104,8 +110,8 @@ demo-model: $(READY) ## Train the demonstration model again, from its seed.
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
 
-clean: ## Remove the environment and all caches; data/ stays.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+clean: ## Remove the environments and all caches; data/ stays.
+	rm -rf $(VENV) $(FRIGATE_VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file is written last, so an interrupted set-up is taken up again. PyTorch comes first and
@@ -122,4 +128,11 @@ $(READY): pyproject.toml constraints.txt
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) torch==2.13.0
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# What Frigate's application needs, and nothing of ours; its oldest release wants two older packages.
+$(FRIGATE_VENV)/.ready: tests/frigate/requirements.txt tests/frigate/requirements-0.16.txt
+	[ -x $(FRIGATE_VENV)/bin/python ] || $(PYTHON) -m venv $(FRIGATE_VENV)
+	$(FRIGATE_VENV)/bin/python -m pip install -q --disable-pip-version-check -r tests/frigate/requirements.txt
+	$(FRIGATE_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(FRIGATE_VENV)/older -r tests/frigate/requirements-0.16.txt
 	touch $@

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from broker.topics import Topics
 from schemas.status import Health
 from service.commands.client import connect, connect_newest, retained
+from service.commands.frigate_check import check_frigate
 from service.commands.options import ConfigOption
 from service.configuration import load_settings
 from service.engines.child import child_environment
@@ -49,7 +50,7 @@ def run(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check configuration, broker, model, device and disk.
+    """Check configuration, broker, model, device, disk, and Frigate where it is followed.
 
     One line for each: ok, or what to do. Exits 1 where something is to be done.
     """
@@ -81,6 +82,8 @@ async def _check_all(settings: Settings, config: Path | None) -> AsyncIterator[F
     yield await _check_model(settings)
     yield await _check_device(settings)
     yield _check_disk(settings)
+    if (frigate := await check_frigate(settings)) is not None:
+        yield Finding("frigate", *frigate)
 
 
 async def _check_broker(mqtt: MqttSettings) -> Finding:
