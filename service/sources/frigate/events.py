@@ -20,7 +20,9 @@ from service.store.retry import until_stored
 logger = logging.getLogger(__name__)
 
 MOST_OPEN = 1_000
+_MOST_PARTS = 2_000  # events of which it is known which review they belong to
 MOST_DONE = 10_000  # at some 100 bytes in memory
+_LAST_WRITE_S = 2.0
 _WRITE_EVERY_S = 0.5  # unless somebody waits for it
 
 
@@ -33,6 +35,7 @@ class Events:
 
     Attributes:
         news: Set when there is something new of one.
+        reviews: The id of the review that an event is part of, by the event's.
     """
 
     def __init__(self, store: FrigateEvents, clock: Clock) -> None:
@@ -48,6 +51,7 @@ class Events:
         self._to_write = asyncio.Event()
         self._urgent = asyncio.Event()
         self.news = asyncio.Event()
+        self.reviews: dict[str, str] = {}
 
     @property
     def open(self) -> Collection[Followed]:
@@ -81,6 +85,7 @@ class Events:
             is_old: It ended while nobody listened.
         """
         key, now = subject_key(subject), self._clock.monotonic()
+        self._note_parts(subject)
         if key in self._done:
             return None
         each = self._open.get(key)
@@ -163,18 +168,29 @@ class Events:
             self._urgent.clear()
             await self.flush()
 
+    async def close(self) -> None:
+        """Write what has changed, at the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITE_S):
+                await self.flush()
+
     async def flush(self) -> None:
         """Write what has changed."""
         waiting, self._committed = self._committed, None
         self._unstored.clear()
-        dirty, self._dirty = list(self._dirty.values()), {}
+        changed, self._dirty = self._dirty, {}
         gone, self._gone = list(self._gone), set()
         try:
-            if dirty:
-                await isolate(self._save, dirty, "of Frigate's events cannot be stored")
+            if changed:
+                what = "of Frigate's events cannot be stored"
+                await isolate(self._save, list(changed.values()), what)
             if gone:
                 what = "old events of Frigate's cannot be deleted"
                 await until_stored(lambda: self._store.delete(gone), what)
+        except asyncio.CancelledError:
+            self._dirty = changed | self._dirty  # for `close`
+            self._gone.update(gone)
+            raise
         finally:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
@@ -184,6 +200,13 @@ class Events:
         await until_stored(
             lambda: self._store.save(rows), f"{len(rows)} of Frigate's events cannot be stored"
         )
+
+    def _note_parts(self, subject: Subject) -> None:
+        for event_id in subject.detections:
+            self.reviews.pop(event_id, None)  # the newest stand last
+            self.reviews[event_id] = subject.id
+        while len(self.reviews) > _MOST_PARTS:
+            del self.reviews[next(iter(self.reviews))]
 
     def _make_room(self) -> None:
         while len(self._open) > MOST_OPEN:

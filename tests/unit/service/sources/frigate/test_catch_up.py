@@ -44,7 +44,8 @@ class Bench:
     def __init__(self, store: Store, clock: FakeClock, **settings: Any) -> None:
         wanted = FrigateSettings.model_validate(settings)
         self.clock, self.database = clock, Database()
-        self.events, self.submissions = Events(store.frigate, clock), Submissions(wanted, clock)
+        self.events = Events(store.frigate, clock)
+        self.submissions = Submissions(wanted, self.events.reviews, clock)
         self.catch_up = CatchUp(self.events, self.database, self.submissions, wanted, clock)
 
 

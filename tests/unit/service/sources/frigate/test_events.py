@@ -172,3 +172,18 @@ async def test_a_row_that_cannot_be_read_is_forgotten_and_named(
     async with opened(tmp_path, clock) as events:
         assert len(events.open) == 1
         assert not caplog.records
+
+
+@pytest.mark.parametrize(("days", "num_left"), [(29, 1), (31, 0)])
+async def test_rows_of_an_instance_that_is_no_more_are_deleted(
+    tmp_path: Path, clock: FakeClock, days: float, num_left: int
+) -> None:
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="old") as store:
+        events = Events(store.frigate, clock)
+        events.hear(subject())
+        await events.flush()
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="new") as store:
+        clock.advance(days * 86_400)
+        assert await store.frigate.load() == []
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="old") as store:
+        assert len(await store.frigate.load()) == num_left
