@@ -13,6 +13,7 @@ from contextlib import suppress
 from schemas.frigate import Subject
 from service.boundary import isolate
 from service.clock import Clock
+from service.logs import Throttle
 from service.sources.frigate.moments import Followed
 from service.store.frigate_events import FrigateEvents, KeptSubject, subject_key
 from service.store.retry import until_stored
@@ -48,6 +49,7 @@ class Events:
         self._gone: set[str] = set()  # to be deleted in the store
         self._unstored: set[str] = set()  # of which something is new that must not be lost
         self._committed: asyncio.Future[None] | None = None  # for those that wait
+        self._warnings = Throttle()
         self._to_write = asyncio.Event()
         self._urgent = asyncio.Event()
         self.news = asyncio.Event()
@@ -211,11 +213,12 @@ class Events:
     def _make_room(self) -> None:
         while len(self._open) > MOST_OPEN:
             least = min(self._open.values(), key=lambda each: (each.ended is None, each.heard))
-            logger.warning(
-                "too many of Frigate's events are followed, %s is let go",
-                least.subject.id,
-                extra={"action": "frigate_event_evicted"},
-            )
+            if self._warnings.allows("evicted", self._clock.monotonic()):
+                logger.warning(
+                    "more than %d of Frigate's objects are followed, some are let go",
+                    MOST_OPEN,
+                    extra={"action": "frigate_event_evicted"},
+                )
             self.finish(least)
 
 

@@ -93,6 +93,24 @@ async def test_more_than_can_be_followed_lets_the_ended_go_first(
         assert events.is_over(subject(2))
 
 
+async def test_a_flood_of_made_up_events_is_named_once(
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 5)
+    monkeypatch.setattr(module, "MOST_DONE", 10)
+    async with opened(tmp_path, clock) as events:
+        for number in range(100):
+            events.hear(subject(number))
+        await events.flush()
+        assert len(events.open) == 5
+        assert len(caplog.records) == 1
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock) as store:
+        assert len(await store.frigate.load()) == 15
+
+
 async def test_a_thousand_updates_are_one_row_each(tmp_path: Path, clock: FakeClock) -> None:
     async with opened(tmp_path, clock) as events:
         for update in range(20):
