@@ -130,7 +130,7 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "outbox_full",
         (),
-        "too many messages wait for a webhook receiver or for the broker, and "
+        "too many messages wait for a webhook receiver, for Frigate or for the broker, and "
         "this was the oldest. Several for the broker have one letter, which says how many; their "
         "jobs have ended as the store says",
     ),
