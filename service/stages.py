@@ -417,6 +417,8 @@ async def open_intake(
                 at_the_door.start(name, run)
             at_the_door.watch("input-watch", connection.watch)
             yield Receiving(connection, retention)
+        if frigate is not None:
+            await frigate.close()
 
 
 def _sources(base: Base) -> Sequence[Source]:
