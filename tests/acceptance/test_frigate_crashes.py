@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -18,7 +19,7 @@ from tests.support.quick_engine import digest
 from tests.support.scripted_frigate import EVENT, ScriptedFrigate
 
 _PATH = f"/api/events/{EVENT}"
-_ASKED = {"question": "Who brings it?", "choices": ["DHL", "UPS"], "min_confidence": 0.0}
+_ASKED: dict[str, Any] = {"question": "Who brings it?", "choices": ["DHL", "UPS"], "min_confidence": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
