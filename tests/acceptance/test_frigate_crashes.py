@@ -19,7 +19,11 @@ from tests.support.quick_engine import digest
 from tests.support.scripted_frigate import EVENT, ScriptedFrigate
 
 _PATH = f"/api/events/{EVENT}"
-_ASKED: dict[str, Any] = {"question": "Who brings it?", "choices": ["DHL", "UPS"], "min_confidence": 0.0}
+_ASKED: dict[str, Any] = {
+    "question": "Who brings it?",
+    "choices": ["DHL", "UPS"],
+    "min_confidence": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
