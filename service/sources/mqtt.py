@@ -53,7 +53,10 @@ class MqttFrames:
 
     async def _take(self, messages: Sequence[Message]) -> None:
         read = [self._read(each) for each in messages]
-        await self._submit([each for each in read if isinstance(each, Submission | Rejection)])
+        frames = [each for each in read if isinstance(each, Submission | Rejection)]
+        await self._submit(frames)
+        if not frames:  # nothing was waited for: everybody else gets a turn
+            await asyncio.sleep(0)
         if notes := {each for each in read if isinstance(each, asyncio.Future)}:
             await asyncio.wait(notes)
         for message in messages:

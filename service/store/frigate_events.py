@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 
 from schemas.frigate import Subject
 from service.store.database import Database, in_groups
-from service.store.rows import UNREADABLE, Stamp, to_number
+from service.store.rows import MICROSECONDS, UNREADABLE, Stamp, to_number
 from service.store.tables import frigate_events
 from service.store.timekeeper import Timekeeper
 from service.store.unreadable import reason_of
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_KEPT = 30 * 86_400 * MICROSECONDS
 _SAVED = ("document", "heard", "ended", "num_described", "is_done")
 
 
@@ -112,6 +113,10 @@ def _save(connection: Connection, rows: Sequence[dict[str, object]], instance: s
 
 
 def _load(connection: Connection, instance: str, timekeeper: Timekeeper) -> list[KeptSubject]:
+    # Of an instance that is no more nobody else reads anything: Frigate itself is asked.
+    oldest = timekeeper.elapsed() - _LONGEST_KEPT
+    others = (frigate_events.c.instance != instance, frigate_events.c.heard < oldest)
+    connection.execute(delete(frigate_events).where(*others))
     query = select(frigate_events).where(frigate_events.c.instance == instance)
     found: list[KeptSubject] = []
     unreadable: list[object] = []

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from schemas.frigate import Subject, read_stored_event
 from service.clock import Clock
-from service.errors import ServiceError
+from service.errors import FrigateError, ServiceError
 from service.frigate_settings import FrigateSettings
+from service.logs import Throttle
 from service.sources.frigate.events import Events
 from service.sources.frigate.moments import LONGEST_S, Followed
 from service.sources.frigate.submissions import Submissions, detect_sizes
@@ -26,7 +27,9 @@ logger = logging.getLogger(__name__)
 SILENT_S = 150.0
 _EVERY_S = 300.0
 _LOOK_S = 10.0
-_MOST_LISTED = 500  # of one list
+_SHORTEST_S = 2.0  # between two looks, however often Frigate says that it is online
+# Of one list, 10 KiB each; where that is too much, because their paths are long, fewer.
+_MOST_LISTED = (300, 30)
 _MOST_ASKED = 20  # in one look
 _OLD_S = 120.0
 
@@ -68,6 +71,7 @@ class CatchUp:
         self._submissions = submissions
         self._settings = settings
         self._clock = clock
+        self._warnings = Throttle()
         self._is_due = asyncio.Event()
         self._is_due.set()
         self._next = clock.monotonic() + _EVERY_S
@@ -87,9 +91,14 @@ class CatchUp:
                 await self.ask_silent()
                 self._events.forget_done(self._settings.catch_up + LONGEST_S)
             except ServiceError as error:
-                # Whoever fetches pictures says it; here it is only tried again.
-                logger.info("Frigate cannot be asked for what was missed: %s", error)
                 self._next = self._clock.monotonic() + _LOOK_S
+                if self._warnings.allows("missed", self._clock.monotonic()):
+                    logger.warning(
+                        "Frigate cannot be asked for what was missed: %s",
+                        error,
+                        extra={"action": "frigate_not_asked"},
+                    )
+            await asyncio.sleep(_SHORTEST_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._is_due.wait()
@@ -104,9 +113,8 @@ class CatchUp:
         if not self._settings.events or not self._settings.catch_up:
             return
         now = self._clock.now().timestamp()
-        found = await self._database.events(after=now - self._settings.catch_up, limit=_MOST_LISTED)
         num_missed = 0
-        for content in found[:_MOST_LISTED]:
+        for content in await self._newest(now - self._settings.catch_up):
             with suppress(ValueError):
                 subject = read_stored_event(content)
                 if subject.is_ended and not self._events.is_over(subject):
@@ -114,6 +122,13 @@ class CatchUp:
                     num_missed += 1
         if num_missed:
             logger.info("%d of Frigate's objects were missed and are described now", num_missed)
+
+    async def _newest(self, after: float) -> Sequence[Mapping[str, Any]]:
+        """Objects that began after a time, as many as Frigate can tell at once."""
+        for limit in _MOST_LISTED[:-1]:
+            with suppress(FrigateError):
+                return (await self._database.events(after=after, limit=limit))[:limit]
+        return await self._database.events(after=after, limit=_MOST_LISTED[-1])
 
     async def ask_silent(self) -> None:
         """Ask about those that nothing was heard of for long.

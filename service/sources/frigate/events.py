@@ -13,6 +13,7 @@ from contextlib import suppress
 from schemas.frigate import Subject
 from service.boundary import isolate
 from service.clock import Clock
+from service.logs import Throttle
 from service.sources.frigate.moments import Followed
 from service.store.frigate_events import FrigateEvents, KeptSubject, subject_key
 from service.store.retry import until_stored
@@ -20,7 +21,9 @@ from service.store.retry import until_stored
 logger = logging.getLogger(__name__)
 
 MOST_OPEN = 1_000
+_MOST_PARTS = 2_000  # events of which it is known which review they belong to
 MOST_DONE = 10_000  # at some 100 bytes in memory
+_LAST_WRITE_S = 2.0
 _WRITE_EVERY_S = 0.5  # unless somebody waits for it
 
 
@@ -33,6 +36,7 @@ class Events:
 
     Attributes:
         news: Set when there is something new of one.
+        reviews: The id of the review that an event is part of, by the event's.
     """
 
     def __init__(self, store: FrigateEvents, clock: Clock) -> None:
@@ -43,10 +47,13 @@ class Events:
         self._by_job: dict[str, Followed] = {}
         self._dirty: dict[str, Followed] = {}
         self._gone: set[str] = set()  # to be deleted in the store
+        self._unstored: set[str] = set()  # of which something is new that must not be lost
         self._committed: asyncio.Future[None] | None = None  # for those that wait
+        self._warnings = Throttle()
         self._to_write = asyncio.Event()
         self._urgent = asyncio.Event()
         self.news = asyncio.Event()
+        self.reviews: dict[str, str] = {}
 
     @property
     def open(self) -> Collection[Followed]:
@@ -80,9 +87,12 @@ class Events:
             is_old: It ended while nobody listened.
         """
         key, now = subject_key(subject), self._clock.monotonic()
+        self._note_parts(subject)
         if key in self._done:
             return None
         each = self._open.get(key)
+        if each is None or _is_news(each.subject, subject):
+            self._unstored.add(key)
         if each is None:
             ended = now if subject.is_ended else None
             each = Followed(subject, now, now, ended=ended, is_old=is_old)
@@ -100,8 +110,13 @@ class Events:
         self._dirty[subject_key(each.subject)] = each
         self._to_write.set()
 
-    def committed(self) -> "asyncio.Future[None]":
-        """Be told when all that was heard so far is in the store."""
+    def committed(self, subject: Subject) -> "asyncio.Future[None] | None":
+        """Be told when what was heard of one is in the store.
+
+        None where nothing must be: whoever says the same of it a thousand times waits once.
+        """
+        if subject_key(subject) not in self._unstored:
+            return None
         if self._committed is None:
             self._committed = asyncio.get_running_loop().create_future()
         self._urgent.set()
@@ -155,17 +170,29 @@ class Events:
             self._urgent.clear()
             await self.flush()
 
+    async def close(self) -> None:
+        """Write what has changed, at the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITE_S):
+                await self.flush()
+
     async def flush(self) -> None:
         """Write what has changed."""
         waiting, self._committed = self._committed, None
-        dirty, self._dirty = list(self._dirty.values()), {}
+        self._unstored.clear()
+        changed, self._dirty = self._dirty, {}
         gone, self._gone = list(self._gone), set()
         try:
-            if dirty:
-                await isolate(self._save, dirty, "of Frigate's events cannot be stored")
+            if changed:
+                what = "of Frigate's events cannot be stored"
+                await isolate(self._save, list(changed.values()), what)
             if gone:
                 what = "old events of Frigate's cannot be deleted"
                 await until_stored(lambda: self._store.delete(gone), what)
+        except asyncio.CancelledError:
+            self._dirty = changed | self._dirty  # for `close`
+            self._gone.update(gone)
+            raise
         finally:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
@@ -176,15 +203,29 @@ class Events:
             lambda: self._store.save(rows), f"{len(rows)} of Frigate's events cannot be stored"
         )
 
+    def _note_parts(self, subject: Subject) -> None:
+        for event_id in subject.detections:
+            self.reviews.pop(event_id, None)  # the newest stand last
+            self.reviews[event_id] = subject.id
+        while len(self.reviews) > _MOST_PARTS:
+            del self.reviews[next(iter(self.reviews))]
+
     def _make_room(self) -> None:
         while len(self._open) > MOST_OPEN:
             least = min(self._open.values(), key=lambda each: (each.ended is None, each.heard))
-            logger.warning(
-                "too many of Frigate's events are followed, %s is let go",
-                least.subject.id,
-                extra={"action": "frigate_event_evicted"},
-            )
+            if self._warnings.allows("evicted", self._clock.monotonic()):
+                logger.warning(
+                    "more than %d of Frigate's objects are followed, some are let go",
+                    MOST_OPEN,
+                    extra={"action": "frigate_event_evicted"},
+                )
             self.finish(least)
+
+
+def _is_news(before: Subject, after: Subject) -> bool:
+    """Whether losing what is said now would cost a description, or make it another one."""
+    fields = ("is_ended", "severity", "is_false_positive", "zones", "detections")
+    return any(getattr(before, name) != getattr(after, name) for name in fields)
 
 
 def _kept(each: Followed) -> KeptSubject:

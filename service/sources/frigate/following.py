@@ -28,13 +28,14 @@ class Following:
     topics: FrigateTopics
     recover: Callable[[], Awaitable[None]]  #: before anything is read; raises StoreError
     tasks: Mapping[str, Callable[[], Awaitable[None]]]  #: by name
+    close: Callable[[], Awaitable[None]]  #: when the tasks have ended
 
 
 def read_snapshots(settings: Settings, store: Store, clock: Clock) -> Following:
     """Frigate without HTTP: its pictures come over MQTT, and nothing is followed."""
     events = Events(store.frigate, clock)
     topics = FrigateTopics(settings.frigate, events, _nothing, settings.frames.max_bytes)
-    return Following(topics, _nothing_later, {})
+    return Following(topics, _nothing_later, {}, _nothing_later)
 
 
 def follow(
@@ -58,7 +59,8 @@ def follow(
         clock: The same for all.
     """
     wanted = settings.frigate
-    events, submissions = Events(store.frigate, clock), Submissions(wanted, clock)
+    events = Events(store.frigate, clock)
+    submissions = Submissions(wanted, events.reviews, clock)
     follower = Follower(events, frigate, intake.submit, queue.replace, submissions, wanted, clock)
     deliver.subscribe(follower.on_end)
     catch_up = CatchUp(events, frigate, submissions, wanted, clock)
@@ -78,6 +80,7 @@ def follow(
             "frigate-follow": follower.run,
             "frigate-catch-up": catch_up.run,
         },
+        events.close,
     )
 
 

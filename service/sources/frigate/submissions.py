@@ -58,18 +58,18 @@ class Submissions:
 
     Args:
         settings: Which camera is whose, and what is asked.
+        reviews: The review that an event is part of, by event; it may grow.
         clock: For times of arrival.
 
     Attributes:
         detect_sizes: As far as they are known; without one a box cannot be told in 0..1.
-        reviews: The review that an event is part of, by event.
     """
 
-    def __init__(self, settings: FrigateSettings, clock: Clock) -> None:
+    def __init__(self, settings: FrigateSettings, reviews: Mapping[str, str], clock: Clock) -> None:
         self._settings = settings
+        self._reviews = reviews
         self._clock = clock
         self.detect_sizes: DetectSizes = {}
-        self.reviews: dict[str, str] = {}
 
     def of(self, each: Followed, moment: Step, camera_id: str, image: bytes) -> Submission:
         """The frame of an object or a review at one of its moments."""
@@ -95,7 +95,7 @@ class Submissions:
     def metadata(self, subject: Subject, moment: Step) -> dict[str, Any]:
         """What stands in `metadata.frigate` of the result."""
         box = None if self._settings.crop else self._box(subject)
-        review_id = subject.id if subject.kind == "review" else self.reviews.get(subject.id)
+        review_id = subject.id if subject.kind == "review" else self._reviews.get(subject.id)
         return {
             "event_id": subject.picture_id,
             "review_id": review_id,

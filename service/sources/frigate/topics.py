@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from broker.codec import PayloadError, read_json
+from broker.codec import PayloadError, read_foreign_json
 from broker.message import Message
 from broker.options import Subscription
 from schemas.frame import FrameOptions
@@ -87,12 +87,13 @@ class FrigateTopics:
         if name not in _READERS:
             return self._snapshot(message, *name.split("/")[:2])
         try:
-            subject = _READERS[name](read_json(message.payload, max_bytes=MAX_EVENT_BYTES))
+            content = read_foreign_json(message.payload, max_bytes=MAX_EVENT_BYTES)
+            subject = _READERS[name](content)
         except (PayloadError, ValueError) as error:
             self._complain(message, error)
             return None
         self._events.hear(subject)
-        return self._events.committed() if message.qos else None
+        return self._events.committed(subject) if message.qos else None
 
     def _complain(self, message: Message, error: Exception) -> None:
         """It names no object, so nobody waits for its end."""

@@ -1,5 +1,6 @@
 """What was missed is found in Frigate's database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.frigate import Subject
+from service.errors import FrigateError
 from service.frigate_settings import FrigateSettings
 from service.sources.frigate.catch_up import SILENT_S, CatchUp
 from service.sources.frigate.events import Events
@@ -26,6 +28,8 @@ class Database:
         self.stored: list[Any] = []
         self.detect: Any = {"width": 1280, "height": 720}
         self.after = 0.0
+        self.most_listed = 1000
+        self.num_lists = 0
         self.asked: list[str] = []
 
     async def event(self, event_id: str) -> dict[str, Any] | None:
@@ -34,6 +38,9 @@ class Database:
 
     async def events(self, *, after: float, limit: int) -> list[dict[str, Any]]:
         self.after = after
+        self.num_lists += 1
+        if limit > self.most_listed:
+            raise FrigateError("more bytes than are read")
         return self.stored[:limit]
 
     async def config(self) -> dict[str, Any]:
@@ -44,7 +51,8 @@ class Bench:
     def __init__(self, store: Store, clock: FakeClock, **settings: Any) -> None:
         wanted = FrigateSettings.model_validate(settings)
         self.clock, self.database = clock, Database()
-        self.events, self.submissions = Events(store.frigate, clock), Submissions(wanted, clock)
+        self.events = Events(store.frigate, clock)
+        self.submissions = Submissions(wanted, self.events.reviews, clock)
         self.catch_up = CatchUp(self.events, self.database, self.submissions, wanted, clock)
 
 
@@ -68,6 +76,22 @@ async def test_objects_that_ended_unheard_are_heard_of(bench: Bench) -> None:
     assert found == {"1.1-new": False, "1.2-old": True}
     assert all(each.ended == bench.clock.monotonic() for each in bench.events.open)
     assert bench.database.after == pytest.approx(NOW - 3600)
+
+
+async def test_list_that_is_too_long_is_asked_for_in_part(bench: Bench) -> None:
+    bench.database.most_listed = 30
+    bench.database.stored = [stored_event(f"1.{k}-x", end_time=NOW - 10) for k in range(40)]
+    await bench.catch_up.look_back()
+    assert len(bench.events.open) == 30
+
+
+async def test_online_said_again_and_again_is_asked_after_once(bench: Bench) -> None:
+    running = asyncio.create_task(bench.catch_up.run())
+    for _ in range(50):
+        bench.catch_up.order()
+        await asyncio.sleep(0.01)
+    running.cancel()
+    assert bench.database.num_lists == 1
 
 
 async def test_objects_that_are_known_are_left_as_they_are(bench: Bench) -> None:

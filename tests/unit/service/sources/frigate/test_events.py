@@ -93,6 +93,24 @@ async def test_more_than_can_be_followed_lets_the_ended_go_first(
         assert events.is_over(subject(2))
 
 
+async def test_a_flood_of_made_up_events_is_named_once(
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 5)
+    monkeypatch.setattr(module, "MOST_DONE", 10)
+    async with opened(tmp_path, clock) as events:
+        for number in range(100):
+            events.hear(subject(number))
+        await events.flush()
+        assert len(events.open) == 5
+        assert len(caplog.records) == 1
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock) as store:
+        assert len(await store.frigate.load()) == 15
+
+
 async def test_a_thousand_updates_are_one_row_each(tmp_path: Path, clock: FakeClock) -> None:
     async with opened(tmp_path, clock) as events:
         for update in range(20):
@@ -108,13 +126,36 @@ async def test_who_waits_is_told_once_it_is_stored(tmp_path: Path, clock: FakeCl
     async with opened(tmp_path, clock) as events:
         running = asyncio.create_task(events.run())
         events.hear(subject())
-        committed = events.committed()
-        assert events.committed() is committed
+        committed = events.committed(subject())
+        assert committed is not None
+        assert events.committed(subject()) is committed
         async with asyncio.timeout(5):
             await committed
         running.cancel()
     async with opened(tmp_path, clock) as events:
         assert len(events.open) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "must_be_stored"),
+    [
+        ({"frame_time": 5.0, "score": 0.9}, False),
+        ({"severity": Severity.ALERT}, True),
+        ({"zones": ("porch",)}, True),
+        ({"is_ended": True}, True),
+    ],
+)
+async def test_only_what_must_not_be_lost_is_waited_for(
+    tmp_path: Path, clock: FakeClock, said: dict[str, Any], must_be_stored: bool
+) -> None:
+    async with opened(tmp_path, clock) as events:
+        events.hear(subject())
+        await events.flush()
+        events.hear(subject(**said))
+        assert (events.committed(subject()) is not None) is must_be_stored
+        await events.flush()
+        events.hear(subject(**said))
+        assert events.committed(subject()) is None
 
 
 async def test_what_nobody_waits_for_is_written_soon(tmp_path: Path, clock: FakeClock) -> None:
@@ -149,3 +190,18 @@ async def test_a_row_that_cannot_be_read_is_forgotten_and_named(
     async with opened(tmp_path, clock) as events:
         assert len(events.open) == 1
         assert not caplog.records
+
+
+@pytest.mark.parametrize(("days", "num_left"), [(29, 1), (31, 0)])
+async def test_rows_of_an_instance_that_is_no_more_are_deleted(
+    tmp_path: Path, clock: FakeClock, days: float, num_left: int
+) -> None:
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="old") as store:
+        events = Events(store.frigate, clock)
+        events.hear(subject())
+        await events.flush()
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="new") as store:
+        clock.advance(days * 86_400)
+        assert await store.frigate.load() == []
+    async with Store.open(tmp_path / "jobs.sqlite3", clock=clock, instance="old") as store:
+        assert len(await store.frigate.load()) == num_left

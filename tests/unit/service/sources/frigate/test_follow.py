@@ -99,7 +99,7 @@ async def bench(folder: Path, clock: FakeClock, **settings: Any) -> AsyncIterato
     wanted = FrigateSettings.model_validate({"enabled": True, **settings})
     async with Store.open(folder / "jobs.sqlite3", clock=clock) as store:
         events, pictures = Events(store.frigate, clock), Pictures()
-        submissions = Submissions(wanted, clock)
+        submissions = Submissions(wanted, events.reviews, clock)
         submissions.detect_sizes = {"yard": DETECT}
         made: Bench
 
@@ -225,6 +225,17 @@ async def test_review_is_described_by_its_first_object(tmp_path: Path, clock: Fa
         assert at.pictures.asked == ["1700000000.7-abc"]
         assert frame.options.job_id == "r-1700000000_1-abc-final"
         assert frame.options.metadata["frigate"]["review_id"] == said.id
+
+
+async def test_event_knows_its_review(tmp_path: Path, clock: FakeClock) -> None:
+    async with bench(tmp_path, clock) as at:
+        said = subject(is_ended=True)
+        at.events.hear(said)
+        review = Subject(id="1.9-rev", kind="review", camera="yard", detections=(said.id,))
+        at.events.hear(review)
+        await at.look(SETTLE_S)
+        [frame] = at.frames
+        assert frame.options.metadata["frigate"]["review_id"] == "1.9-rev"
 
 
 async def test_review_of_nothing_to_see_is_let_go(tmp_path: Path, clock: FakeClock) -> None:
