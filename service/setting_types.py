@@ -9,7 +9,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.
@@ -54,13 +53,6 @@ def _no_wildcards(text: str) -> str:
     return base
 
 
-def _names_a_camera(text: str) -> str:
-    if "{camera}" not in _plain(text).split("/"):
-        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
-    CameraPattern.compile(text)
-    return text
-
-
 def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
@@ -77,5 +69,4 @@ Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_sec
 File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
-CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]

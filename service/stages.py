@@ -56,6 +56,7 @@ from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
 from service.sources.mqtt import MqttFrames
+from service.sources.names import Names
 from service.sources.routes import Routes
 from service.sources.source import Source
 from service.statistics import Statistics
@@ -362,7 +363,7 @@ async def open_intake(
     """
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
-    sources = (*orders, *_sources(base))
+    sources = (*orders, *_sources(base, delivery.cameras))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -381,10 +382,10 @@ async def open_intake(
             yield Receiving(connection, retention)
 
 
-def _sources(base: Base) -> Sequence[Source]:
+def _sources(base: Base, cameras: Cameras) -> Sequence[Source]:
     """Who reads what comes in; the first that claims a topic does."""
     settings = base.settings
-    routes = Routes(base.topics, settings.sources)
+    routes = Routes(base.topics, settings.sources, Names(cameras.name_of))
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
 

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.frame import FrameOptions
+from schemas.frame import MAX_LOCATION_CHARACTERS, FrameOptions
 from schemas.job import ErrorDetail, Job
 from service.delivery.documents import Rejection
 
@@ -37,6 +37,13 @@ class Submission:
     motion_intensity: float = 0.5  #: of its source; used where the frame does not say it
     is_redelivery: bool = False  #: the sender may have handed it over before
     reply: Reply | None = None
+    camera_name: str | None = None  #: what a foreign system calls the camera
+
+    @property
+    def location(self) -> str | None:
+        """Where neither the frame nor the camera says it: the foreign name that became an id."""
+        name = self.camera_name
+        return None if name is None or name == self.camera_id else name[:MAX_LOCATION_CHARACTERS]
 
     @property
     def num_bytes(self) -> int:
