@@ -9,7 +9,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.
@@ -62,13 +61,6 @@ def _no_wildcards(text: str) -> str:
     return base
 
 
-def _names_a_camera(text: str) -> str:
-    if "{camera}" not in _plain(text).split("/"):
-        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
-    CameraPattern.compile(text)
-    return text
-
-
 def _may_name_a_camera(text: str) -> str:
     levels = _plain(text).split("/")
     if "{camera}" not in levels:  # one is put before, where no wildcard's place changes
@@ -95,6 +87,5 @@ Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_sec
 File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
-CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
 TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]

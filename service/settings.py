@@ -10,19 +10,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from broker.patterns import CameraPattern, check_filter
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
 from service.frigate_settings import FrigateSettings
 from service.http.urls import origin
 from service.setting_types import (
-    CameraTopic,
     Devices,
     File,
     Name,
@@ -355,8 +355,23 @@ class WebhookSettings(_Section):
 class SourceSettings(_Section):
     """A topic of a foreign system that carries images."""
 
-    topic: CameraTopic = Field(
-        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image",
+    camera: CameraId | None = Field(
+        default=None, description="whose images these are, where the topic does not say it"
+    )
+    topic: TopicFilter = Field(
+        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image; "
+        "without one where camera is given",
+    )
+    cameras: dict[Name, CameraId] = Field(
+        default_factory=dict,
+        description="camera ids by what the topic calls the cameras; other names become ids by "
+        "themselves, with _ for what an id cannot have",
+    )
+    image_path: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="where the image is in JSON, names with dots between; none: under any of the "
+        "keys in use",
     )
     motion_intensity: float = Field(
         default=0.5, ge=0, le=1, description="of frames that do not say it"
@@ -364,6 +379,24 @@ class SourceSettings(_Section):
     accept_retained: bool = Field(
         default=False, description="a retained message is a replay, not motion"
     )
+
+    @field_validator("topic")
+    @classmethod
+    def _names_a_camera(cls, topic: str, fields: ValidationInfo) -> str:
+        """The field before it has been read already."""
+        has_place = "{camera}" in topic.split("/")
+        if fields.data.get("camera") is None:
+            if not has_place:
+                raise ValueError(
+                    "must have {camera} as one of its levels, e.g. ring/{camera}/snapshot, or "
+                    "camera beside it"
+                )
+            CameraPattern.compile(topic)
+        elif has_place:
+            raise ValueError("has a {camera} level, and camera says whose images they are too")
+        else:
+            check_filter(topic)
+        return topic
 
 
 class LoggingSettings(_Section):

@@ -60,6 +60,7 @@ from service.settings import Settings
 from service.sources.frames import FrameTopics
 from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.mqtt import MqttFrames
+from service.sources.names import Names
 from service.sources.routes import Routes
 from service.sources.source import Source
 from service.sources.triggers import TriggerTopics
@@ -430,7 +431,7 @@ async def open_intake(
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
     followed = () if frigate is None else (frigate.topics,)
-    sources = (*orders, *followed, *_sources(base))
+    sources = (*orders, *followed, *_sources(base, delivery.cameras))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
@@ -453,10 +454,10 @@ async def open_intake(
             await frigate.close()
 
 
-def _sources(base: Base) -> Sequence[Source]:
+def _sources(base: Base, cameras: Cameras) -> Sequence[Source]:
     """Who reads what comes in; the first that claims a topic does."""
     settings = base.settings
-    routes = Routes(base.topics, settings.sources)
+    routes = Routes(base.topics, settings.sources, Names(cameras.name_of))
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
 

@@ -195,7 +195,9 @@ class Intake:
         """The frame as a job, or why it is refused."""
         try:
             image = self._checks.image_of(submission)
-            camera = self._cameras.admit(submission.camera_id, submission.arrived_monotonic)
+            camera = self._cameras.admit(
+                submission.camera_id, submission.arrived_monotonic, submission.camera_name
+            )
             job = resolve(submission, camera, image, self._settings.queue)
             return Candidate(submission, camera, job)
         except (FrameError, ImageError, UrlRefusedError) as error:

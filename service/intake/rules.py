@@ -108,7 +108,7 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
         tasks=tasks,
         prompt=prompt,
         length=length,
-        location=options.location or settings.location,
+        location=options.location or settings.location or submission.location,
         metadata=options.metadata,
         webhook_url=own_url or webhook.url,
         # Never the operator's headers on a sender's URL: they may hold a token.

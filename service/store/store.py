@@ -440,6 +440,7 @@ class Store:
         self,
         seen: Mapping[str, float | None],
         forgotten: Mapping[str, tuple[float, Sequence[OutboxMessage]]],
+        names: Mapping[str, str] | None = None,
     ) -> list[OutboxMessage]:
         """Keep when cameras were seen, and forget others, in one transaction.
 
@@ -447,6 +448,7 @@ class Store:
             seen: By camera id, in seconds on the monotonic clock; None: no frame has come.
             forgotten: By camera id, when it was seen last, and what must go out because of it. One
                 that another service on this database has seen since is left as it is.
+            names: By camera id, what a foreign system calls them.
 
         Returns:
             The messages written, with their ids.
@@ -463,6 +465,7 @@ class Store:
                     camera_id: (stamp.elapsed_at(moment), messages)
                     for camera_id, (moment, messages) in forgotten.items()
                 },
+                names or {},
                 stamp,
             )
         num_given = sum(len(messages) for _, messages in forgotten.values())

@@ -133,6 +133,7 @@ cameras = Table(
     Column("camera_id", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON: what was changed at run time
     Column("seen", BigInteger),  # elapsed time of its newest frame; NULL: none has come
+    Column("name", Text),  # what a foreign system calls it; NULL: none does
 )
 
 #: What was switched at run time; see `switches.py`. A row that is there is a switch that is on.
