@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.

@@ -346,7 +346,6 @@ async def test_foreign_name_is_kept_until_its_camera_is_forgotten(
     cameras.admit("own", clock.monotonic(), "own")  # foreign as well, since then
     assert not cameras.is_saved
     await cameras.save()
-    assert cameras.is_saved
     again, _ = made(store, clock)
     await again.load()
     known = {each.camera_id for each in again.all()} - {"front", "back"}
