@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
@@ -19,6 +19,14 @@ _MOST_PATH_BYTES = 4096  # PATH_MAX
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is a typo."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def _plain(text: str) -> str:
@@ -54,10 +62,13 @@ def _no_wildcards(text: str) -> str:
     return base
 
 
-def _names_a_camera(text: str) -> str:
-    if "{camera}" not in _plain(text).split("/"):
-        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
-    CameraPattern.compile(text)
+def _may_name_a_camera(text: str) -> str:
+    levels = _plain(text).split("/")
+    if "{camera}" not in levels:  # one is put before, where no wildcard's place changes
+        levels = ["{camera}", *levels]
+    CameraPattern.compile("/".join(levels))
+    if not text:
+        raise ValueError("must not be empty")
     return text
 
 
@@ -77,5 +88,5 @@ Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_sec
 File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
-CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
+TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]

@@ -10,18 +10,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from broker.patterns import CameraPattern, check_filter
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.frigate_settings import FrigateSettings
 from service.http.urls import origin
 from service.setting_types import (
-    CameraTopic,
     Devices,
     File,
     Name,
@@ -30,6 +31,8 @@ from service.setting_types import (
     TopicFilter,
     TopicPrefix,
 )
+from service.setting_types import Section as _Section
+from service.trigger_settings import TriggerSettings
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
@@ -39,12 +42,6 @@ _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
 _GIB = 1 << 30
 _TIB = 1 << 40
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class TlsSettings(_Section):
@@ -359,8 +356,23 @@ class WebhookSettings(_Section):
 class SourceSettings(_Section):
     """A topic of a foreign system that carries images."""
 
-    topic: CameraTopic = Field(
-        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image",
+    camera: CameraId | None = Field(
+        default=None, description="whose images these are, where the topic does not say it"
+    )
+    topic: TopicFilter = Field(
+        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image; "
+        "without one where camera is given",
+    )
+    cameras: dict[Name, CameraId] = Field(
+        default_factory=dict,
+        description="camera ids by what the topic calls the cameras; other names become ids by "
+        "themselves, with _ for what an id cannot have",
+    )
+    image_path: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="where the image is in JSON, names with dots between; none: under any of the "
+        "keys in use",
     )
     motion_intensity: float = Field(
         default=0.5, ge=0, le=1, description="of frames that do not say it"
@@ -368,6 +380,24 @@ class SourceSettings(_Section):
     accept_retained: bool = Field(
         default=False, description="a retained message is a replay, not motion"
     )
+
+    @field_validator("topic")
+    @classmethod
+    def _names_a_camera(cls, topic: str, fields: ValidationInfo) -> str:
+        """The field before it has been read already."""
+        has_place = "{camera}" in topic.split("/")
+        if fields.data.get("camera") is None:
+            if not has_place:
+                raise ValueError(
+                    "must have {camera} as one of its levels, e.g. ring/{camera}/snapshot, or "
+                    "camera beside it"
+                )
+            CameraPattern.compile(topic)
+        elif has_place:
+            raise ValueError("has a {camera} level, and camera says whose images they are too")
+        else:
+            check_filter(topic)
+        return topic
 
 
 class HomeAssistantSettings(_Section):
@@ -463,12 +493,18 @@ class Settings(BaseSettings):
     sources: tuple[SourceSettings, ...] = Field(
         default=(), description="foreign topics that carry images"
     )
+    triggers: tuple[TriggerSettings, ...] = Field(
+        default=(), max_length=1024, description="pictures behind HTTP, at motion or by the clock"
+    )
     stats_interval: float = Field(
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
     homeassistant: HomeAssistantSettings = Field(
         default_factory=HomeAssistantSettings, description="entities in Home Assistant"
+    )
+    frigate: FrigateSettings = Field(
+        default_factory=FrigateSettings, description="Frigate's objects, and descriptions for them"
     )
 
     @model_validator(mode="after")
@@ -496,7 +532,7 @@ class Settings(BaseSettings):
 
         So is the client id: where the broker does not bind it to an account, whoever knows it can
         take the session. Cameras are left out where they would make it too large for a message:
-        each has a topic of its own.
+        each has a topic of its own; and then triggers.
         """
         content = self.model_dump(mode="json")
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
@@ -507,8 +543,13 @@ class Settings(BaseSettings):
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
         }
-        if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
-            del content["cameras"]
+        for shown, trigger in zip(content["triggers"], self.triggers, strict=True):
+            shown["url"] = _shown(trigger.url)
+            if shown["headers"]:
+                shown["headers"] = dict.fromkeys(shown["headers"], _MASK)
+        for name in ("cameras", "triggers"):
+            if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
+                del content[name]
         return content
 
 

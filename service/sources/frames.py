@@ -70,7 +70,12 @@ class FrameTopics:
             return refuse(message, camera_id, INTERNAL)
 
     def _submission(self, message: Message, route: Route) -> Submission:
-        frame = read_frame(message, route.camera_id, max_image_bytes=self._max_image_bytes)
+        frame = read_frame(
+            message,
+            route.camera_id,
+            max_image_bytes=self._max_image_bytes,
+            foreign=route.foreign,
+        )
         return Submission(
             camera_id=route.camera_id,
             options=frame.options,
@@ -83,6 +88,7 @@ class FrameTopics:
             motion_intensity=route.motion_intensity,
             is_redelivery=message.dup,
             reply=self._reply(message, route.camera_id),
+            camera_name=route.camera_name,
         )
 
     def _reply(self, message: Message, camera_id: str) -> Reply | None:

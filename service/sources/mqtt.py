@@ -52,8 +52,13 @@ class MqttFrames:
             await self._take(await self._gather())
 
     async def _take(self, messages: Sequence[Message]) -> None:
-        items = [item for each in messages if (item := self._read(each)) is not None]
-        await self._submit(items)
+        read = [self._read(each) for each in messages]
+        frames = [each for each in read if isinstance(each, Submission | Rejection)]
+        await self._submit(frames)
+        if not frames:  # nothing was waited for: everybody else gets a turn
+            await asyncio.sleep(0)
+        if notes := {each for each in read if isinstance(each, asyncio.Future)}:
+            await asyncio.wait(notes)
         for message in messages:
             self._inbox.acknowledge(message)
             self._inbox.release(message)
@@ -81,7 +86,7 @@ class MqttFrames:
             num_bytes += len(messages[-1].payload)
         return messages
 
-    def _read(self, message: Message) -> Submission | Rejection | None:
+    def _read(self, message: Message) -> "Submission | Rejection | asyncio.Future[None] | None":
         try:
             source = next((each for each in self._sources if each.claims(message.topic)), None)
             return None if source is None else source.read(message)

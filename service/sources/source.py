@@ -4,6 +4,7 @@ A new source is one file with a class of this shape; `app` lists them, and the f
 topic reads its messages.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,8 +26,11 @@ class Source(Protocol):
     def claims(self, topic: str) -> bool:
         """Whether a message on this topic is this source's."""
 
-    def read(self, message: Message) -> Submission | Rejection | None:
-        """A message as a frame, or why it is refused; None for what is nobody's motion."""
+    def read(self, message: Message) -> "Submission | Rejection | asyncio.Future[None] | None":
+        """A message as a frame, or why it is refused; None for what is nobody's motion.
+
+        A future is of what the message said otherwise: it is acknowledged once that is stored.
+        """
 
 
 def refuse(

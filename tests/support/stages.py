@@ -14,6 +14,7 @@ from service.intake.intake import Intake
 from service.settings import Settings
 from service.sources.frames import FrameTopics
 from service.sources.mqtt import Inbox, MqttFrames
+from service.sources.names import Names
 from service.sources.routes import Routes
 from service.store.store import Store
 
@@ -54,7 +55,7 @@ async def receiving(
     """
     frames = FrameTopics(
         topics,
-        Routes(topics, settings.sources),
+        Routes(topics, settings.sources, Names(lambda _: None)),
         settings.mqtt.response_topics,
         settings.frames.max_bytes,
     )

@@ -333,6 +333,33 @@ async def test_change_of_an_unknown_camera_makes_it_known_within_the_bound(
     assert sorted(await store.kept_cameras()) == ["back", "front", "newer"]
 
 
+async def test_foreign_name_is_kept_until_its_camera_is_forgotten(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    cameras.admit("Front_Door", clock.monotonic(), "Front Door")
+    cameras.admit("odd", clock.monotonic(), "\ud800")
+    cameras.admit("long", clock.monotonic(), "x" * 300)
+    cameras.admit("own", clock.monotonic())
+    await cameras.save()
+    cameras.admit("own", clock.monotonic(), "own")  # foreign as well, since then
+    assert not cameras.is_saved
+    await cameras.save()
+    again, _ = made(store, clock)
+    await again.load()
+    known = {each.camera_id for each in again.all()} - {"front", "back"}
+    names = {each: again.name_of(each) for each in known}
+    assert names == {"Front_Door": "Front Door", "long": None, "odd": None, "own": "own"}
+    await again.forget("Front_Door")
+    assert again.name_of("Front_Door") is None
+    again.admit("Front_Door", clock.monotonic(), "Front.Door")
+    await again.save()
+    third, _ = made(store, clock)
+    await third.load()
+    assert third.name_of("Front_Door") == "Front.Door"
+
+
 async def test_headers_of_the_file_do_not_go_to_a_url_set_at_run_time(
     store: Store, clock: FakeClock
 ) -> None:
