@@ -467,7 +467,7 @@ class Settings(BaseSettings):
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
     homeassistant: HomeAssistantSettings = Field(
-        default_factory=HomeAssistantSettings, description="Home Assistant"
+        default_factory=HomeAssistantSettings, description="entities in Home Assistant"
     )
 
     @model_validator(mode="after")

@@ -150,7 +150,7 @@ async def living(
     pace: Pace = QUICK,
     dies_at: int = 1 << 60,
     is_committed: bool = False,
-    **content: Any,
+    content: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Life]:
     """Let it run; what is left in the store is there for the next life.
 
@@ -159,7 +159,7 @@ async def living(
         is_committed: See `DeadlyDiscovery`.
         content: Settings.
     """
-    settings, clock = Settings(**content), Clock()
+    settings, clock = Settings(**(content or {})), Clock()
     topics = Topics(settings.mqtt.base_topic)
     url = f"sqlite:///{folder / 'jobs.sqlite3'}"
     async with Store.open(url, base_topic=topics.base) as store:
