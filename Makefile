@@ -122,6 +122,7 @@ demo-model: $(READY) ## Train the demonstration model again, from its seed.
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
 
+# The user interface that belongs to this Home Assistant.
 FRONTEND := home-assistant-frontend==20260128.6
 
 pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.

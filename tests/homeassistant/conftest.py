@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from broker.embedded import BrokerProgram
 from tests.homeassistant.environments import Version, chosen
+from tests.homeassistant.home import Home, a_home, skip_old
 from tests.homeassistant.house import House, a_house
 
 _SEEN = pytest.StashKey[dict[str, str]]()  # a line about each version
@@ -68,3 +69,23 @@ async def silence(house: House) -> AsyncIterator[None]:
     complaints = await house.complaints()
     await house.heal()
     assert not complaints, "\n".join(complaints)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def home_of_version(
+    version: Version, mosquitto_program: BrokerProgram, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Home]:
+    """One for all tests of blueprints."""
+    if not version.is_installed:
+        pytest.skip(f"Home Assistant {version.number} needs Python {version.python}")
+    skip_old(version)
+    async with a_home(tmp_path_factory.mktemp("home"), mosquitto_program, version) as made:
+        yield made
+
+
+@pytest.fixture
+def home(home_of_version: Home) -> Home:
+    """The same for all, with nothing asked."""
+    home_of_version.service.asked.clear()
+    home_of_version.service.describe = None
+    return home_of_version
