@@ -82,7 +82,7 @@ $(SCHEMA)/.ready: tests/homeassistant/schema.txt | $(READY)
 
 test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
 	$(BIN)/python -m tests.homeassistant.environments $(VERSIONS)
-	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q tests/homeassistant $(ARGS)
+	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q -rfE tests/homeassistant $(ARGS)
 
 check: lint types imports test ## Everything a change must pass.
 
