@@ -85,7 +85,7 @@ $(SCHEMA)/.ready: tests/homeassistant/schema.txt | $(READY)
 
 test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
 	$(BIN)/python -m tests.homeassistant.environments $(VERSIONS)
-	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q tests/homeassistant $(ARGS)
+	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q -rfE tests/homeassistant $(ARGS)
 
 test-frigate: $(READY) $(FRIGATE_VENV)/.ready ## Descriptions into Frigate's real application, three releases; 600 MB.
 	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" $(BIN)/python -m pytest -q tests/frigate $(ARGS)

@@ -200,15 +200,25 @@ class Cameras:
             finally:
                 camera.is_leaving = False
 
-    async def clear_forgotten(self, camera_ids: Iterable[str]) -> None:
-        """Take back what was retained of cameras while they were being forgotten."""
-        found = {each: self.get(each) for each in camera_ids}
-        gone = [name for name, camera in found.items() if camera is None or camera.is_leaving]
-        if gone:
-            now = self._clock.now()
-            messages = [message for each in gone for message in self._clearing(each, now)]
-            what = "forgotten cameras cannot be cleared"
+    async def clear_unwanted(self, retained: Iterable[tuple[str, str]]) -> None:
+        """Take back what was retained of cameras while they were forgotten, or their pictures.
+
+        Args:
+            retained: Camera and topic of each message.
+        """
+        now = self._clock.now()
+        messages = [row for each in sorted(retained) for row in self._taking_back(*each, now)]
+        if messages:
+            what = "what is retained and no longer wanted cannot be cleared"
             await until_stored(lambda: self._store.accept((), {}, messages), what)
+
+    def _taking_back(self, camera_id: str, topic: str, now: datetime) -> list[OutboxMessage]:
+        camera = self.get(camera_id)
+        if camera is None or camera.is_leaving:
+            return self._clearing(camera_id, now)
+        is_picture = topic == self._topics.image(camera_id)
+        is_wanted = not is_picture or camera.settings.publish_image
+        return [] if is_wanted else self._clearing(camera_id, now, topic)
 
     @property
     def is_saved(self) -> bool:
@@ -247,10 +257,14 @@ class Cameras:
             camera.is_changing = False
 
     async def _store_overrides(self, camera_id: str, overrides: dict[str, Any]) -> None:
+        now = self._clock.now()
         shown = without_secrets(self._effective(camera_id, overrides))
         message = address(shown, self._topics, camera_id=camera_id)
-        row = to_outbox(message, job_key=None, created_at=self._clock.now())
-        await self._store.set_camera_override(camera_id, overrides, [row])
+        rows = [to_outbox(message, job_key=None, created_at=now)]
+        camera = self.get(camera_id)
+        if camera and camera.settings.publish_image and not shown.publish_image:
+            rows += self._clearing(camera_id, now, self._topics.image(camera_id))
+        await self._store.set_camera_override(camera_id, overrides, rows)
         self._saved.setdefault(camera_id, None)
         self._announcer.keep(shown, camera_id=camera_id)
 
@@ -321,11 +335,14 @@ class Cameras:
         self._tell(camera_id)
         logger.info("%s forgotten", camera_id, extra={"action": "camera_forgotten"})
 
-    def _clearing(self, camera_id: str, now: datetime) -> list[OutboxMessage]:
-        """What makes the broker forget a camera's retained messages."""
+    def _clearing(
+        self, camera_id: str, now: datetime, topic: str | None = None
+    ) -> list[OutboxMessage]:
+        """What makes the broker forget a camera's retained messages, or that of one topic."""
         return [
             to_outbox(message, job_key=None, created_at=now)
             for message in clear_retained(self._topics, camera_id)
+            if topic in {None, message.topic}
         ]
 
     def _load(self, camera_id: str, seen: float | None, overrides: dict[str, Any]) -> None:

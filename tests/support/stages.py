@@ -39,9 +39,11 @@ class AnyCamera(Cameras):
         return super().get(camera_id) or self.admit(camera_id, self._clock.monotonic())
 
 
-def any_camera(store: Store, clock: Clock, topics: Topics) -> Cameras:
-    """Cameras as they are by default."""
-    return AnyCamera(Settings(), topics, store, Nobody(), clock)
+def any_camera(
+    store: Store, clock: Clock, topics: Topics, settings: Settings | None = None
+) -> Cameras:
+    """Cameras as they are by default, or as a file has them."""
+    return AnyCamera(settings or Settings(), topics, store, Nobody(), clock)
 
 
 @asynccontextmanager

@@ -443,3 +443,35 @@ async def test_subscribers_are_told_who_becomes_known_changes_and_goes(
     assert "new" not in cameras
     await cameras.forget("newer")
     assert told[4:] == ["newer"]
+
+
+PICTURES_OFF = [("base/front/settings", True), ("base/front/image", False)]
+
+
+async def sent(store: Store) -> list[tuple[str, bool]]:
+    """Topic of each message that waits, and whether it says anything."""
+    return [(each.topic, bool(each.payload)) for each in await waiting(store)]
+
+
+async def test_change_that_switches_pictures_off_takes_the_last_one_back(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, cameras={"front": CameraSettings(publish_image=True)})
+    await cameras.load()
+    await cameras.change("front", {"publish_image": False})
+    assert await sent(store) == PICTURES_OFF
+    await cameras.change("front", {"cooldown": 1})
+    assert await sent(store) == [*PICTURES_OFF, ("base/front/settings", True)]
+
+
+async def test_picture_that_was_under_way_when_it_was_switched_off_is_taken_back(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, cameras={"front": CameraSettings(publish_image=True)})
+    await cameras.load()
+    retained = {("front", "base/front/caption"), ("front", "base/front/image")}
+    await cameras.clear_unwanted(retained)
+    assert await sent(store) == []
+    await cameras.change("front", {"publish_image": False})
+    await cameras.clear_unwanted(retained)
+    assert await sent(store) == [*PICTURES_OFF, ("base/front/image", False)]
