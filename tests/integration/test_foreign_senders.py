@@ -132,6 +132,22 @@ async def test_picture_of_each_product_is_captioned(
         assert document["location"] == "Front Door"
 
 
+@pytest.mark.parametrize(("is_before", "seed"), [(True, 90), (False, 91)])
+async def test_what_is_said_of_a_picture_beside_it_joins_its_metadata(
+    talk: Asking, is_before: bool, seed: int
+) -> None:
+    """As ring-mqtt does; Viseron retains both, which is no matter for what comes live."""
+    said = {"timestamp": _TIME, "type": "motion"}
+    camera = f"ring/6f0c/camera/yard-{seed}/snapshot"
+    messages = {f"{camera}/image": make_image(seed), f"{camera}/attributes": json.dumps(said)}
+    for topic in sorted(messages, reverse=not is_before):
+        payload = messages[topic]
+        content = payload if isinstance(payload, bytes) else payload.encode()
+        await talk.send("", content, topic=topic)
+    document = (await talk.wait_for(f"yard-{seed}/caption", status="completed")).json
+    assert document["metadata"] == {"attributes": said}
+
+
 async def test_json_without_a_picture_says_where_it_was_looked_for(talk: Asking) -> None:
     await talk.send("", b'{"image": null}', topic="scripts/attic/alert")
     rejected = await talk.wait_for("attic/status", status="rejected")
