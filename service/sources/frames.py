@@ -55,11 +55,18 @@ class FrameTopics:
         return True
 
     def read(self, message: Message) -> Submission | Rejection | Later | None:
-        """A message as a frame, or why it is refused; None for a replay of an old message."""
+        """A message as a frame, or why it is refused.
+
+        None for a replay of an old message, for what is said of a picture, and for what the service
+        itself has published: a pattern of the operator's that takes that in would never end.
+        """
         if (camera_id := self._routes.attributes_of(message.topic)) is not None:
             self._read_attributes(message, camera_id)
             return None
         route = self._routes.find(message.topic)
+        is_own_frame = route is not None and route.foreign is None
+        if not is_own_frame and self._topics.is_published(message.topic):
+            return None
         if message.retain and not (route is not None and route.accept_retained):
             return None
         camera_id = route.camera_id if route else None
