@@ -381,10 +381,18 @@ class SourceSettings(_Section):
         default=False, description="a retained message is a replay, not motion"
     )
 
-    @field_validator("topic")
+    attributes: TopicFilter | None = Field(
+        default=None,
+        description="where JSON about the same picture is published, as a pattern like topic; what "
+        "comes within 2 s of the picture joins its metadata as attributes",
+    )
+
+    @field_validator("topic", "attributes")
     @classmethod
-    def _names_a_camera(cls, topic: str, fields: ValidationInfo) -> str:
-        """The field before it has been read already."""
+    def _names_a_camera(cls, topic: str | None, fields: ValidationInfo) -> str | None:
+        """The field before them has been read already."""
+        if topic is None:
+            return None
         has_place = "{camera}" in topic.split("/")
         if fields.data.get("camera") is None:
             if not has_place:

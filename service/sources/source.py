@@ -15,6 +15,9 @@ from schemas.job import ErrorDetail
 from service.delivery.documents import Rejection
 from service.intake.submission import Submission
 
+#: A frame that is complete soon; None once what a message said otherwise is stored.
+Later = asyncio.Future[Submission] | asyncio.Future[None]
+
 
 class Source(Protocol):
     """Reads the messages of some topics."""
@@ -26,10 +29,11 @@ class Source(Protocol):
     def claims(self, topic: str) -> bool:
         """Whether a message on this topic is this source's."""
 
-    def read(self, message: Message) -> "Submission | Rejection | asyncio.Future[None] | None":
+    def read(self, message: Message) -> "Submission | Rejection | Later | None":
         """A message as a frame, or why it is refused; None for what is nobody's motion.
 
-        A future is of what the message said otherwise: it is acknowledged once that is stored.
+        A future is of a frame that is not complete yet, or of what the message said otherwise being
+        stored. It holds up no other message, and this one is acknowledged once it is done.
         """
 
 

@@ -101,7 +101,11 @@ async def talk(
     settings = Settings(
         mqtt={"port": mosquitto.port, "base_topic": BASE},
         data_dir=folder / "data",
-        sources=[each for entry in ENTRIES.values() for each in entry["sources"]],
+        sources=[
+            *(each for entry in ENTRIES.values() for each in entry["sources"]),
+            {"topic": "home/+/{camera}/image"},  # takes in what the service publishes
+        ],
+        cameras={"mirror": {"publish_image": True}},
     )
     async with Asking(mosquitto.port, BASE) as talk, serving(settings, folder / "scratch"):
         await talk.until_it_listens()
@@ -130,6 +134,29 @@ async def test_picture_of_each_product_is_captioned(
         assert document["taken_at"] == "2026-01-01T12:00:00Z"
     if product == "Blue Iris":
         assert document["location"] == "Front Door"
+
+
+@pytest.mark.parametrize(("is_before", "seed"), [(True, 90), (False, 91)])
+async def test_what_is_said_of_a_picture_beside_it_joins_its_metadata(
+    talk: Asking, is_before: bool, seed: int
+) -> None:
+    """As ring-mqtt does; Viseron retains both, which is no matter for what comes live."""
+    said = {"timestamp": _TIME, "type": "motion"}
+    camera = f"ring/6f0c/camera/yard-{seed}/snapshot"
+    text = json.dumps(said).encode()
+    messages = {f"{camera}/image": make_image(seed), f"{camera}/attributes": text}
+    for topic in sorted(messages, reverse=not is_before):  # attributes, image
+        await talk.send("", messages[topic], topic=topic)
+    document = (await talk.wait_for(f"yard-{seed}/caption", status="completed")).json
+    assert document["metadata"] == {"attributes": said}
+
+
+async def test_picture_that_the_service_publishes_is_no_frame(talk: Asking) -> None:
+    """Or each would be captioned and published again, for ever."""
+    await talk.send("", make_image(80), topic=f"{BASE}/mirror/image")
+    await talk.send("", make_image(81), topic="home/other/mirror/image")
+    document = (await talk.wait_for("mirror/caption", status="completed")).json
+    assert document["result"]["caption"] == digest(make_image(81))
 
 
 async def test_json_without_a_picture_says_where_it_was_looked_for(talk: Asking) -> None:

@@ -344,7 +344,8 @@ async def test_foreign_name_is_kept_until_its_camera_is_forgotten(
     cameras.admit("own", clock.monotonic())
     await cameras.save()
     cameras.admit("own", clock.monotonic(), "own")  # foreign as well, since then
-    assert not cameras.is_saved
+    is_saved = cameras.is_saved
+    assert not is_saved
     await cameras.save()
     again, _ = made(store, clock)
     await again.load()

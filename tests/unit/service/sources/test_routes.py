@@ -46,3 +46,24 @@ def test_source_with_a_camera_means_it_wherever_the_topic_matches(topic: str) ->
     assert routes.subscriptions[1].topic_filter == topic
     assert found(routes, "yicam/motion_detection_image") == ("porch", None)
     assert routes.find("other/motion_detection_image") is None
+
+
+def test_attributes_are_of_the_camera_that_the_pictures_are_of() -> None:
+    routes = made(
+        {"topic": "ring/{camera}/image", "attributes": "ring/{camera}/attributes"},
+        {"topic": "yicam/image", "attributes": "yicam/said", "camera": "porch"},
+    )
+    assert routes.attributes_of("ring/Front Door/attributes") == "Front_Door"
+    assert routes.attributes_of("yicam/said") == "porch"
+    assert routes.attributes_of("ring/Front Door/image") is None
+    route = routes.find("ring/Front Door/image")
+    assert route is not None
+    assert route.has_attributes
+    filters = [each.topic_filter for each in routes.subscriptions]
+    assert filters == [
+        "base/+/frame",
+        "ring/+/image",
+        "yicam/image",
+        "ring/+/attributes",
+        "yicam/said",
+    ]
