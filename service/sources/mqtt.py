@@ -97,8 +97,7 @@ class MqttFrames:
     async def _complete(self, message: Message, item: Later) -> None:
         result: Submission | Rejection | None
         try:
-            await asyncio.wait((item,))  # ours to wait for, not to cancel: others may as well
-            result = item.result()
+            result = await item
         except Exception:
             logger.exception("a frame on %s cannot be completed", message.topic)
             result = refuse(message, None, INTERNAL)

@@ -4,7 +4,6 @@ What is said of an object is only put down: what is to be done about it is done 
 message at QoS 1 is acknowledged once that is in the store; Frigate's default is QoS 0.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -23,7 +22,7 @@ from service.sources.frigate.events import Events
 from service.sources.frigate.filters import filter_of
 from service.sources.frigate.priority import priority_of
 from service.sources.frigate.submissions import camera_id_of
-from service.sources.source import refuse
+from service.sources.source import Later, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class FrigateTopics:
             return name.count("/") == 2 and name.endswith("/snapshot")
         return name in self._names
 
-    def read(self, message: Message) -> "Submission | Rejection | asyncio.Future[None] | None":
+    def read(self, message: Message) -> "Submission | Rejection | Later | None":
         """A snapshot as a frame; what is said of an object is put down."""
         name = message.topic.removeprefix(self._prefix)
         if name == "available":
