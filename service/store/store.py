@@ -27,6 +27,7 @@ from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.fingerprints import LastCaptioned, last_captioned
+from service.store.folder_files import FolderFiles
 from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Known
 from service.store.lists import Filter, OrderBy, Place
@@ -59,6 +60,7 @@ class Store:
         unreadable: The rows that somebody met and that are to be set aside.
         instances: Who else uses the database.
         batches: Frames that came many in one request.
+        folder_files: What was taken from watched folders.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -78,6 +80,7 @@ class Store:
         self.outbox = Outbox(database, instance, self._timekeeper, self.unreadable)
         self.instances = Instances(database, instance, base_topic, self.unreadable, self.outbox)
         self.batches = Batches(database, instance, self._timekeeper, self.unreadable)
+        self.folder_files = FolderFiles(database, instance)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 

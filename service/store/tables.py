@@ -197,3 +197,18 @@ batch_items = Table(
     Column("error", Text),  # ErrorDetail as JSON, where it became none
 )
 Index("batch_items_by_job", batch_items.c.job_key)
+
+#: Files of watched folders that were taken; see `folder_files.py`.
+folder_files = Table(
+    "folder_files",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("folder", String(32), primary_key=True),  # hash of its path
+    Column("file", String(32), primary_key=True),  # hash of the path in it
+    Column("modified", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("size", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # of the inode, nanoseconds since 1970
+)
+Index(
+    "folder_files_by_change", folder_files.c.instance, folder_files.c.folder, folder_files.c.changed
+)
