@@ -140,6 +140,11 @@ TABLE: tuple[CodeSpec, ...] = (
         (),
         "a webhook receiver refuses the result for good; the message has its answer",
     ),
+    CodeSpec(
+        "bad_file",
+        _REJECTED,
+        "a file in a watched folder cannot be read, or is a clip that gives no pictures",
+    ),
 )
 
 #: The ends that a code can stand at; none: dead letters only.

@@ -36,6 +36,7 @@ from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
 from service.errors import StoreFullError
+from service.folders.follow import FolderFrames
 from service.gpus import GpuReader
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
@@ -162,6 +163,7 @@ class Receiving:
 
     connection: Connection
     retention: Retention
+    folders: FolderFrames
 
 
 @asynccontextmanager
@@ -367,6 +369,7 @@ async def open_intake(
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
     frames = MqttFrames(connection, sources, intake)
+    folders = FolderFrames(settings, intake.submit, store.folder_files, base.clock)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:
         tasks.start("downloads", downloads.run)
@@ -378,7 +381,9 @@ async def open_intake(
             at_the_door.start("intake", intake.run)
             at_the_door.start("frames", frames.run)
             at_the_door.watch("input-watch", connection.watch)
-            yield Receiving(connection, retention)
+            if settings.folders:
+                at_the_door.start("folders", folders.run)
+            yield Receiving(connection, retention, folders)
 
 
 def _sources(base: Base) -> Sequence[Source]:

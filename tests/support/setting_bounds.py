@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
-from service.settings import Settings, SourceSettings
+from service.settings import FolderSettings, Settings, SourceSettings
 
 CAMERA = "front"
 
@@ -30,6 +30,7 @@ def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
     children: dict[str, tuple[str, type[BaseModel]]] = {
         "cameras": ("cameras.<id>", CameraSettings),
         "sources": ("sources[]", SourceSettings),
+        "folders": ("folders[]", FolderSettings),
     }
     prefix, model = children.get(path, (path, field.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel):
@@ -84,6 +85,11 @@ def content_of(path: str, value: Any) -> dict[str, Any]:
     head, *rest = path.split(".")
     if head == "sources[]":
         return {"sources": [{"topic": "bounds/{camera}/image", rest[0]: value}]}
+    if head == "folders[]":
+        path_and_camera = {"path": "/bounds", "camera": CAMERA, rest[0]: value}
+        if rest[0] == "pattern":
+            del path_and_camera["camera"]
+        return {"folders": [path_and_camera]}
     keys = [head, *(CAMERA if key == "<id>" else key for key in rest)]
     content = value
     for key in reversed(keys):
