@@ -1,6 +1,7 @@
 """Clips as cameras write them, made by PyAV."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ def make_clip(
     seconds: float = 6.0,
     size: tuple[int, int] = (640, 360),
     rate: int = 10,
+    codec: str = "libx264",
     keyframe_every_s: float = 2.0,
     is_black: bool = False,
 ) -> Path:
@@ -22,10 +24,13 @@ def make_clip(
     scene = np.kron(tiles, np.ones((20, 20, 1), np.uint8))
     count = int(seconds * rate)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = (
+            *size,
+            "yuvj420p" if codec == "mjpeg" else "yuv420p",
+        )
         stream.gop_size = int(keyframe_every_s * rate)
-        stream.options = {"preset": "ultrafast"}
+        stream.options = {"preset": "ultrafast"} if codec == "libx264" else {}
         for number in range(count):
             picture = np.zeros_like(scene) if is_black else scene.copy()
             left = number * (size[0] - 100) // count

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.engines.child import child_environment
 from service.errors import FrameError
 
 _TIMEOUT_S = 180.0
@@ -82,6 +83,8 @@ async def _ask(clip: int, form: str, num_frames: int) -> bytes:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,  # FFmpeg has much to say
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us
+            env=child_environment(),
         )
     except BaseException:
         os.close(reader)

@@ -1,14 +1,18 @@
+import asyncio
 import io
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from bench._clips import make_clip
 from service.errors import FrameError
 from service.folders.clips import clip_frames
+from tests.support.checker import until
 
 pytest.importorskip("av", reason="clips need the video extra")
 
@@ -79,3 +83,30 @@ async def test_clip_behind_a_link_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").symlink_to("a.mp4")
     with pytest.raises(OSError, match="symbolic"):
         await clip_frames(tmp_path / "b.mp4", 3)
+
+
+async def test_pictures_that_are_too_large_say_so(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.avi", seconds=0.1, size=(8000, 6000), codec="mjpeg")
+    with pytest.raises(FrameError, match="8000 x 6000"):
+        await clip_frames(clip, 3)
+
+
+async def test_process_that_reads_a_clip_knows_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__MQTT__PASSWORD", "secret")
+    clip = await asyncio.to_thread(make_clip, tmp_path / "a.mp4")
+    reading = asyncio.create_task(clip_frames(clip, 3))
+    known: list[dict[str, str]] = []
+
+    def is_seen() -> bool:
+        with suppress(psutil.Error):
+            children = psutil.Process().children()
+            known.extend(
+                each.environ() for each in children if "clip_worker" in str(each.cmdline())
+            )
+        return bool(known)
+
+    await until(is_seen)
+    assert await reading
+    assert not any(name.startswith("MOONDREAM2MQTT__") for each in known for name in each)
