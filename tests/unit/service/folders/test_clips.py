@@ -62,8 +62,11 @@ async def test_clip_of_black_pictures_says_so(tmp_path: Path) -> None:
     ],
     ids=["empty", "text", "script", "playlist"],
 )
-async def test_what_is_no_clip_says_so(tmp_path: Path, name: str, content: bytes) -> None:
+async def test_what_is_no_clip_says_so(
+    tmp_path: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A script in it must not open the file beside it."""
+    monkeypatch.chdir(tmp_path)  # from where a script's paths count
     make_clip(tmp_path / "secret.mp4", seconds=1)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FrameError) as refused:
