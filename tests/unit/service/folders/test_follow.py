@@ -1,6 +1,8 @@
 """Files become frames: real files, a real store, a clock that runs fast, and a list as intake."""
 
 import asyncio
+import json
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -211,3 +213,36 @@ async def test_folder_full_of_bad_files_is_not_told_of_each(tmp_path: Path) -> N
             followed.drop(f"{number}.jpg", b"no picture")
         await until(lambda: "files are no frames" in followed.frames.health().message, timeout_s=20)
         assert len(followed.intake.refused) == 60
+
+
+async def test_smaller_files_go_first_where_the_queue_says_so(tmp_path: Path) -> None:
+    async with following(tmp_path, camera="door", order="smallest") as followed:
+        for name, side in (("large.jpg", 1200), ("small.jpg", 100), ("middle.jpg", 500)):
+            followed.drop(name, make_image(1, (side, side)))
+        await until(lambda: len(followed.intake.taken) == 3)
+    assert [each.origin for each in followed.intake.taken] == [
+        "small.jpg",
+        "middle.jpg",
+        "large.jpg",
+    ]
+
+
+async def test_names_of_any_bytes_can_be_published(tmp_path: Path) -> None:
+    name = os.fsdecode(b"T\xfcr [M]\n/\xff\x1b.jpg")
+    async with following(tmp_path) as followed:
+        followed.drop(name, make_image(1))
+        await until(lambda: bool(followed.intake.taken))
+    [frame] = followed.intake.taken
+    assert frame.camera_id == "T_r__M__"
+    assert frame.origin.isprintable()
+    json.dumps(frame.options.metadata, ensure_ascii=False).encode()
+
+
+async def test_file_that_nobody_may_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with following(tmp_path, camera="door") as followed:
+        path = followed.drop("b.jpg", make_image(1))
+        path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("root may read everything")
+        await until(lambda: bool(followed.intake.refused), timeout_s=20)
+        assert followed.intake.refused[0].error.code == "bad_file"
