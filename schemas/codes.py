@@ -152,6 +152,11 @@ TABLE: tuple[CodeSpec, ...] = (
         "a description could not be written into Frigate within `frigate.give_up_after`, or never "
         "can be; the message says why",
     ),
+    CodeSpec(
+        "bad_file",
+        _REJECTED,
+        "a file in a watched folder cannot be read, or is a clip that gives no pictures",
+    ),
 )
 
 #: The ends that a code can stand at; none: dead letters only.

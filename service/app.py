@@ -148,6 +148,8 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                     Watched("broker", broker.health, broker.figures),
                     Watched("disk", receiving.retention.health),
                 )
+                if base.settings.folders:
+                    monitor.watch(Watched("folders", receiving.folders.health))
                 background.start("monitor", monitor.run)
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))

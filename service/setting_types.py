@@ -6,11 +6,14 @@ A message says what is wrong and never repeats the value, which may be a secret.
 import re
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
+from service import path_patterns
+from service.path_patterns import PathPattern
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.
 _MOST_TOPIC_BYTES = MAX_TOPIC_BYTES // 2
@@ -79,6 +82,26 @@ def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return value
 
 
+def _means_files(text: str) -> str:
+    PathPattern.compile(_plain(text))
+    return text
+
+
+def _is_what_follows(text: str) -> str:
+    kind, _, folder = _plain(text).partition(":")
+    if text not in {"keep", "delete"} and (kind != "move" or not folder.strip("/ ")):
+        raise ValueError("must be keep, delete or move:folder")
+    return text
+
+
+def _is_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone, e.g. Europe/Berlin") from None
+    return text
+
+
 #: A host, a client id, a release.
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
 #: An account, a URL, a path on a server.
@@ -90,3 +113,10 @@ TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
 TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]
+FilePattern = Annotated[
+    str,
+    Field(min_length=1, max_length=path_patterns.MAX_CHARACTERS),
+    AfterValidator(_means_files),
+]
+Aftermath = Annotated[str, Field(max_length=2048), AfterValidator(_is_what_follows)]
+TimeZone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_is_zone)]

@@ -37,6 +37,7 @@ from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
 from service.errors import ConfigurationError, StoreFullError
+from service.folders.follow import FolderFrames
 from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
 from service.homeassistant.bridge import BridgeFacts
@@ -191,6 +192,7 @@ class Receiving:
 
     connection: Connection
     retention: Retention
+    folders: FolderFrames
 
 
 @asynccontextmanager
@@ -481,6 +483,7 @@ async def open_intake(
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
     frames = MqttFrames(connection, sources, intake)
+    folders = FolderFrames(settings, intake.submit, store.folder_files, base.clock)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:
         tasks.start("downloads", downloads.run)
@@ -494,7 +497,9 @@ async def open_intake(
             for name, run in (frigate.tasks if frigate else {}).items():
                 at_the_door.start(name, run)
             at_the_door.watch("input-watch", connection.watch)
-            yield Receiving(connection, retention)
+            if settings.folders:
+                at_the_door.start("folders", folders.run)
+            yield Receiving(connection, retention, folders)
         if frigate is not None:
             await frigate.close()
 

@@ -28,6 +28,7 @@ from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.discovery import PublishedDiscovery
 from service.store.fingerprints import LastCaptioned, last_captioned
+from service.store.folder_files import FolderFiles
 from service.store.frigate_events import FrigateEvents
 from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Known
@@ -63,6 +64,7 @@ class Store:
         batches: Frames that came many in one request.
         discovery: What is published for Home Assistant.
         frigate: What Frigate has said of what is followed.
+        folder_files: What was taken from watched folders.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -86,6 +88,7 @@ class Store:
             database, instance, base_topic, self._timekeeper, self.outbox
         )
         self.frigate = FrigateEvents(database, instance, self._timekeeper)
+        self.folder_files = FolderFiles(database, instance)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 

@@ -222,3 +222,17 @@ frigate_events = Table(
     Column("num_described", Integer, nullable=False),
     Column("is_done", Integer, nullable=False),  # 0 or 1
 )
+#: Files of watched folders that were taken; see `folder_files.py`.
+folder_files = Table(
+    "folder_files",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("folder", String(32), primary_key=True),  # hash of its path
+    Column("file", String(32), primary_key=True),  # hash of the path in it
+    Column("modified", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("size", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # of the inode, nanoseconds since 1970
+)
+Index(
+    "folder_files_by_change", folder_files.c.instance, folder_files.c.folder, folder_files.c.changed
+)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
 from service.frigate_settings import FrigateCameraSettings
-from service.settings import Settings, SourceSettings
+from service.settings import FolderSettings, Settings, SourceSettings
 from service.trigger_settings import AuthSettings, TriggerSettings
 
 CAMERA = "front"
@@ -35,6 +35,7 @@ def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
         "triggers": ("triggers[]", TriggerSettings),
         "triggers[].auth": ("triggers[].auth", AuthSettings),
         "frigate.cameras": ("frigate.cameras.<id>", FrigateCameraSettings),
+        "folders": ("folders[]", FolderSettings),
     }
     prefix, model = children.get(path, (path, field.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel):
@@ -91,6 +92,11 @@ def content_of(path: str, value: Any) -> dict[str, Any]:
         return {"sources": [{"topic": "bounds/{camera}/image", rest[0]: value}]}
     if head == "triggers[]":
         return {"triggers": [_trigger(rest, value)]}
+    if head == "folders[]":
+        path_and_camera = {"path": "/bounds", "camera": CAMERA, rest[0]: value}
+        if rest[0] == "pattern":
+            del path_and_camera["camera"]
+        return {"folders": [path_and_camera]}
     keys = [head, *(CAMERA if key == "<id>" else key for key in rest)]
     content = value
     for key in reversed(keys):
