@@ -31,6 +31,7 @@ def test_topics_of_a_camera_are_those_of_the_table() -> None:
         "bridge/request": topics.request("<operation>"),
         "bridge/response": topics.response("<operation>"),
         "bridge/batch": topics.batch("<batch_id>"),
+        "bridge/update": topics.bridge("update"),
     }
     assert built == {
         spec.name: spec.pattern.replace("<base>", "home/ai").replace("<camera>", "front")

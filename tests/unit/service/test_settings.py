@@ -117,6 +117,7 @@ webhooks: {secret: whsec_hunter2, url: "http://ha.local/hook?token=hunter2"}
 cameras:
   front: {webhook_url: "http://me:hunter2@ha.local/hook", webhook_headers: {authorization: hunter2}}
   back: {snapshot_url: "http://me:hunter2@10.0.0.9/snap.jpg?key=hunter2"}
+homeassistant: {updates_url: "https://example.org/latest?token=hunter2"}
 """
     path = tmp_path / "config.yaml"
     path.write_text(text)
@@ -133,3 +134,24 @@ def test_public_fits_into_a_message_however_many_cameras_there_are() -> None:
     shown = Settings(cameras=longer).public()
     assert "cameras" not in shown
     assert shown["max_cameras"] == 256
+
+
+def test_updates_are_asked_for_only_where_it_is_said_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__HOMEASSISTANT__CHECK_UPDATES", "true")
+    with pytest.raises(ConfigurationError, match=r"homeassistant: .*updates_url"):
+        load_settings()
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "a/+/b", "#", "$SYS", "x" * 200, "a\0b"])
+def test_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
+    assert is_refused("homeassistant.discovery_prefix", prefix)
+    assert is_refused("homeassistant.status_topic", prefix)
+
+
+def test_birth_message_is_below_the_prefix_unless_it_is_elsewhere() -> None:
+    of = Settings(homeassistant={"discovery_prefix": "ha"}).homeassistant
+    assert of.birth_topic == "ha/status"
+    of = Settings(homeassistant={"status_topic": "hass/status"}).homeassistant
+    assert of.birth_topic == "hass/status"
