@@ -4,11 +4,12 @@ import asyncio
 import json
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.homeassistant.accounts import Account
 from tests.homeassistant.environments import Version
 
 _DRIVER = Path(__file__).with_name("home_assistant.py")
@@ -53,6 +54,7 @@ class Core:
         version: Which one.
         folder: Its configuration directory and its log; empty at first.
         broker_port: Of the broker on 127.0.0.1.
+        account: Its own, where the broker wants one.
 
     Attributes:
         directory: Its configuration directory.
@@ -60,13 +62,17 @@ class Core:
         complaints: Warnings and errors that its integrations have logged in all its lives.
     """
 
-    def __init__(self, version: Version, folder: Path, broker_port: int) -> None:
+    def __init__(
+        self, version: Version, folder: Path, broker_port: int, account: Account | None = None
+    ) -> None:
         self.version = version
         self.num_starts = 0
         self.complaints: list[str] = []
         self.directory = folder / "configuration"
         self._log = folder / "home-assistant.log"
-        self._broker_port = broker_port
+        self._broker = {"broker": "127.0.0.1", "port": broker_port}
+        if account is not None:
+            self._broker |= asdict(account)
         self._actions: list[str] = []  # registered; a restart has them again
         self._process: Process | None = None
 
@@ -98,7 +104,7 @@ class Core:
                 self.version.interpreter,
                 _DRIVER,
                 self.directory,
-                *(str(self._broker_port), *self._actions),
+                *(json.dumps(self._broker), *self._actions),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log,

@@ -2,12 +2,13 @@
 
 It runs in an environment of its own and knows nothing of ours:
 
-    python home_assistant.py CONFIGURATION_DIRECTORY BROKER_PORT [ACTION]...
+    python home_assistant.py CONFIGURATION_DIRECTORY BROKER [ACTION]...
 
-A line on standard input is `{"do": NAME, ...}` (see `COMMANDS`), its answer one line on standard
-output, `{"value": ...}` or `{"error": "..."}`; the first answer says that Home Assistant is up. The
-end of standard input stops it. Nothing is loaded but MQTT, automations and what these depend on,
-and nothing is installed. The directory is kept, so that the next start on it is a restart.
+BROKER is JSON: `broker`, `port`, and `username` and `password` where it wants them. A line on
+standard input is `{"do": NAME, ...}` (see `COMMANDS`), its answer one line on standard output,
+`{"value": ...}` or `{"error": "..."}`; the first answer says that Home Assistant is up. The end of
+standard input stops it. Nothing is loaded but MQTT, automations and what these depend on, and
+nothing is installed. The directory is kept, so that the next start on it is a restart.
 """
 
 import asyncio
@@ -54,8 +55,8 @@ def main() -> None:
     """Run until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints, prints to the log
-    directory, broker_port, actions = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    write_configuration(directory, broker_port)
+    directory, broker, actions = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
+    write_configuration(directory, broker)
 
     def answer(document: dict[str, Any]) -> None:
         answers.write(json.dumps(document) + "\n")
@@ -64,7 +65,7 @@ def main() -> None:
     asyncio.run(run(directory, actions, answer))
 
 
-def write_configuration(directory: Path, broker_port: int) -> None:
+def write_configuration(directory: Path, broker: dict[str, Any]) -> None:
     """Prepare a directory; what Home Assistant has kept in it stays."""
     text = _CONFIGURATION.format(http_port=_free_port())
     (directory / "configuration.yaml").write_text(text, encoding="utf-8")
@@ -73,7 +74,7 @@ def write_configuration(directory: Path, broker_port: int) -> None:
     entries = directory / ".storage" / "core.config_entries"
     if not entries.exists():
         entries.parent.mkdir(parents=True, exist_ok=True)
-        entries.write_text(json.dumps(_config_entries(broker_port)), encoding="utf-8")
+        entries.write_text(json.dumps(_config_entries(broker)), encoding="utf-8")
 
 
 def _write_automations(directory: Path, automations: list[dict[str, Any]]) -> None:
@@ -86,7 +87,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _config_entries(broker_port: int) -> dict[str, Any]:
+def _config_entries(broker: dict[str, Any]) -> dict[str, Any]:
     """What setting MQTT up in the user interface would have stored."""
     entry = {
         "entry_id": _ENTRY_ID,
@@ -94,7 +95,7 @@ def _config_entries(broker_port: int) -> dict[str, Any]:
         "minor_version": 1,
         "domain": "mqtt",
         "title": "broker",
-        "data": {"broker": "127.0.0.1", "port": broker_port, "discovery": True},
+        "data": {**broker, "discovery": True},
         "options": {},
         "pref_disable_new_entities": False,
         "pref_disable_polling": False,

@@ -1,4 +1,7 @@
-"""A house: a broker, the service with the demonstration model, cameras, and a Home Assistant."""
+"""A house: a broker, the service with the demonstration model, cameras, and a Home Assistant.
+
+The broker has the accounts and rules that ship with the service, so that what these forget fails.
+"""
 
 import asyncio
 import hashlib
@@ -7,12 +10,13 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from broker.embedded import BrokerProgram, EmbeddedBroker
 from demo.camera import default_cameras, frame_document, story
+from tests.homeassistant.accounts import HOME_ASSISTANT, SERVICE, TESTER, guarded
 from tests.homeassistant.core import Core, Entity, State
 from tests.homeassistant.environments import ROOT, Version
 from tests.homeassistant.listener import Listener
@@ -219,16 +223,18 @@ async def a_house(folder: Path, program: BrokerProgram, version: Version) -> Asy
     other_model = folder / "models" / "other"
     shutil.copytree(MODEL, other_model)
     async with AsyncExitStack() as stack:
-        broker = EmbeddedBroker(folder / "mosquitto", program=program)
+        rules = guarded(folder / "accounts")
+        broker = EmbeddedBroker(folder / "mosquitto", program=program, extra_lines=rules)
         await stack.enter_async_context(broker)
         camera = Receiver(answers(200, "Content-Type: image/jpeg\r\n", _snapshot()))
         await stack.enter_async_context(camera)
-        listener = await stack.enter_async_context(Listener(broker.port, BASE))
+        listener = await stack.enter_async_context(Listener(broker.port, BASE, account=TESTER))
         settings = _settings(broker.port, f"{camera.url}.jpg", version, other_model.parent)
         service = await stack.enter_async_context(Program(folder / "service", settings))
         await service.start()
         await listener.ready()
-        core = await stack.enter_async_context(Core(version, folder / "core", broker.port))
+        core = Core(version, folder / "core", broker.port, HOME_ASSISTANT)
+        await stack.enter_async_context(core)
         house = House(folder, broker, listener, service, core, other_model)
         await house.discovered()
         yield house
@@ -241,7 +247,7 @@ def picture_hash(listener: Listener, camera_id: str) -> str:
 
 def _settings(port: int, snapshot_url: str, version: Version, models: Path) -> dict[str, Any]:
     return {
-        "mqtt": {"port": port, "base_topic": BASE, "client_id": "the-service"},
+        "mqtt": {"port": port, "base_topic": BASE, "client_id": "the-service", **asdict(SERVICE)},
         "model": {"name": str(MODEL), "device": "cpu", "threads": 1, "folders": [str(models)]},
         "dedupe": {"window": 0, "similarity": 0},
         "stats_interval": 1,

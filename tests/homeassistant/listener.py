@@ -10,6 +10,7 @@ from paho.mqtt.client import MQTTMessage
 
 from broker.topics import matches
 from schemas.job import JobStatus
+from tests.homeassistant.accounts import Account
 from tests.support.checker import until
 from tests.support.client import Client
 
@@ -23,12 +24,19 @@ class Listener:
         port: Of the broker.
         base: Of the service's topics.
         prefix: Of the discovery topics.
+        account: Where the broker wants one.
 
     Attributes:
         newest: By topic; an empty payload says that nothing is retained any more.
     """
 
-    def __init__(self, port: int, base: str, prefix: str = "homeassistant") -> None:
+    def __init__(
+        self,
+        port: int,
+        base: str,
+        prefix: str = "homeassistant",
+        account: Account | None = None,
+    ) -> None:
         self.base = base
         self.prefix = prefix
         self._birth = f"{prefix}/status"
@@ -36,6 +44,8 @@ class Listener:
         self._statuses: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         filters = (f"{base}/#", f"{prefix}/#")
         self._client = Client(port, "listener", filters=filters, on_message=self._hear)
+        if account is not None:
+            self._client.paho.username_pw_set(account.username, account.password)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()
