@@ -36,7 +36,7 @@ from service.delivery.webhooks import WebhookSender
 from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
-from service.errors import StoreFullError
+from service.errors import ConfigurationError, StoreFullError
 from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
 from service.http.operator_http import OperatorHttp
@@ -296,7 +296,10 @@ def frigate_api(settings: Settings, clock: Clock) -> FrigateApi | None:
     frigate = settings.frigate
     if not frigate.enabled or frigate.url is None:
         return None
-    http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    try:
+        http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"frigate.ca_file: {error}") from error
     return FrigateApi(frigate, http, settings.frames.max_bytes, clock, VERSION)
 
 

@@ -131,8 +131,9 @@ class FrigateSender:
         num_free = most - len(self._busy)
         if num_free <= 0:
             return _IDLE_S  # whoever ends wakes us
+        busy = frozenset(self._busy)
         batches = await self._outbox.batches(
-            RECEIVER, self._last_key, self._busy, num_free, _ONE_OBJECT, Channel.FRIGATE
+            RECEIVER, self._last_key, busy, num_free, _ONE_OBJECT, Channel.FRIGATE
         )
         for batch in batches:
             self._last_key = batch.key

@@ -128,14 +128,16 @@ class FrigateSession:
         return answer
 
     def _note_role(self, method: str, answer: Answer) -> None:
-        """Tell of a role that is too low, until something of that kind works."""
+        """Raise for a role that is too low; of writing it is told until a write works."""
+        is_writing = method != "GET"
         if answer.status == httpx.codes.FORBIDDEN:
             who = self._settings.username or "the port without login"
-            self._role_trouble = f"{self.where} refuses {who}: writing back takes the role admin"
-            if method == "GET":
-                self._role_trouble = f"{self.where} does not let {who} see every camera"
-            raise FrigateAccessError(self._role_trouble)
-        if method != "GET" and answer.status < httpx.codes.BAD_REQUEST:
+            refusal = f"{self.where} does not let {who} see everything"
+            if is_writing:
+                refusal = f"{self.where} refuses {who}: writing back takes the role admin"
+                self._role_trouble = refusal
+            raise FrigateAccessError(refusal)
+        if is_writing and answer.status < httpx.codes.BAD_REQUEST:
             self._role_trouble = ""
 
     async def _log_in(self, used: _Cookie | None) -> None:

@@ -31,7 +31,7 @@ stand_ins.install()
 
 def redirect_constants() -> Any:
     """Run `frigate/const.py` with folders of the test's: the paths in it are absolute."""
-    frigate = __import__("frigate")
+    frigate: Any = __import__("frigate")
     if importlib.util.find_spec("frigate.version") is None:  # its build makes this file
         version = types.ModuleType("frigate.version")
         version.VERSION = "0.0.0-test"  # type: ignore[attr-defined]
@@ -126,9 +126,11 @@ class Frames:
 class Metadata:
     """Stands for the queue between processes: what comes out is done by Frigate's own code."""
 
-    def publish(self, payload: tuple[Any, ...], topic: str) -> None:
+    def publish(self, *given: Any) -> None:
+        """Take a topic and what is said, in either order: 0.17 has changed it."""
+        topic, said = sorted(given, key=lambda each: isinstance(each, tuple))
         if topic == "sub_label":
-            threading.Timer(0.3, TrackedObjectProcessor.set_sub_label, (Frames(), *payload)).start()
+            threading.Timer(0.3, TrackedObjectProcessor.set_sub_label, (Frames(), *said)).start()
 
 
 def make_application(database: Any, config: Any) -> Any:

@@ -335,4 +335,6 @@ async def test_role_that_is_lost_and_found_again(
     api = make_api(frigate, clock)
     with pytest.raises(FrigateAccessError, match="does not let the port without login see"):
         await api.event(EVENT)
+    assert api.check().status == "degraded"
     await api.event(EVENT)
+    assert api.check().status == "healthy"

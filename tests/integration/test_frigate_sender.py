@@ -108,7 +108,7 @@ class Bench:
         num_requests = -1
         while num_requests != len(self.frigate.receiver.requests) or self.sender._busy:
             num_requests = len(self.frigate.receiver.requests)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)
 
     async def pass_until_settled(self, most_s: float = 300.0) -> float:
         """Let time pass until no row is left; returns how much."""

@@ -76,6 +76,18 @@ CASES = {
         "mqtt.tls: ",
         variables={"MQTT__TLS__ENABLED": "true", "MQTT__TLS__CA_FILE": "{folder}/missing"},
     ),
+    "frigates-certificate": Case(
+        "frigate.ca_file: ",
+        variables={
+            "FRIGATE__ENABLED": "true",
+            "FRIGATE__URL": "https://frigate:8971",
+            "FRIGATE__CA_FILE": "{folder}/missing",
+        },
+    ),
+    "frigates-url": Case(
+        "MOONDREAM2MQTT__FRIGATE__URL: frigate.url: ",
+        variables={"FRIGATE__URL": f"http://me:{SECRET}@frigate:5000"},
+    ),
     "pattern": Case(
         "MOONDREAM2MQTT__SOURCES: sources.0.topic: Value error, ",
         variables={"SOURCES": '[{"topic": "a/{camera}/{camera}"}]'},

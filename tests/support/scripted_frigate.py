@@ -87,7 +87,7 @@ class ScriptedFrigate:
             return await self._log_in(request)(request, writer)
         if self.accepts is not None and not self._is_known(request):
             return await answers(401, body=b"")(request, writer)
-        return await self._answer(request)(request, writer)
+        return await self.answer(request)(request, writer)
 
     def _is_known(self, request: Request) -> bool:
         return any(token in request.headers.get("cookie", "") for token in self._tokens)
@@ -100,7 +100,8 @@ class ScriptedFrigate:
             return _json(401, {"message": "Login failed"})
         return answers(200, self.renew(), b"")
 
-    def _answer(self, request: Request) -> Behaviour:
+    def answer(self, request: Request) -> Behaviour:
+        """What Frigate does with a request, and says."""
         path = request.target.partition("?")[0]
         if path == "/api/version":
             return answers(200, body=b"0.17.2-test")
