@@ -72,10 +72,12 @@ def follow(
     async def recover() -> None:
         await follower.recover(store.existing)
 
+    topics = FrigateTopics(wanted, events, on_available, settings.frames.max_bytes)
     return Following(
-        FrigateTopics(wanted, events, on_available, settings.frames.max_bytes),
+        topics,
         recover,
         {
+            "frigate-topics": topics.run,
             "frigate-events": events.run,
             "frigate-follow": follower.run,
             "frigate-catch-up": catch_up.run,

@@ -1,10 +1,13 @@
 """Frigate's topics: `events`, `reviews` and `available`; without its HTTP the snapshots.
 
 What is said of an object is only put down: what is to be done about it is done by `follow`. A
-message at QoS 1 is acknowledged once that is in the store; Frigate's default is QoS 0.
+message at QoS 1 is acknowledged once that is in the store. At QoS 0, Frigate's default, nothing
+holds a storm up, and reading is most of what a message costs: there an update waits unread for a
+moment, and the next one of its object takes its place.
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 from broker.codec import PayloadError, read_foreign_json
@@ -13,6 +16,7 @@ from broker.options import Subscription
 from schemas.frame import FrameOptions
 from schemas.frigate import Subject, read_event, read_review
 from schemas.job import ErrorDetail
+from service.boundary import contained
 from service.delivery.documents import Rejection
 from service.frigate_settings import FrigateSettings
 from service.intake.submission import Submission
@@ -27,6 +31,12 @@ from service.sources.source import Later, refuse
 logger = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 1 << 20  # 10 KiB is usual; the path of an object that stays grows for hours
+_READ_EVERY_S = 0.25
+_MOST_UNREAD_BYTES = 4 << 20
+_TURN = 16  # read in one go: 2 ms
+# As Frigate writes it; one that is written otherwise is read at once.
+_END_OF_UPDATE = b'"type": "update"}'
+_ID_AFTER = re.compile(rb'"after": \{"id": "([A-Za-z0-9._-]{1,64})"')
 _READERS: dict[str, Callable[[object], Subject]] = {"events": read_event, "reviews": read_review}
 
 
@@ -54,6 +64,9 @@ class FrigateTopics:
         self._prefix = f"{settings.topic_prefix}/"
         self._names = _names(settings)
         self._warnings = Throttle()
+        self._unread: dict[bytes, Message] = {}  # updates by the id of their object
+        self._num_unread_bytes = 0
+        self._has_unread = asyncio.Event()
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -85,6 +98,43 @@ class FrigateTopics:
             return None
         if name not in _READERS:
             return self._snapshot(message, *name.split("/")[:2])
+        if name == "events" and not message.qos and self._put_off(message):
+            return None
+        return self._hear(name, message)
+
+    async def run(self) -> None:
+        """Read for ever what was put off."""
+        while True:
+            await self._has_unread.wait()
+            await asyncio.sleep(_READ_EVERY_S)
+            await self.read_unread()
+
+    async def read_unread(self) -> None:
+        """Read what was put off."""
+        unread, self._unread, self._num_unread_bytes = list(self._unread.values()), {}, 0
+        self._has_unread.clear()
+        for start in range(0, len(unread), _TURN):
+            for message in unread[start : start + _TURN]:
+                with contained("an update of Frigate's cannot be read"):
+                    self._hear("events", message)
+            await asyncio.sleep(0)
+
+    def _put_off(self, message: Message) -> bool:
+        """Let an update wait unread, in place of an earlier one of its object."""
+        payload = message.payload
+        found = _ID_AFTER.search(payload) if payload.endswith(_END_OF_UPDATE) else None
+        if found is None:
+            return False
+        earlier = self._unread.get(found[1])
+        num_bytes = self._num_unread_bytes + len(payload)
+        num_bytes -= 0 if earlier is None else len(earlier.payload)
+        if num_bytes > _MOST_UNREAD_BYTES:
+            return False
+        self._unread[found[1]], self._num_unread_bytes = message, num_bytes
+        self._has_unread.set()
+        return True
+
+    def _hear(self, name: str, message: Message) -> "asyncio.Future[None] | None":
         try:
             content = read_foreign_json(message.payload, max_bytes=MAX_EVENT_BYTES)
             subject = _READERS[name](content)

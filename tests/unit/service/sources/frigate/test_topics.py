@@ -1,6 +1,7 @@
 """What is read of Frigate's topics, and what of it is a frame."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from service.intake.submission import Submission
 from service.sources.frigate.events import Events
 from service.sources.frigate.topics import FrigateTopics
 from service.store.store import Store
+from tests.support.checker import until
 from tests.support.factories import NOON, make_image
 from tests.support.fakes import FakeClock
 from tests.support.frigate_messages import EVENT_ID, as_json, event_message, review_message
@@ -69,11 +71,63 @@ async def test_subscriptions(events: Events, settings: dict[str, Any], filters: 
     assert not topics.claims("frigates/events")
 
 
-async def test_event_is_put_down(events: Events) -> None:
+@pytest.mark.parametrize("kind", ["new", "end", "odd"])
+async def test_event_is_put_down(events: Events, kind: str) -> None:
     reading = Reading(events, {"url": URL})
-    assert reading.read("frigate/events", as_json(event_message())) is None
+    assert reading.read("frigate/events", as_json(event_message(kind))) is None
     [each] = events.open
     assert each.subject.id == EVENT_ID
+
+
+async def test_update_waits_unread_for_the_next_one(events: Events) -> None:
+    reading = Reading(events, {"url": URL})
+    for number in range(100):
+        for event_id in ("1.1-a", "1.2-b"):
+            message = event_message("update", event_id, snapshot={"frame_time": number})
+            assert reading.read("frigate/events", as_json(message)) is None
+    assert not events.open
+    await reading.topics.read_unread()
+    found = {each.subject.id: each.subject.frame_time for each in events.open}
+    assert found == {"1.1-a": 99.0, "1.2-b": 99.0}
+
+
+async def test_end_is_not_overtaken_by_an_update_that_waits(events: Events) -> None:
+    reading = Reading(events, {"url": URL})
+    reading.read("frigate/events", as_json(event_message("update", label="car")))
+    reading.read("frigate/events", as_json(event_message("end")))
+    await reading.topics.read_unread()
+    [each] = events.open
+    assert (each.ended, each.subject.label) == (1000.0, "person")
+
+
+async def test_update_is_read_soon(events: Events) -> None:
+    reading = Reading(events, {"url": URL})
+    running = asyncio.create_task(reading.topics.run())
+    reading.read("frigate/events", as_json(event_message("update")))
+    await until(lambda: bool(events.open))
+    running.cancel()
+
+
+async def test_updates_that_wait_are_bounded_in_bytes(events: Events) -> None:
+    reading = Reading(events, {"url": URL})
+    path = [[[0.5, 0.5], 1700000000.0]] * 8_000
+    for number in range(40):
+        message = event_message("update", f"1.{number}-a", path_data=path)
+        reading.read("frigate/events", as_json(message))
+    num_read = len(events.open)
+    assert 0 < num_read < 40
+    await reading.topics.read_unread()
+    assert len(events.open) == 40
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+async def test_update_that_is_written_otherwise_is_read_at_once(
+    events: Events, indent: int | None
+) -> None:
+    reading = Reading(events, {"url": URL})
+    message = dict(reversed(event_message("update").items()))
+    reading.read("frigate/events", json.dumps(message, indent=indent).encode())
+    assert len(events.open) == 1
 
 
 async def test_event_at_qos_1_is_acknowledged_once_it_is_stored(events: Events) -> None:
