@@ -6,6 +6,7 @@ holds a storm up, and reading is most of what a message costs: there an update w
 moment, and the next one of its object takes its place.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
