@@ -10,32 +10,30 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from broker.patterns import CameraPattern, check_filter
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.folder_settings import FolderSettings
 from service.frigate_settings import FrigateSettings
+from service.homeassistant_settings import HomeAssistantSettings
 from service.http.urls import origin
-from service.path_patterns import PathPattern
 from service.setting_types import (
-    Aftermath,
     Devices,
     File,
-    FilePattern,
     Name,
     Secret,
     Text,
-    TimeZone,
     TopicFilter,
     TopicPrefix,
 )
 from service.setting_types import Section as _Section
+from service.source_settings import SourceSettings
 from service.trigger_settings import TriggerSettings
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
@@ -355,155 +353,6 @@ class WebhookSettings(_Section):
         "second; beyond it the oldest go to the dead letters",
     )
     max_bytes: int = Field(default=256 << 20, ge=1 << 20, le=_TIB, description="the same in bytes")
-
-
-class SourceSettings(_Section):
-    """A topic of a foreign system that carries images."""
-
-    camera: CameraId | None = Field(
-        default=None, description="whose images these are, where the topic does not say it"
-    )
-    topic: TopicFilter = Field(
-        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image; "
-        "without one where camera is given",
-    )
-    cameras: dict[Name, CameraId] = Field(
-        default_factory=dict,
-        description="camera ids by what the topic calls the cameras; other names become ids by "
-        "themselves, with _ for what an id cannot have",
-    )
-    image_path: Text | None = Field(
-        default=None,
-        min_length=1,
-        description="where the image is in JSON, names with dots between; none: under any of the "
-        "keys in use",
-    )
-    motion_intensity: float = Field(
-        default=0.5, ge=0, le=1, description="of frames that do not say it"
-    )
-    accept_retained: bool = Field(
-        default=False, description="a retained message is a replay, not motion"
-    )
-
-    attributes: TopicFilter | None = Field(
-        default=None,
-        description="where JSON about the same picture is published, as a pattern like topic; what "
-        "comes within 2 s of the picture joins its metadata as attributes",
-    )
-
-    @field_validator("topic", "attributes")
-    @classmethod
-    def _names_a_camera(cls, topic: str | None, fields: ValidationInfo) -> str | None:
-        """The field before them has been read already."""
-        if topic is None:
-            return None
-        has_place = "{camera}" in topic.split("/")
-        if fields.data.get("camera") is None:
-            if not has_place:
-                raise ValueError(
-                    "must have {camera} as one of its levels, e.g. ring/{camera}/snapshot, or "
-                    "camera beside it"
-                )
-            CameraPattern.compile(topic)
-        elif has_place:
-            raise ValueError("has a {camera} level, and camera says whose images they are too")
-        else:
-            check_filter(topic)
-        return topic
-
-
-class HomeAssistantSettings(_Section):
-    """Entities in Home Assistant, by MQTT discovery."""
-
-    enabled: bool = Field(
-        default=True,
-        description="publish discovery; off takes back what was published, and so leaves no entity",
-    )
-    discovery_prefix: TopicPrefix = Field(
-        default="homeassistant", description="as in Home Assistant's MQTT integration"
-    )
-    discovery: Literal["device", "components"] = Field(
-        default="device",
-        description="one message a device, or one an entity for Home Assistant before 2024.11; "
-        "entities keep their ids when it is changed",
-    )
-    language: Literal["en", "de"] = Field(default="en", description="of the entities' names")
-    status_topic: TopicPrefix | None = Field(
-        default=None,
-        description="where Home Assistant says that it has started; none: status below "
-        "discovery_prefix",
-    )
-    status_online: Text = Field(
-        default="online", min_length=1, description="what it says there then"
-    )
-    check_updates: bool = Field(
-        default=False,
-        description="ask updates_url once a day whether there is a newer release, shown as an "
-        "update entity; otherwise nothing is asked",
-    )
-    updates_url: Text | None = Field(
-        default=None,
-        description="JSON with version, tag_name (GitHub's releases/latest) or info.version (PyPI)",
-    )
-
-    @property
-    def birth_topic(self) -> str:
-        """Where Home Assistant says that it has started."""
-        return self.status_topic or f"{self.discovery_prefix}/status"
-
-    @model_validator(mode="after")
-    def _updates_can_be_asked_for(self) -> Self:
-        if self.check_updates and self.updates_url is None:
-            raise ValueError("check_updates needs updates_url")
-        return self
-
-
-class FolderSettings(_Section):
-    """A folder into which cameras drop pictures and clips, e.g. by FTP."""
-
-    path: File = Field(description="the folder; everything below belongs to it")
-    pattern: FilePattern | None = Field(
-        default=None,
-        description="which files below are meant, and where the camera stands in their paths: "
-        "{camera} is its name, * any text in one element, ** any elements; or re: and a regular "
-        "expression with a group camera. None: {camera}/**, and ** where camera is given",
-    )
-    camera: CameraId | None = Field(
-        default=None, description="whose all files are, where no path says it"
-    )
-    frames: int = Field(
-        default=3, ge=1, le=32, description="most frames of a clip; clips need the video extra"
-    )
-    after: Aftermath = Field(
-        default="keep",
-        description="what becomes of a file once its frames are stored: keep, delete, or "
-        "move:folder, in the same folder or anywhere",
-    )
-    timezone: TimeZone | None = Field(
-        default=None, description="of times in names, e.g. Europe/Berlin; none: the service's own"
-    )
-    motion_intensity: float = Field(default=0.5, ge=0, le=1, description="of all its frames")
-    max_age: float = Field(
-        default=3600.0,
-        ge=10,
-        le=3650 * _DAY_S,
-        description="seconds; a file that was last changed before is no motion: what was there "
-        "already, or came while the service was away for longer",
-    )
-
-    @model_validator(mode="after")
-    def _says_whose_files_are(self) -> Self:
-        if self.compiled.names_camera == (self.camera is not None):
-            raise ValueError(
-                "pattern must name the {camera}, or camera must be given, and not both"
-            )
-        return self
-
-    @property
-    def compiled(self) -> PathPattern:
-        """Which files are meant."""
-        usual = "{camera}/**" if self.camera is None else "**"
-        return PathPattern.compile(self.pattern or usual)
 
 
 class LoggingSettings(_Section):

@@ -27,13 +27,14 @@ from service.boundary import INTERNAL, contained, keep_running
 from service.clock import Clock
 from service.delivery.documents import Rejection
 from service.errors import FrameError
+from service.folder_settings import FolderSettings
 from service.folders.aftermath import clear_away, moved_to
 from service.folders.clips import ClipFrame, clip_frames, open_file
 from service.folders.names import camera_id_of, shown, taken_at
 from service.folders.scan import MOST_KNOWN, FolderScan, Found
 from service.folders.tree import is_clip
 from service.intake.submission import Outcome, Submission
-from service.settings import FolderSettings, Settings
+from service.settings import Settings
 from service.store.folder_files import FolderFiles, TakenFile
 from service.store.retry import until_stored
 

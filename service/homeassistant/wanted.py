@@ -10,7 +10,7 @@ from service.homeassistant.device import BRIDGE, Device, object_id
 from service.homeassistant.messages import component_messages, device_messages
 from service.homeassistant.plan import components_of
 from service.homeassistant.words import Words
-from service.settings import HomeAssistantSettings
+from service.homeassistant_settings import HomeAssistantSettings
 
 
 class WantedDevices:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from broker.options import Subscription
 from broker.patterns import CameraPattern
 from broker.topics import Topics, matches
-from service.settings import SourceSettings
+from service.source_settings import SourceSettings
 from service.sources.forms import Foreign
 from service.sources.names import Names
 

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
+from service.folder_settings import FolderSettings
 from service.frigate_settings import FrigateCameraSettings
-from service.settings import FolderSettings, Settings, SourceSettings
+from service.settings import Settings
+from service.source_settings import SourceSettings
 from service.trigger_settings import AuthSettings, TriggerSettings
 
 CAMERA = "front"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker.topics import Topics
-from service.settings import SourceSettings
+from service.source_settings import SourceSettings
 from service.sources.names import Names
 from service.sources.routes import Route, Routes
 
