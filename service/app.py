@@ -19,6 +19,12 @@ from service.broker_view import BrokerView
 from service.engines.view import EnginesView
 from service.errors import ConfigurationError, ServiceError, UrlRefusedError
 from service.http.urls import parse_url
+from service.integrations import (
+    Triggering,
+    make_following,
+    make_triggers,
+    open_home_assistant,
+)
 from service.monitor import About, Monitor, Watched
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
@@ -45,15 +51,11 @@ from service.stages import (
     Queue,
     Receiving,
     Stopped,
-    Triggering,
     make_batching,
     make_entrance,
-    make_following,
-    make_triggers,
     once_there_is_room,
     open_base,
     open_delivery,
-    open_home_assistant,
     open_intake,
     open_output,
     open_queue,

@@ -40,11 +40,6 @@ from service.errors import ConfigurationError, StoreFullError
 from service.folders.follow import FolderFrames
 from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
-from service.homeassistant.bridge import BridgeFacts
-from service.homeassistant.discovery import Discovery
-from service.homeassistant.facts import FactsWatch
-from service.homeassistant.updates import UpdateCheck
-from service.homeassistant.wanted import WantedDevices
 from service.http.operator_http import OperatorHttp
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
@@ -64,22 +59,15 @@ from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
-from service.sources.frigate.following import Following, follow, read_snapshots
-from service.sources.home_assistant import BirthMessages
+from service.sources.frigate.following import Following
 from service.sources.mqtt import MqttFrames
 from service.sources.names import Names
 from service.sources.routes import Routes
 from service.sources.source import Source
-from service.sources.triggers import TriggerTopics
 from service.statistics import Statistics
 from service.store.retention import Retention
 from service.store.store import Store
 from service.tasks import running
-from service.triggers.bursts import Bursts
-from service.triggers.present import PresentPictures
-from service.triggers.scrutiny import Scrutiny
-from service.triggers.snapshots import Snapshots
-from service.triggers.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 
@@ -175,15 +163,6 @@ class Batching:
     operations: BatchOperations
     feed: BatchFeed
     tasks: Mapping[str, Callable[[], Awaitable[None]]]  #: by name
-
-
-@dataclass(frozen=True, slots=True)
-class Triggering:
-    """Pictures that are taken when a message says so, or by the clock."""
-
-    source: TriggerTopics
-    triggers: Triggers
-    pictures: PresentPictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,54 +391,6 @@ def make_batching(
     return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
 
 
-def make_triggers(base: Base, delivery: Delivery, entrance: Entrance) -> Triggering:
-    """Nothing of it runs yet.
-
-    Raises:
-        ConfigurationError: A certificate authority that a trigger names cannot be read.
-    """
-    settings, cameras = base.settings.triggers, delivery.cameras
-    snapshots = Snapshots(settings, base.limits, base.clock, VERSION)
-    bursts = Bursts(snapshots, Scrutiny(base.limits), cameras)
-    triggers = Triggers(settings, bursts, entrance.intake.submit, cameras, base.clock)
-    pictures = PresentPictures(make_fetcher(base, delivery), snapshots, triggers)
-    return Triggering(TriggerTopics(base.topics, settings, triggers), triggers, pictures)
-
-
-@asynccontextmanager
-async def open_home_assistant(
-    base: Base, store: Store, output: Output, delivery: Delivery, queue: Queue
-) -> AsyncIterator[Sequence[Source]]:
-    """What Home Assistant knows follows the cameras; yields who hears Home Assistant."""
-    settings, cameras = base.settings.homeassistant, delivery.cameras
-    facts = BridgeFacts(VERSION, gpus=(), models=(), check_updates=settings.check_updates)
-    wanted = WantedDevices(settings, base.topics, cameras, facts)
-    discovery = Discovery(wanted, store.discovery, delivery.mqtt, base.clock)
-    watch = FactsWatch(
-        wanted, queue.models, base.settings.model, base.read_gpus, discovery.look_at_bridge
-    )
-
-    async def follow() -> None:
-        await watch.look()
-        await discovery.run()
-
-    async with running() as tasks:
-        if not settings.enabled:  # what was published before is taken back
-            tasks.start("homeassistant", discovery.run)
-            yield ()
-            return
-        cameras.subscribe(discovery.look_at_camera)
-        output.on_connect.append(discovery.connected)
-        if output.connection.is_connected:
-            discovery.connected(output.connection.state)
-        tasks.start("homeassistant", follow)
-        tasks.start("homeassistant-facts", watch.run)
-        if settings.check_updates and settings.updates_url is not None:
-            updates = UpdateCheck(settings.updates_url, VERSION, delivery.http, output.publisher)
-            tasks.start("homeassistant-updates", updates.run)
-        yield (BirthMessages(settings.birth_topic, settings.status_online, discovery.greet),)
-
-
 @asynccontextmanager
 async def open_intake(
     base: Base,
@@ -510,18 +441,6 @@ def _sources(base: Base, cameras: Cameras) -> Sequence[Source]:
     routes = Routes(base.topics, settings.sources, Names(cameras.name_of))
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
-
-
-def make_following(
-    base: Base, store: Store, delivery: Delivery, queue: Queue, entrance: Entrance
-) -> Following | None:
-    """Frigate as a source, if it is one."""
-    settings, clock, api = base.settings, base.clock, delivery.frigate
-    if not settings.frigate.enabled:
-        return None
-    if api is None:
-        return read_snapshots(settings, store, clock)
-    return follow(settings, store, entrance.intake, queue.jobs, delivery.deliver, api, clock)
 
 
 def make_fetcher(base: Base, delivery: Delivery) -> ImageFetcher:
