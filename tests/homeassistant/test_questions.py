@@ -134,3 +134,28 @@ async def test_what_the_answer_asks_for_is_done(
     assert call["data"] == {"is": done}
     choose = {"question": "Is the gate open?", "choices": ["Yes", "No"]}
     assert (await home.asked())["tasks"] == ["caption", {"choose": choose}]
+
+
+async def test_a_caption_right_behind_the_answer_is_not_taken_for_it(home: Home) -> None:
+    def describe(request: dict[str, Any]) -> dict[str, Any]:
+        no = Answer(question="Is the gate open?", answer="No", confidence=0.9)
+        yes = Answer(question="Is somebody there?", answer="Yes", confidence=0.9)
+        home.service.caption("front_door", "A gate.", job_id=request["job_id"], answers=(no,))
+        home.service.caption("front_door", "Somebody.", answers=(yes,))  # of the same batch
+        return {"status": "ok", "data": {}}
+
+    home.service.describe = describe
+    await home.use(
+        ACT,
+        start=[{"trigger": "state", "entity_id": home.motion_sensor, "to": "on"}],
+        caption=home.caption,
+        when_yes=[{"action": DONE, "data": {"is": "yes"}}],
+        when_no=[{"action": DONE, "data": {"is": "no"}}],
+        when_unsure=[{"action": DONE, "data": {"is": "unsure"}}],
+        timeout=5,
+    )
+    for _ in range(5):
+        await home.motion("OFF")
+        await home.motion("ON")
+        [call] = await home.calls(1)
+        assert call["data"]["is"] != "yes"
