@@ -21,6 +21,9 @@ ARGS ?=
 TORCH_ARGS ?=
 # Which Home Assistants test-homeassistant runs against; see tests/homeassistant/environments.py.
 VERSIONS ?= 2024.3.3 2024.12.5 2026.2.3
+# A git repository with Frigate's releases, for test-frigate.
+FRIGATE_SOURCE ?= https://github.com/blakeblackshear/frigate
+FRIGATE_VENV := .venv-frigate
 # One file of bench/ without its .py; empty runs them all.
 BENCH ?=
 
@@ -30,7 +33,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +85,10 @@ $(SCHEMA)/.ready: tests/homeassistant/schema.txt | $(READY)
 
 test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home Assistants; VERSIONS=2026.2.3 with one.
 	$(BIN)/python -m tests.homeassistant.environments $(VERSIONS)
-	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q tests/homeassistant $(ARGS)
+	HOMEASSISTANT_VERSIONS="$(VERSIONS)" $(BIN)/python -m pytest -q -rfE tests/homeassistant $(ARGS)
+
+test-frigate: $(READY) $(FRIGATE_VENV)/.ready ## Descriptions into Frigate's real application, three releases; 600 MB.
+	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" $(BIN)/python -m pytest -q tests/frigate $(ARGS)
 
 check: lint types imports test ## Everything a change must pass.
 
@@ -122,6 +128,7 @@ demo-model: $(READY) ## Train the demonstration model again, from its seed.
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
 
+# The user interface that belongs to this Home Assistant.
 FRONTEND := home-assistant-frontend==20260128.6
 
 pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.
@@ -129,8 +136,8 @@ pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.
 	.venv-homeassistant-2026.2.3/bin/python -m pip install -q --disable-pip-version-check $(FRONTEND)
 	$(BIN)/python -m tests.homeassistant.picture
 
-clean: ## Remove the environment and all caches; data/ stays.
-	rm -rf $(VENV) .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+clean: ## Remove the environments and all caches; data/ stays.
+	rm -rf $(VENV) $(FRIGATE_VENV) .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file is written last, so an interrupted set-up is taken up again. PyTorch comes first and
@@ -147,4 +154,11 @@ $(READY): pyproject.toml constraints.txt
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) torch==2.13.0
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# What Frigate's application needs, and nothing of ours; its oldest release wants two older packages.
+$(FRIGATE_VENV)/.ready: tests/frigate/requirements.txt tests/frigate/requirements-0.16.txt
+	[ -x $(FRIGATE_VENV)/bin/python ] || $(PYTHON) -m venv $(FRIGATE_VENV)
+	$(FRIGATE_VENV)/bin/python -m pip install -q --disable-pip-version-check -r tests/frigate/requirements.txt
+	$(FRIGATE_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(FRIGATE_VENV)/older -r tests/frigate/requirements-0.16.txt
 	touch $@

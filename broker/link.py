@@ -68,7 +68,7 @@ class Link:
         self._protocol = protocol
         self._outgoing = Outgoing(quiet_s)
         self._quarantined = quarantined
-        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self._subscribing: dict[int, Sequence[Subscription]] = {}
         self._course = Course()
         self._client = Client(options, protocol, tls, self)
 
@@ -275,21 +275,23 @@ class Link:
 
     def _send_subscribe(self, *subscriptions: Subscription) -> None:
         if (mid := self._client.subscribe(subscriptions)) is not None:
-            self._subscribing[mid] = tuple(each.topic_filter for each in subscriptions)
+            self._subscribing[mid] = subscriptions
 
     def on_subscribed(self, mid: int, are_refused: Sequence[bool]) -> None:
         """The broker answers a subscription."""
-        filters = self._subscribing.pop(mid, ())
-        if any(topic_filter.startswith("$SYS/") for topic_filter in filters):
+        subscriptions = self._subscribing.pop(mid, ())
+        if any(each.topic_filter.startswith("$SYS/") for each in subscriptions):
             return
-        answers = zip(filters, are_refused, strict=False)
-        refused_filters = tuple(topic_filter for topic_filter, is_refused in answers if is_refused)
-        if refused_filters:
-            logger.error(
+        answers = zip(subscriptions, are_refused, strict=False)
+        missing = [subscription for subscription, is_refused in answers if is_refused]
+        for each in missing:
+            logger.log(
+                logging.WARNING if each.is_optional else logging.ERROR,
                 "the broker refuses the subscription to %s: check the rights of mqtt.username",
-                ", ".join(refused_filters),
+                each.topic_filter,
                 extra={"action": "subscription_refused"},
             )
+        refused_filters = tuple(each.topic_filter for each in missing if not each.is_optional)
         self._change(replace(self.state, is_subscribed=True, refused_subscriptions=refused_filters))
 
     def on_published(self, mid: int, refusal: Reason | None) -> None:

@@ -50,3 +50,5 @@ class Subscription:
     #: On MQTT 5 retained messages come when the subscription is new, not after each reconnect; on
     #: 3.1.1 they come whether wanted or not, and `Message.retain` tells them.
     accept_retained: bool = False
+    #: Not to get it is no trouble: not everybody whose broker has rules wants what it is for.
+    is_optional: bool = False

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from broker.topics import matches
-from schemas.frame import is_camera_id
 
 _PLACEHOLDER = "{camera}"
 
@@ -27,16 +26,23 @@ class CameraPattern:
         levels = pattern.split("/")
         if levels.count(_PLACEHOLDER) != 1:
             raise ValueError(f"{pattern}: exactly one level must be {_PLACEHOLDER}")
-        for i, level in enumerate(levels):
-            is_wildcard = level == "+" or (level == "#" and i == len(levels) - 1)
-            if not is_wildcard and level != _PLACEHOLDER and re.search(r"[+#{}\x00]", level):
-                raise ValueError(f"{pattern}: {level!r} cannot be a level")
+        check_filter(pattern.replace(_PLACEHOLDER, "+"))
         index = levels.index(_PLACEHOLDER)
         return cls("/".join([*levels[:index], "+", *levels[index + 1 :]]), index)
 
-    def camera_of(self, topic: str) -> str | None:
-        """The camera of a topic; None where the topic is another's or names no camera."""
-        if not matches(topic, self.topic_filter):
-            return None
-        camera_id = topic.split("/")[self.level]
-        return camera_id if is_camera_id(camera_id) else None
+    def name_of(self, topic: str) -> str | None:
+        """What a topic calls its camera, whatever that is; None where the topic is another's."""
+        return topic.split("/")[self.level] if matches(topic, self.topic_filter) else None
+
+
+def check_filter(topic_filter: str) -> None:
+    """Check a topic filter of the operator's.
+
+    Raises:
+        ValueError: A wildcard stands where MQTT does not allow it, or a level has a brace.
+    """
+    levels = topic_filter.split("/")
+    for i, level in enumerate(levels):
+        is_wildcard = level == "+" or (level == "#" and i == len(levels) - 1)
+        if not is_wildcard and re.search(r"[+#{}\x00]", level):
+            raise ValueError(f"{topic_filter}: {level!r} cannot be a level")

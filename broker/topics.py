@@ -304,6 +304,13 @@ class Topics:
         camera_id = topic[len(self._frame_prefix) : -len("/frame")]
         return camera_id if is_camera_id(camera_id) else None
 
+    def is_published(self, topic: str) -> bool:
+        """Whether the service itself publishes on a topic, or answers there."""
+        if not topic.startswith(self._frame_prefix):
+            return False
+        filters = (each.topic_filter(self.base) for each in TABLE if each.direction == "out")
+        return any(matches(topic, each) for each in (*filters, f"{self.base}/response/#"))
+
     def setting_of(self, topic: str) -> tuple[str, str] | None:
         """What stands for the camera and the setting in a topic that sets one; both unchecked."""
         if not matches(topic, self.setting_filter):

@@ -63,7 +63,8 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "fetch_failed",
         _REFUSED_OR_FAILED,
-        "the image behind `frame_url`, or a camera's `snapshot_url`, could not be had",
+        "the image behind `frame_url`, a camera's `snapshot_url` or a trigger's `url`, or Frigate's"
+        " of an object, could not be had; the message names the cause",
     ),
     CodeSpec(
         "internal",
@@ -131,7 +132,7 @@ TABLE: tuple[CodeSpec, ...] = (
     CodeSpec(
         "outbox_full",
         (),
-        "too many messages wait for a webhook receiver or for the broker, and "
+        "too many messages wait for a webhook receiver, for Frigate or for the broker, and "
         "this was the oldest. Several for the broker have one letter, which says how many; their "
         "jobs have ended as the store says",
     ),
@@ -144,6 +145,17 @@ TABLE: tuple[CodeSpec, ...] = (
         "receiver_gone",
         (),
         "a webhook receiver refuses the result for good; the message has its answer",
+    ),
+    CodeSpec(
+        "write_back",
+        (),
+        "a description could not be written into Frigate within `frigate.give_up_after`, or never "
+        "can be; the message says why",
+    ),
+    CodeSpec(
+        "bad_file",
+        _REJECTED,
+        "a file in a watched folder cannot be read, or is a clip that gives no pictures",
     ),
 )
 

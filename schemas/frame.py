@@ -29,6 +29,7 @@ MAX_TASKS = 16
 MAX_HEADERS = 32  # common servers take a hundred, ours and their proxies' included
 MAX_AGE_S = 7 * 86400.0
 MAX_TEXT_CHARACTERS = 2000
+MAX_LOCATION_CHARACTERS = 256
 MIN_CHOICES, MAX_CHOICES, MAX_CHOICE_CHARACTERS = 2, 16, 64
 CAMERA_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -280,7 +281,9 @@ class FrameOptions(BaseModel):
     timestamp: Annotated[datetime, AfterValidator(_with_offset)] | None = Field(
         default=None, description="when the frame was taken; else its arrival"
     )
-    location: str | None = Field(default=None, max_length=256, description="e.g. Front Door")
+    location: str | None = Field(
+        default=None, max_length=MAX_LOCATION_CHARACTERS, description="e.g. Front Door"
+    )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="at most 8 KiB as JSON; comes back unchanged"
     )

@@ -19,6 +19,7 @@ from schemas.frame import (
     PriorityName,
     Task,
 )
+from schemas.frigate import EventId
 
 
 class JobStatus(StrEnum):
@@ -108,6 +109,19 @@ def split_key(key: str) -> tuple[str, str]:
     return camera_id, job_id
 
 
+class FrigateOrigin(BaseModel):
+    """The object of Frigate's that a job describes; only our own source says it, never a frame."""
+
+    model_config = ConfigDict(frozen=True, cache_strings="keys")
+
+    event_id: EventId
+    is_final: bool = Field(default=True, description="nothing better of the object comes later")
+    write_back: bool = Field(default=False, description="the description goes back into Frigate")
+    sub_label: Task | None = Field(
+        default=None, description="what is asked for the object's sub label"
+    )
+
+
 class Job(BaseModel):
     """An accepted frame with everything resolved; the image itself is kept apart.
 
@@ -179,6 +193,10 @@ class Job(BaseModel):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     error: ErrorDetail | None = None
+
+    frigate: FrigateOrigin | None = Field(
+        default=None, description="where the description goes back to"
+    )
 
     batch_id: str | None = Field(
         default=None, description="of the batch it came with: behind all that cameras send"

@@ -15,6 +15,7 @@ class Channel(StrEnum):
 
     MQTT = "mqtt"
     WEBHOOK = "webhook"
+    FRIGATE = "frigate"
 
 
 class MessageOptions(TypedDict, total=False):
@@ -33,7 +34,7 @@ class MessageOptions(TypedDict, total=False):
 
 
 class OutboxMessage(BaseModel):
-    """One message to one destination: a topic, or the URL of a webhook."""
+    """One message to one destination: a topic, the URL of a webhook, or an object of Frigate's."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -45,9 +45,11 @@ from service.stages import (
     Queue,
     Receiving,
     Stopped,
+    Triggering,
     make_batching,
     make_entrance,
-    make_fetcher,
+    make_following,
+    make_triggers,
     once_there_is_room,
     open_base,
     open_delivery,
@@ -114,19 +116,31 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             monitor = _monitor(base, store, engines, output, delivery, queue)
             entrance = make_entrance(base, store, delivery, queue)
             batching = make_batching(base, store, output, delivery, queue, entrance)
+            triggering = make_triggers(base, delivery, entrance)
             await once_there_is_room(batching.feed.recover, base.stop)
             for name, run in batching.tasks.items():
                 background.start(name, run)
             operations = _operations(
-                base, store, delivery, queue, engines, entrance, batching, monitor
+                base, store, delivery, queue, engines, entrance, batching, triggering, monitor
             )
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
-            orders: tuple[Source, ...] = (requests, camera_settings, *home_assistant)
+            if base.settings.triggers:
+                background.start("triggers", triggering.triggers.run)
+                monitor.watch(Watched("triggers", triggering.triggers.check))
+            orders: tuple[Source, ...] = (
+                requests,
+                camera_settings,
+                triggering.source,
+                *home_assistant,
+            )
+            frigate = make_following(base, store, delivery, queue, entrance)
+            if frigate is not None:
+                await once_there_is_room(frigate.recover, base.stop)
             async with open_intake(
-                base, store, delivery, queue, entrance, waiting, orders
+                base, store, delivery, queue, entrance, waiting, orders, frigate
             ) as receiving:
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
@@ -134,6 +148,8 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                     Watched("broker", broker.health, broker.figures),
                     Watched("disk", receiving.retention.health),
                 )
+                if base.settings.folders:
+                    monitor.watch(Watched("folders", receiving.folders.health))
                 background.start("monitor", monitor.run)
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))
@@ -150,6 +166,7 @@ def _operations(
     engines: Sequence[Engine],
     entrance: Entrance,
     batching: Batching,
+    triggering: Triggering,
     monitor: Monitor,
 ) -> Operations:
     """Everything that can be asked and ordered."""
@@ -160,8 +177,9 @@ def _operations(
     skills = SkillOperations(
         entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
     )
-    fetcher = make_fetcher(base, delivery)
-    describing = DescribeOperations(delivery.cameras, fetcher, entrance.intake.submit, store, clock)
+    describing = DescribeOperations(
+        delivery.cameras, triggering.pictures, entrance.intake.submit, store, clock
+    )
     return Operations(
         (
             *BridgeOperations(monitor).bound(),
@@ -190,7 +208,7 @@ def _monitor(
     async def since_the_start() -> Figures:
         return base.statistics.figures(base.clock.monotonic())
 
-    watched = (
+    watched: tuple[Watched, ...] = (
         Watched("engine", engines_view.health),
         Watched("queue", figures=queue.figures),
         Watched("store", store_view.health, store_view.figures),
@@ -198,6 +216,8 @@ def _monitor(
         Watched("internal", base.bridge_log.check),
         Watched("frames", figures=since_the_start),
     )
+    if delivery.frigate is not None:
+        watched = (*watched, Watched("frigate", delivery.frigate.check))
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)

@@ -62,6 +62,7 @@ class Camera:
     is_in_file: bool  #: named by the operator's file
     seen: float  #: when its newest frame came; before the first, when it became known
     counts: CameraCounts
+    name: str | None = None  #: what a foreign system calls it; see `service.sources.names`
     overrides: dict[str, Any] = field(default_factory=dict)  #: what was changed at run time
     is_seen: bool = False  #: a frame has come, in this run or an earlier one
     is_changing: bool = False  #: an order about it is being stored

@@ -7,6 +7,7 @@ behind: not in memory, not in the store, not among the broker's retained message
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds: a camera that was seen later than this is not forgotten for another.
 SILENT_S = 86_400.0
+_LONGEST_NAME = 256  # characters
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SAVE_EVERY_S = 600.0  # by how much a crash may make a camera look more silent than it was
 
 
@@ -73,6 +76,7 @@ class Cameras:
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
         self._saved: dict[str, float | None] = {}  # what the store knows of `seen`
+        self._saved_names: dict[str, str] = {}  # what it knows of `Camera.name`
         self._leaving: dict[str, float] = {}  # forgotten here, not yet in the store; by `seen`
         self._unsure: set[str] = set()  # the store may have another order than what is effective
         self._subscribers: list[Callable[[str], None]] = []
@@ -91,6 +95,9 @@ class Cameras:
             StoreError: They cannot be read.
         """
         kept = await self._store.kept_cameras()
+        self._saved_names = {
+            camera_id: each.name for camera_id, each in kept.items() if each.name is not None
+        }
         self._saved = {name: each.seen for name, each in kept.items()}
         now = self._clock.monotonic()
         named = [each for each in kept if kept[each].overrides]
@@ -105,6 +112,7 @@ class Cameras:
             else:
                 self._leaving[camera_id] = seen[camera_id]
                 self._saved.pop(camera_id, None)
+                self._saved_names.pop(camera_id, None)
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Be told of each camera that becomes known, changes, or is forgotten; must be quick."""
@@ -122,13 +130,24 @@ class Cameras:
         """The settings of a camera as the operator's file has them, or the defaults."""
         return self._settings.cameras.get(camera_id, CameraSettings())
 
-    def admit(self, camera_id: str, moment: float) -> Camera:
+    def name_of(self, camera_id: str) -> str | None:
+        """What a foreign system calls a camera; None where none does, or it is not known."""
+        camera = self._cameras.get(camera_id)
+        return None if camera is None else camera.name
+
+    def admit(self, camera_id: str, moment: float, name: str | None = None) -> Camera:
         """The camera of a frame that came at a moment; a new one is known from now on.
+
+        Args:
+            camera_id: Which.
+            moment: When, on the monotonic clock.
+            name: What a foreign system calls it.
 
         Raises:
             FrameError: `too_many_cameras`: it would be one too many, and none may go for it.
         """
         camera = self._cameras.get(camera_id) or self._meet(camera_id, moment)
+        camera.name = camera.name or _keepable(name)
         camera.seen = max(camera.seen, moment) if camera.is_seen else moment
         camera.is_seen = True
         return camera
@@ -181,21 +200,40 @@ class Cameras:
             finally:
                 camera.is_leaving = False
 
-    async def clear_forgotten(self, camera_ids: Iterable[str]) -> None:
-        """Take back what was retained of cameras while they were being forgotten."""
-        found = {each: self.get(each) for each in camera_ids}
-        gone = [name for name, camera in found.items() if camera is None or camera.is_leaving]
-        if gone:
-            now = self._clock.now()
-            messages = [message for each in gone for message in self._clearing(each, now)]
-            what = "forgotten cameras cannot be cleared"
+    async def clear_unwanted(self, retained: Iterable[tuple[str, str]]) -> None:
+        """Take back what was retained of cameras while they were forgotten, or their pictures.
+
+        Args:
+            retained: Camera and topic of each message.
+        """
+        now = self._clock.now()
+        messages = [row for each in sorted(retained) for row in self._taking_back(*each, now)]
+        if messages:
+            what = "what is retained and no longer wanted cannot be cleared"
             await until_stored(lambda: self._store.accept((), {}, messages), what)
+
+    def _taking_back(self, camera_id: str, topic: str, now: datetime) -> list[OutboxMessage]:
+        camera = self.get(camera_id)
+        if camera is None or camera.is_leaving:
+            return self._clearing(camera_id, now)
+        is_picture = topic == self._topics.image(camera_id)
+        is_wanted = not is_picture or camera.settings.publish_image
+        return [] if is_wanted else self._clearing(camera_id, now, topic)
 
     @property
     def is_saved(self) -> bool:
         """Whether the store knows which cameras are known here."""
         is_sure = not self._leaving and not self._unsure
-        return is_sure and self._saved.keys() >= self._cameras.keys()
+        return is_sure and self._saved.keys() >= self._cameras.keys() and not self._new_names()
+
+    def _new_names(self) -> dict[str, str]:
+        """What the store does not know of foreign names."""
+        known = {each.camera_id: each.name for each in self._cameras.values() if each.name}
+        return {
+            camera_id: name
+            for camera_id, name in known.items()
+            if self._saved_names.get(camera_id) != name
+        }
 
     async def save(self) -> None:
         """Let the store know which cameras are known and when each was seen.
@@ -219,10 +257,14 @@ class Cameras:
             camera.is_changing = False
 
     async def _store_overrides(self, camera_id: str, overrides: dict[str, Any]) -> None:
+        now = self._clock.now()
         shown = without_secrets(self._effective(camera_id, overrides))
         message = address(shown, self._topics, camera_id=camera_id)
-        row = to_outbox(message, job_key=None, created_at=self._clock.now())
-        await self._store.set_camera_override(camera_id, overrides, [row])
+        rows = [to_outbox(message, job_key=None, created_at=now)]
+        camera = self.get(camera_id)
+        if camera and camera.settings.publish_image and not shown.publish_image:
+            rows += self._clearing(camera_id, now, self._topics.image(camera_id))
+        await self._store.set_camera_override(camera_id, overrides, rows)
         self._saved.setdefault(camera_id, None)
         self._announcer.keep(shown, camera_id=camera_id)
 
@@ -243,10 +285,12 @@ class Cameras:
             camera_id: (last_seen, self._clearing(camera_id, now))
             for camera_id, last_seen in leaving.items()
         }
-        if not seen and not forgotten:
+        names = self._new_names()
+        if not seen and not forgotten and not names:
             return
-        await self._store.save_cameras(seen, forgotten)
+        await self._store.save_cameras(seen, forgotten, names)
         self._saved |= seen
+        self._saved_names |= names
         for camera_id, last_seen in leaving.items():
             if self._leaving.get(camera_id) == last_seen:
                 del self._leaving[camera_id]
@@ -286,15 +330,19 @@ class Cameras:
     def _drop(self, camera_id: str) -> None:
         del self._cameras[camera_id]
         self._saved.pop(camera_id, None)
+        self._saved_names.pop(camera_id, None)
         self._announcer.forget(camera_id)
         self._tell(camera_id)
         logger.info("%s forgotten", camera_id, extra={"action": "camera_forgotten"})
 
-    def _clearing(self, camera_id: str, now: datetime) -> list[OutboxMessage]:
-        """What makes the broker forget a camera's retained messages."""
+    def _clearing(
+        self, camera_id: str, now: datetime, topic: str | None = None
+    ) -> list[OutboxMessage]:
+        """What makes the broker forget a camera's retained messages, or that of one topic."""
         return [
             to_outbox(message, job_key=None, created_at=now)
             for message in clear_retained(self._topics, camera_id)
+            if topic in {None, message.topic}
         ]
 
     def _load(self, camera_id: str, seen: float | None, overrides: dict[str, Any]) -> None:
@@ -327,6 +375,7 @@ class Cameras:
             is_in_file=camera_id in self._settings.cameras,
             seen=self._clock.monotonic() if seen is None else seen,
             counts=CameraCounts(self._clock.now()),
+            name=self._saved_names.get(camera_id),
             overrides=overrides,
             is_seen=seen is not None,
         )
@@ -369,3 +418,9 @@ class Cameras:
             first = error.errors(include_input=False, include_url=False)[0]
             path = ".".join(str(part) for part in ("cameras", camera_id, *first["loc"]))
             raise ConfigurationError(f"{path}: {first['msg']}") from error
+
+
+def _keepable(name: str | None) -> str | None:
+    """A name that any database takes; a longer one is told apart without being kept."""
+    is_short = name is not None and len(name) <= _LONGEST_NAME and "\0" not in name
+    return name if name and is_short and not _SURROGATE.search(name) else None

@@ -9,6 +9,11 @@ ServiceError
 │   └── StoreFullError   no room on the disk
 ├── InstanceInUseError   another service has our name in the same database: ours has to end
 ├── UrlRefusedError      an address that may not be reached
+├── HostError            one of the operator's own hosts gave no answer that can be used
+│   └── AnswerTooLargeError
+├── FrigateError         Frigate did not do what it was asked to; tried again
+│   ├── FrigateAccessError   it wants another account, or a higher role
+│   └── FrigateUnknownError  it has no such object or picture
 └── DeliveryError        a receiver failed: retried with backoff, then dead-lettered
     └── ReceiverGoneError  never wants it again: not retried
 
@@ -95,6 +100,33 @@ class UrlRefusedError(ServiceError):
     """A URL that the operator has not allowed, or an address behind one."""
 
     code = "url_refused"
+
+
+class HostError(ServiceError):
+    """A host of the operator's gave no answer in time, or none within the limits.
+
+    Its text has the origin of the URL and nothing else of it.
+    """
+
+    code = "host"
+
+
+class AnswerTooLargeError(HostError):
+    """It began to send more bytes than were asked for."""
+
+
+class FrigateError(ServiceError):
+    """Frigate did not do what it was asked to; where it says nothing it is a `HostError`."""
+
+    code = "frigate"
+
+
+class FrigateAccessError(FrigateError):
+    """Frigate does not let this account in, or not that far."""
+
+
+class FrigateUnknownError(FrigateError):
+    """Frigate has no such object or picture: not yet, or not any more."""
 
 
 class DeliveryError(ServiceError):

@@ -6,11 +6,14 @@ A message says what is wrong and never repeats the value, which may be a secret.
 import re
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
+from service import path_patterns
+from service.path_patterns import PathPattern
 
 # Half of what `broker.topics` allows a response topic, which begins with the base topic.
 _MOST_TOPIC_BYTES = MAX_TOPIC_BYTES // 2
@@ -19,6 +22,14 @@ _MOST_PATH_BYTES = 4096  # PATH_MAX
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is a typo."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def _plain(text: str) -> str:
@@ -54,10 +65,13 @@ def _no_wildcards(text: str) -> str:
     return base
 
 
-def _names_a_camera(text: str) -> str:
-    if "{camera}" not in _plain(text).split("/"):
-        raise ValueError("must have {camera} as one of its levels, e.g. ring/{camera}/snapshot")
-    CameraPattern.compile(text)
+def _may_name_a_camera(text: str) -> str:
+    levels = _plain(text).split("/")
+    if "{camera}" not in levels:  # one is put before, where no wildcard's place changes
+        levels = ["{camera}", *levels]
+    CameraPattern.compile("/".join(levels))
+    if not text:
+        raise ValueError("must not be empty")
     return text
 
 
@@ -66,6 +80,26 @@ def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
         raise ValueError("must be auto, cpu, cuda, cuda:N, or a list of them")
     return value
+
+
+def _means_files(text: str) -> str:
+    PathPattern.compile(_plain(text))
+    return text
+
+
+def _is_what_follows(text: str) -> str:
+    kind, _, folder = _plain(text).partition(":")
+    if text not in {"keep", "delete"} and (kind != "move" or not folder.strip("/ ")):
+        raise ValueError("must be keep, delete or move:folder")
+    return text
+
+
+def _is_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone, e.g. Europe/Berlin") from None
+    return text
 
 
 #: A host, a client id, a release.
@@ -77,5 +111,12 @@ Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_sec
 File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
-CameraTopic = Annotated[str, Field(max_length=256), AfterValidator(_names_a_camera)]
+TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
 Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]
+FilePattern = Annotated[
+    str,
+    Field(min_length=1, max_length=path_patterns.MAX_CHARACTERS),
+    AfterValidator(_means_files),
+]
+Aftermath = Annotated[str, Field(max_length=2048), AfterValidator(_is_what_follows)]
+TimeZone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_is_zone)]

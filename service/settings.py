@@ -10,26 +10,33 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from broker.patterns import CameraPattern, check_filter
 from schemas.camera import CameraSettings
 from schemas.frame import MAX_AGE_S, CameraId
+from service.frigate_settings import FrigateSettings
 from service.http.urls import origin
+from service.path_patterns import PathPattern
 from service.setting_types import (
-    CameraTopic,
+    Aftermath,
     Devices,
     File,
+    FilePattern,
     Name,
     Secret,
     Text,
+    TimeZone,
     TopicFilter,
     TopicPrefix,
 )
+from service.setting_types import Section as _Section
+from service.trigger_settings import TriggerSettings
 
 ENVIRONMENT_PREFIX = "MOONDREAM2MQTT__"
 _MASK = "**********"
@@ -39,12 +46,6 @@ _DAY_S = 86400.0
 _WEEK_S = 7 * _DAY_S
 _GIB = 1 << 30
 _TIB = 1 << 40
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class TlsSettings(_Section):
@@ -359,8 +360,23 @@ class WebhookSettings(_Section):
 class SourceSettings(_Section):
     """A topic of a foreign system that carries images."""
 
-    topic: CameraTopic = Field(
-        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image",
+    camera: CameraId | None = Field(
+        default=None, description="whose images these are, where the topic does not say it"
+    )
+    topic: TopicFilter = Field(
+        description="pattern with a {camera} level, e.g. ring/+/camera/{camera}/snapshot/image; "
+        "without one where camera is given",
+    )
+    cameras: dict[Name, CameraId] = Field(
+        default_factory=dict,
+        description="camera ids by what the topic calls the cameras; other names become ids by "
+        "themselves, with _ for what an id cannot have",
+    )
+    image_path: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="where the image is in JSON, names with dots between; none: under any of the "
+        "keys in use",
     )
     motion_intensity: float = Field(
         default=0.5, ge=0, le=1, description="of frames that do not say it"
@@ -368,6 +384,32 @@ class SourceSettings(_Section):
     accept_retained: bool = Field(
         default=False, description="a retained message is a replay, not motion"
     )
+
+    attributes: TopicFilter | None = Field(
+        default=None,
+        description="where JSON about the same picture is published, as a pattern like topic; what "
+        "comes within 2 s of the picture joins its metadata as attributes",
+    )
+
+    @field_validator("topic", "attributes")
+    @classmethod
+    def _names_a_camera(cls, topic: str | None, fields: ValidationInfo) -> str | None:
+        """The field before them has been read already."""
+        if topic is None:
+            return None
+        has_place = "{camera}" in topic.split("/")
+        if fields.data.get("camera") is None:
+            if not has_place:
+                raise ValueError(
+                    "must have {camera} as one of its levels, e.g. ring/{camera}/snapshot, or "
+                    "camera beside it"
+                )
+            CameraPattern.compile(topic)
+        elif has_place:
+            raise ValueError("has a {camera} level, and camera says whose images they are too")
+        else:
+            check_filter(topic)
+        return topic
 
 
 class HomeAssistantSettings(_Section):
@@ -414,6 +456,54 @@ class HomeAssistantSettings(_Section):
         if self.check_updates and self.updates_url is None:
             raise ValueError("check_updates needs updates_url")
         return self
+
+
+class FolderSettings(_Section):
+    """A folder into which cameras drop pictures and clips, e.g. by FTP."""
+
+    path: File = Field(description="the folder; everything below belongs to it")
+    pattern: FilePattern | None = Field(
+        default=None,
+        description="which files below are meant, and where the camera stands in their paths: "
+        "{camera} is its name, * any text in one element, ** any elements; or re: and a regular "
+        "expression with a group camera. None: {camera}/**, and ** where camera is given",
+    )
+    camera: CameraId | None = Field(
+        default=None, description="whose all files are, where no path says it"
+    )
+    frames: int = Field(
+        default=3, ge=1, le=32, description="most frames of a clip; clips need the video extra"
+    )
+    after: Aftermath = Field(
+        default="keep",
+        description="what becomes of a file once its frames are stored: keep, delete, or "
+        "move:folder, in the same folder or anywhere",
+    )
+    timezone: TimeZone | None = Field(
+        default=None, description="of times in names, e.g. Europe/Berlin; none: the service's own"
+    )
+    motion_intensity: float = Field(default=0.5, ge=0, le=1, description="of all its frames")
+    max_age: float = Field(
+        default=3600.0,
+        ge=10,
+        le=3650 * _DAY_S,
+        description="seconds; a file that was last changed before is no motion: what was there "
+        "already, or came while the service was away for longer",
+    )
+
+    @model_validator(mode="after")
+    def _says_whose_files_are(self) -> Self:
+        if self.compiled.names_camera == (self.camera is not None):
+            raise ValueError(
+                "pattern must name the {camera}, or camera must be given, and not both"
+            )
+        return self
+
+    @property
+    def compiled(self) -> PathPattern:
+        """Which files are meant."""
+        usual = "{camera}/**" if self.camera is None else "**"
+        return PathPattern.compile(self.pattern or usual)
 
 
 class LoggingSettings(_Section):
@@ -463,12 +553,21 @@ class Settings(BaseSettings):
     sources: tuple[SourceSettings, ...] = Field(
         default=(), description="foreign topics that carry images"
     )
+    triggers: tuple[TriggerSettings, ...] = Field(
+        default=(), max_length=1024, description="pictures behind HTTP, at motion or by the clock"
+    )
+    folders: tuple[FolderSettings, ...] = Field(
+        default=(), max_length=64, description="pictures and clips that are dropped into folders"
+    )
     stats_interval: float = Field(
         default=10.0, ge=0.1, le=3600, description="seconds between bridge/stats and bridge/metrics"
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="stderr")
     homeassistant: HomeAssistantSettings = Field(
         default_factory=HomeAssistantSettings, description="entities in Home Assistant"
+    )
+    frigate: FrigateSettings = Field(
+        default_factory=FrigateSettings, description="Frigate's objects, and descriptions for them"
     )
 
     @model_validator(mode="after")
@@ -496,7 +595,7 @@ class Settings(BaseSettings):
 
         So is the client id: where the broker does not bind it to an account, whoever knows it can
         take the session. Cameras are left out where they would make it too large for a message:
-        each has a topic of its own.
+        each has a topic of its own; and then triggers.
         """
         content = self.model_dump(mode="json")
         content["mqtt"]["client_id"] = _MASK if self.mqtt.client_id else None
@@ -507,8 +606,13 @@ class Settings(BaseSettings):
             camera_id: without_secrets(camera).model_dump(mode="json")
             for camera_id, camera in self.cameras.items()
         }
-        if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
-            del content["cameras"]
+        for shown, trigger in zip(content["triggers"], self.triggers, strict=True):
+            shown["url"] = _shown(trigger.url)
+            if shown["headers"]:
+                shown["headers"] = dict.fromkeys(shown["headers"], _MASK)
+        for name in ("cameras", "triggers"):
+            if len(json.dumps(content).encode()) > _MOST_SHOWN_BYTES:
+                del content[name]
         return content
 
 

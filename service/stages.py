@@ -29,19 +29,23 @@ from service.delivery.attempts import Attempts
 from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
+from service.delivery.frigate import FrigateSender
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
 from service.delivery.webhooks import WebhookSender
 from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
 from service.engines.models import Models
-from service.errors import StoreFullError
+from service.errors import ConfigurationError, StoreFullError
+from service.folders.follow import FolderFrames
+from service.frigate.api import FrigateApi
 from service.gpus import GpuReader
 from service.homeassistant.bridge import BridgeFacts
 from service.homeassistant.discovery import Discovery
 from service.homeassistant.facts import FactsWatch
 from service.homeassistant.updates import UpdateCheck
 from service.homeassistant.wanted import WantedDevices
+from service.http.operator_http import OperatorHttp
 from service.http.urls import AllowedHosts, GuardedHttp, UrlPolicy
 from service.instance import instance_name
 from service.intake.batches import BatchIntake
@@ -60,14 +64,22 @@ from service.queue.job_queue import JobQueue
 from service.recovery import Recovery
 from service.settings import Settings
 from service.sources.frames import FrameTopics
+from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.home_assistant import BirthMessages
 from service.sources.mqtt import MqttFrames
+from service.sources.names import Names
 from service.sources.routes import Routes
 from service.sources.source import Source
+from service.sources.triggers import TriggerTopics
 from service.statistics import Statistics
 from service.store.retention import Retention
 from service.store.store import Store
 from service.tasks import running
+from service.triggers.bursts import Bursts
+from service.triggers.present import PresentPictures
+from service.triggers.scrutiny import Scrutiny
+from service.triggers.snapshots import Snapshots
+from service.triggers.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +138,7 @@ class Delivery:
     webhooks: WebhookSender
     http: GuardedHttp
     mqtt: MqttSender
+    frigate: FrigateApi | None = None  #: where it is followed over HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +178,21 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Triggering:
+    """Pictures that are taken when a message says so, or by the clock."""
+
+    source: TriggerTopics
+    triggers: Triggers
+    pictures: PresentPictures
+
+
+@dataclass(frozen=True, slots=True)
 class Receiving:
     """What is at the entrance."""
 
     connection: Connection
     retention: Retention
+    folders: FolderFrames
 
 
 @asynccontextmanager
@@ -279,15 +302,47 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
     cameras = Cameras(settings, base.topics, store, output.publisher, clock)
     await cameras.load()
     deliver = Deliver(store, base.topics, output.publisher, base.statistics, clock, cameras)
+    frigate = frigate_api(settings, clock)
     async with running() as tasks:
         tasks.start("cameras", cameras.run)
         tasks.start("mqtt-sender", mqtt.run)
         tasks.start("webhook-sender", webhooks.run)
         tasks.start("overflow", Overflow(store, settings, letters, clock).run)
-        yield Delivery(deliver, cameras, webhooks, http, mqtt)
+        if frigate is not None:
+            tasks.start("frigate-sender", _frigate_sender(base, store, letters, frigate).run)
+        yield Delivery(deliver, cameras, webhooks, http, mqtt, frigate)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SEND_S):
                 await mqtt.flush()
+
+
+def frigate_api(settings: Settings, clock: Clock) -> FrigateApi | None:
+    """Frigate over HTTP, where the settings have it.
+
+    Raises:
+        ConfigurationError: Its `ca_file` holds no certificate.
+    """
+    frigate = settings.frigate
+    if not frigate.enabled or frigate.url is None:
+        return None
+    try:
+        http = OperatorHttp(frigate.ca_file, insecure=frigate.insecure)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"frigate.ca_file: {error}") from error
+    return FrigateApi(frigate, http, settings.frames.max_bytes, clock, VERSION)
+
+
+def _frigate_sender(
+    base: Base, store: Store, letters: DeadLetters, frigate: FrigateApi
+) -> FrigateSender:
+    return FrigateSender(
+        store.outbox,
+        frigate,
+        base.settings.frigate,
+        letters=letters,
+        clock=base.clock,
+        rng=random.Random(),  # noqa: S311 - spreads attempts
+    )
 
 
 @asynccontextmanager
@@ -357,6 +412,20 @@ def make_batching(
     return Batching(BatchOperations(store, intake, feed, reports, clock), feed, tasks)
 
 
+def make_triggers(base: Base, delivery: Delivery, entrance: Entrance) -> Triggering:
+    """Nothing of it runs yet.
+
+    Raises:
+        ConfigurationError: A certificate authority that a trigger names cannot be read.
+    """
+    settings, cameras = base.settings.triggers, delivery.cameras
+    snapshots = Snapshots(settings, base.limits, base.clock, VERSION)
+    bursts = Bursts(snapshots, Scrutiny(base.limits), cameras)
+    triggers = Triggers(settings, bursts, entrance.intake.submit, cameras, base.clock)
+    pictures = PresentPictures(make_fetcher(base, delivery), snapshots, triggers)
+    return Triggering(TriggerTopics(base.topics, settings, triggers), triggers, pictures)
+
+
 @asynccontextmanager
 async def open_home_assistant(
     base: Base, store: Store, output: Output, delivery: Delivery, queue: Queue
@@ -400,6 +469,7 @@ async def open_intake(
     entrance: Entrance,
     waiting: Sequence[Job],
     orders: Sequence[Source],
+    frigate: Following | None,
 ) -> AsyncIterator[Receiving]:
     """Frames and orders come in, behind what waited before; at the end of the block no more do.
 
@@ -407,11 +477,13 @@ async def open_intake(
     """
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
-    sources = (*orders, *_sources(base))
+    followed = () if frigate is None else (frigate.topics,)
+    sources = (*orders, *followed, *_sources(base, delivery.cameras))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
     frames = MqttFrames(connection, sources, intake)
+    folders = FolderFrames(settings, intake.submit, store.folder_files, base.clock)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:
         tasks.start("downloads", downloads.run)
@@ -422,16 +494,34 @@ async def open_intake(
         async with connection, running() as at_the_door:
             at_the_door.start("intake", intake.run)
             at_the_door.start("frames", frames.run)
+            for name, run in (frigate.tasks if frigate else {}).items():
+                at_the_door.start(name, run)
             at_the_door.watch("input-watch", connection.watch)
-            yield Receiving(connection, retention)
+            if settings.folders:
+                at_the_door.start("folders", folders.run)
+            yield Receiving(connection, retention, folders)
+        if frigate is not None:
+            await frigate.close()
 
 
-def _sources(base: Base) -> Sequence[Source]:
+def _sources(base: Base, cameras: Cameras) -> Sequence[Source]:
     """Who reads what comes in; the first that claims a topic does."""
     settings = base.settings
-    routes = Routes(base.topics, settings.sources)
+    routes = Routes(base.topics, settings.sources, Names(cameras.name_of))
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
+
+
+def make_following(
+    base: Base, store: Store, delivery: Delivery, queue: Queue, entrance: Entrance
+) -> Following | None:
+    """Frigate as a source, if it is one."""
+    settings, clock, api = base.settings, base.clock, delivery.frigate
+    if not settings.frigate.enabled:
+        return None
+    if api is None:
+        return read_snapshots(settings, store, clock)
+    return follow(settings, store, entrance.intake, queue.jobs, delivery.deliver, api, clock)
 
 
 def make_fetcher(base: Base, delivery: Delivery) -> ImageFetcher:

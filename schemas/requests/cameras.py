@@ -167,8 +167,9 @@ CAMERA_DESCRIBE = Operation(
     "camera/describe",
     DescribeRequest,
     Described,
-    "Fetch a camera's present picture from its `snapshot_url` and caption it, with priority `high` "
-    "unless it says another; answered with the job, not with the caption.",
+    "Fetch a camera's present picture from its `snapshot_url`, or else from a trigger's `url`, and "
+    "caption it, with priority `high` unless it says another; answered with the job, not with the "
+    "caption.",
     {"camera_id": _ID, "prompt": "Is there a package?"},
     waits_for_others=True,
 )

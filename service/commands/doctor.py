@@ -19,7 +19,9 @@ from pydantic import ValidationError
 from broker.topics import Topics
 from schemas.status import Health
 from service.commands.client import connect, connect_newest, retained
+from service.commands.frigate_check import check_frigate
 from service.commands.options import ConfigOption
+from service.commands.trigger_check import check_triggers
 from service.configuration import load_settings
 from service.engines.child import child_environment
 from service.errors import ConfigurationError, ServiceError
@@ -49,7 +51,7 @@ def run(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check configuration, broker, model, device and disk.
+    """Check configuration, broker, model, device, disk, Frigate and the pictures of triggers.
 
     One line for each: ok, or what to do. Exits 1 where something is to be done.
     """
@@ -81,6 +83,10 @@ async def _check_all(settings: Settings, config: Path | None) -> AsyncIterator[F
     yield await _check_model(settings)
     yield await _check_device(settings)
     yield _check_disk(settings)
+    if (frigate := await check_frigate(settings)) is not None:
+        yield Finding("frigate", *frigate)
+    for part, is_ok, text in await check_triggers(settings):
+        yield Finding(part, is_ok, text)
 
 
 async def _check_broker(mqtt: MqttSettings) -> Finding:
@@ -90,8 +96,8 @@ async def _check_broker(mqtt: MqttSettings) -> Finding:
             program = await retained(client, "$SYS/broker/version")
     except ServiceError as error:
         return Finding("broker", False, str(error).removeprefix("broker "))
-    version = "5" if is_5 else "3.1.1"
-    return Finding("broker", True, f"{where}, MQTT {version}" + (program and f", {program}"))
+    protocol = "5" if is_5 else "3.1.1"
+    return Finding("broker", True, f"{where}, MQTT {protocol}" + (program and f", {program}"))
 
 
 async def _check_running(mqtt: MqttSettings) -> AsyncIterator[Finding]:

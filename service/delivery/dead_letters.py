@@ -61,6 +61,14 @@ def of_publication(
     return _of(message, message.destination[:LONGEST_TOPIC], camera_id, error, attempts, now)
 
 
+def of_write_back(
+    message: OutboxMessage, error: ErrorDetail, attempts: int, now: datetime
+) -> DeadLetter:
+    """The same for what was to go into Frigate."""
+    topic = f"frigate event {message.destination}"[:LONGEST_TOPIC]
+    return _of(message, topic, message.camera_id, error, attempts, now)
+
+
 def _of(
     message: OutboxMessage,
     topic: str,

@@ -237,9 +237,14 @@ class Deliver:
         with contained("ends that are committed cannot be counted"):
             for job, _ in stored:
                 self._count(job)
-        # A camera may have been forgotten while its caption was written.
-        await self._cameras.clear_forgotten(
-            {job.camera_id for job, sent in stored if any(map(_is_retained, sent))}
+        # A camera may have been forgotten, or its picture switched off, while this was written.
+        await self._cameras.clear_unwanted(
+            {
+                (job.camera_id, message.destination)
+                for job, sent in stored
+                for message in sent
+                if _is_retained(message)
+            }
         )
         return [job for job, _ in stored]
 

@@ -12,10 +12,12 @@ from broker.codec import encode
 from broker.handover import Publish
 from broker.publisher import address, address_image, answer, to_outbox
 from broker.topics import Topics
-from schemas.job import ErrorDetail, Job, JobStatus, job_key
+from schemas.job import ErrorDetail, FrigateOrigin, Job, JobStatus, job_key
 from schemas.outbox import Channel, OutboxMessage
-from schemas.result import Result, ResultDocument
+from schemas.result import Answer, Result, ResultDocument
 from schemas.status import DeadLetter, StatusDocument
+from schemas.write_back import RECEIVER as FRIGATE
+from schemas.write_back import WriteBack
 from service.delivery.place import Place
 from service.http.urls import origin
 from service.store.set_aside import SetAside
@@ -108,6 +110,8 @@ class Documents:
         rows = [to_outbox(each, job_key=job.key, created_at=now) for each in messages]
         if job.webhook_url is not None:
             rows.append(_webhook(job, job.webhook_url, encode(document), now))
+        if document.result is not None and job.frigate is not None and job.frigate.write_back:
+            rows += _write_back(job, job.frigate, document.result, now)
         return rows
 
     def of_rejection(self, rejection: Rejection, now: datetime) -> list[OutboxMessage]:
@@ -228,3 +232,35 @@ def _webhook(job: Job, url: str, payload: bytes, now: datetime) -> OutboxMessage
         created_at=now,
         receiver=origin(url),
     )
+
+
+def _write_back(
+    job: Job, origin: FrigateOrigin, result: Result, now: datetime
+) -> list[OutboxMessage]:
+    """What goes back into Frigate; nothing where nothing was said."""
+    if not result.caption:
+        return []
+    chosen = _chosen(origin, result)
+    content = WriteBack(
+        description=result.caption,
+        sub_label=chosen.answer if chosen else None,
+        score=chosen.confidence if chosen else None,
+    )
+    message = OutboxMessage(
+        job_key=job.key,
+        channel=Channel.FRIGATE,
+        destination=origin.event_id,
+        payload=encode(content),
+        created_at=now,
+        receiver=FRIGATE,
+    )
+    return [message]
+
+
+def _chosen(origin: FrigateOrigin, result: Result) -> Answer | None:
+    """The answer to what was asked for the sub label."""
+    asked = origin.sub_label
+    if asked is None:
+        return None
+    answers = (each for each in result.answers if each.question == asked.text)
+    return next((each for each in answers if each.answer in asked.choices), None)

@@ -2,8 +2,8 @@
 
 Messages that cannot be delivered pile up: a receiver is away for a day, a flood of frames names one
 that is slow, the broker refuses. Beyond a limit the longest waiting go, and become dead letters: a
-webhook's one each, the broker's one for all that went at once, because letters to a broker that
-takes nothing would only take the place of what they tell of.
+webhook's and Frigate's one each, the broker's one for all that went at once, because letters to a
+broker that takes nothing would only take the place of what they tell of.
 
 A limit is looked at after each twentieth of it that was written, so it is exceeded by no more than
 that and what is written while the oldest go.
@@ -17,7 +17,7 @@ from schemas.job import ErrorDetail
 from schemas.outbox import Channel
 from schemas.status import DeadLetter
 from service.clock import Clock
-from service.delivery.dead_letters import DeadLetters, of_webhook
+from service.delivery.dead_letters import DeadLetters, of_webhook, of_write_back
 from service.errors import StoreError
 from service.settings import Settings
 from service.store.outbox import Size
@@ -88,8 +88,9 @@ class Overflow:
         self._seen = self._store.outbox.written
         self._look_at = self._clock.monotonic() + _LONGEST_PAUSE_S
         await self._bound_webhooks()
-        size = await self._store.outbox.size(Channel.MQTT)
-        await self._evict(Channel.MQTT, None, _excess(size, self._in_all))
+        for channel, limit in ((Channel.MQTT, self._in_all), (Channel.FRIGATE, self._per_receiver)):
+            size = await self._store.outbox.size(channel)
+            await self._evict(channel, None, _excess(size, limit))
 
     def _has_grown(self) -> bool:
         written, limit = self._store.outbox.written, self._per_receiver
@@ -126,23 +127,28 @@ class Overflow:
                 receiver or channel.value,
                 extra={"action": "outbox_full"},
             )
-            if channel is Channel.WEBHOOK:
-                for group in _groups(victims):
-                    await self._give_up_webhooks(group)
-            else:
+            if channel is Channel.MQTT:
                 await self._give_up_all([message_id for message_id, _ in victims])
+            else:
+                for group in _groups(victims):
+                    await self._give_up_each(group)
 
-    async def _give_up_webhooks(self, message_ids: Sequence[int]) -> None:
+    async def _give_up_each(self, message_ids: Sequence[int]) -> None:
         """One dead letter each; the rows go last, so that a crash only writes them twice."""
         messages = await self._store.outbox.get(message_ids)
         error = ErrorDetail(
             code="outbox_full",
-            message="More messages wait for webhook receivers than webhooks.max_messages, "
-            "webhooks.max_bytes and the same of store allow; this was the oldest",
+            message="More messages wait for webhook receivers, or for Frigate, than "
+            "webhooks.max_messages, webhooks.max_bytes and the same of store allow; this was the "
+            "oldest",
         )
         now = self._clock.now()
+        letter = {Channel.FRIGATE: of_write_back}
         await self._letters.write(
-            *(of_webhook(each, error, each.attempts, now) for each in messages)
+            *(
+                letter.get(each.channel, of_webhook)(each, error, each.attempts, now)
+                for each in messages
+            )
         )
         await self._store.outbox.sent(message_ids)
 

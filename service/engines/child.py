@@ -171,7 +171,7 @@ class Child:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of every child that runs code of the model: no secrets, no telemetry.
+    """The environment of every child, which may meet hostile bytes: no secrets, no telemetry.
 
     huggingface_hub would tell the hub which libraries are installed, in which versions.
     """

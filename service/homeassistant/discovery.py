@@ -202,7 +202,7 @@ class Discovery:
             published = await self._read(group)
             for object_id in group:
                 steps += self._steps(object_id, published.get(object_id, {}))
-                await asyncio.sleep(0)  # a device takes half a millisecond
+                await asyncio.sleep(0)  # a device takes a quarter of a millisecond
             steps = await self._send_groups(steps)
         await self._send(steps)
 

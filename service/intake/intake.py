@@ -195,7 +195,9 @@ class Intake:
         """The frame as a job, or why it is refused."""
         try:
             image = self._checks.image_of(submission)
-            camera = self._cameras.admit(submission.camera_id, submission.arrived_monotonic)
+            camera = self._cameras.admit(
+                submission.camera_id, submission.arrived_monotonic, submission.camera_name
+            )
             job = resolve(submission, camera, image, self._settings.queue)
             return Candidate(submission, camera, job)
         except (FrameError, ImageError, UrlRefusedError) as error:
@@ -279,7 +281,7 @@ class Intake:
         """Let the new jobs wait for their turn, and say where they stand."""
         for ticket, newer in plan.replaced:
             with contained(f"{ticket.job_key} cannot be replaced"):
-                await self._queue.replace(ticket, newer)
+                await self._queue.replace(ticket.job_key, newer)
         new = [job for job in plan.jobs.values() if job.status is JobStatus.QUEUED]
         here, evicted = [], []
         for job in new:

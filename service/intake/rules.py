@@ -96,6 +96,9 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
     tasks = options.tasks or settings.tasks
     if options.prompt is not None and CAPTION not in tasks:
         tasks = (CAPTION, *tasks)
+    frigate = submission.frigate
+    if frigate is not None and frigate.sub_label is not None and frigate.sub_label not in tasks:
+        tasks = (*tasks, frigate.sub_label)
     webhook, own_url, reply = camera.webhook, options.webhook_url, submission.reply
     return Job(
         job_id=options.job_id or str(uuid.uuid4()),
@@ -105,7 +108,7 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
         tasks=tasks,
         prompt=prompt,
         length=length,
-        location=options.location or settings.location,
+        location=options.location or settings.location or submission.location,
         metadata=options.metadata,
         webhook_url=own_url or webhook.url,
         # Never the operator's headers on a sender's URL: they may hold a token.
@@ -114,11 +117,12 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
         frame_url=submission.frame_url,
         publish_image=settings.publish_image,
         is_asked_for=submission.is_asked_for,
-        similarity=0.0 if submission.is_asked_for else camera.similarity,
+        similarity=camera.similarity if frigate is None and not submission.is_asked_for else 0.0,
         response_topic=reply.topic if reply else None,
         correlation_data=reply.correlation_data if reply else None,
         sha256=image.sha256,
-        content=content_of(image.sha256, prompt, tasks, length),
+        content=content_of(image.sha256, prompt, tasks, length) if frigate is None else "",
+        frigate=frigate,
         num_bytes=len(submission.image or b""),
         width=image.width,
         height=image.height,

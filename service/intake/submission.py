@@ -8,8 +8,8 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.frame import FrameOptions
-from schemas.job import ErrorDetail, Job
+from schemas.frame import MAX_LOCATION_CHARACTERS, FrameOptions
+from schemas.job import ErrorDetail, FrigateOrigin, Job
 from service.delivery.documents import Rejection
 
 
@@ -38,6 +38,15 @@ class Submission:
     is_redelivery: bool = False  #: the sender may have handed it over before
     is_asked_for: bool = False  #: by name: no rule that spares its camera a caption is for it
     reply: Reply | None = None
+    #: Of an object of Frigate's: it is asked for, so no other frame's caption stands for it.
+    frigate: FrigateOrigin | None = None
+    camera_name: str | None = None  #: what a foreign system calls the camera
+
+    @property
+    def location(self) -> str | None:
+        """Where neither the frame nor the camera says it: the foreign name that became an id."""
+        name = self.camera_name
+        return None if name is None or name == self.camera_id else name[:MAX_LOCATION_CHARACTERS]
 
     @property
     def num_bytes(self) -> int:

@@ -32,10 +32,13 @@ _ORIGIN = f"request {CAMERA_DESCRIBE.name}"
 _PATIENCE_S = 8.0  # then the answer says that it goes on; every answer comes within ten
 
 
-class Fetch(Protocol):
-    """Gets the bytes behind a URL; see `service.intake.fetch`."""
+class Pictures(Protocol):
+    """What cameras see now; see `service.triggers.present`."""
 
-    async def fetch(self, url: str, *, is_trusted: bool = False) -> bytes:
+    def knows(self, camera: Camera) -> bool:
+        """Whether there is an address to ask."""
+
+    async def fetch(self, camera: Camera) -> bytes:
         """Raises FrameError or UrlRefusedError."""
 
 
@@ -43,8 +46,8 @@ class DescribeOperations:
     """Describes cameras on request, each once at a time.
 
     Args:
-        cameras: Know where their pictures are.
-        fetch: Gets them.
+        cameras: The registry.
+        pictures: What they see.
         submit: Hands them to intake.
         store: Has the jobs.
         clock: For times of arrival.
@@ -54,14 +57,14 @@ class DescribeOperations:
     def __init__(
         self,
         cameras: Cameras,
-        fetch: Fetch,
+        pictures: Pictures,
         submit: Submit,
         store: Store,
         clock: Clock,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._cameras = cameras
-        self._fetch = fetch
+        self._pictures = pictures
         self._submit = submit
         self._store = store
         self._clock = clock
@@ -74,12 +77,12 @@ class DescribeOperations:
 
     async def describe(self, request: DescribeRequest) -> Described:
         """Let the present picture of a camera become a job."""
-        camera, url = self._find(request.camera_id)
+        camera = self._find(request.camera_id)
         job_id = request.job_id or str(uuid.uuid4())
         priority = Priority.HIGH if request.priority is None else request.priority
         options = request.model_copy(update={"job_id": job_id, "priority": priority})
         work = asyncio.create_task(
-            self._describe(camera, url, options), name=f"describe {camera.camera_id}"
+            self._describe(camera, options), name=f"describe {camera.camera_id}"
         )
         self._under_way[camera.camera_id] = work
         work.add_done_callback(lambda _: self._under_way.pop(camera.camera_id, None))
@@ -93,28 +96,28 @@ class DescribeOperations:
         work.add_done_callback(_note_late_failure)
         return Described(camera_id=camera.camera_id, job_id=job_id, status=None, ask_next="job/get")
 
-    def _find(self, camera_id: str) -> tuple[Camera, str]:
-        """A camera and where its picture is.
+    def _find(self, camera_id: str) -> Camera:
+        """A camera whose picture can be had.
 
         Raises:
             OperationError: `not_found`, `wrong_state` or `busy`.
         """
         if (camera := self._cameras.get(camera_id)) is None:
             raise OperationError("not_found", f"there is no camera {camera_id}")
-        if (url := camera.settings.snapshot_url) is None:
-            raise OperationError("wrong_state", f"{camera_id} has no snapshot_url")
+        if not self._pictures.knows(camera):
+            raise OperationError("wrong_state", f"{camera_id} has no snapshot_url and no trigger")
         if camera_id in self._under_way:
             raise OperationError("busy", f"the picture of {camera_id} is being fetched already")
-        return camera, url
+        return camera
 
-    async def _describe(self, camera: Camera, url: str, options: DescribeRequest) -> JobStatus:
+    async def _describe(self, camera: Camera, options: DescribeRequest) -> JobStatus:
         """Fetch the picture and hand it over; where its job stands then.
 
         Raises:
             OperationError: There is no picture, it was rejected, or it was dropped.
         """
         try:
-            image = await self._fetch.fetch(url, is_trusted=camera.is_snapshot_trusted)
+            image = await self._pictures.fetch(camera)
         except (FrameError, UrlRefusedError) as error:
             detail = ErrorDetail(code=error.code, message=str(error))
             item: Submission | Rejection = Rejection(

@@ -199,16 +199,16 @@ class JobQueue:
         """End jobs that have left the queue too old for a turn, in one transaction."""
         if tickets:
             error = ErrorDetail(code="expired", message="Older than its max_age before its turn")
-            await self._end_each(tickets, JobStatus.EXPIRED, error)
+            await self._end_each(_keys(tickets), JobStatus.EXPIRED, error)
 
     async def drop_evicted(self, tickets: Sequence[Ticket]) -> None:
         """End jobs for which the heap had no room, in one transaction."""
-        await self._drop(tickets, "queue_full", "The queue is full and others matter more")
+        await self._drop(_keys(tickets), "queue_full", "The queue is full and others matter more")
 
-    async def replace(self, ticket: Ticket, newer: Job) -> None:
+    async def replace(self, job_key: str, newer: Job) -> None:
         """Drop a job for a newer one of its camera, if it waits still."""
-        if self.remove(ticket.job_key):
-            await self._drop([ticket], "conflated", f"Replaced by the newer {newer.job_id}")
+        if self.remove(job_key):
+            await self._drop([job_key], "conflated", f"Replaced by the newer {newer.job_id}")
 
     # Who is where
 
@@ -237,16 +237,13 @@ class JobQueue:
         self._news.set()
         return evicted
 
-    async def _drop(self, tickets: Sequence[Ticket], code: str, message: str) -> None:
-        if tickets:
+    async def _drop(self, keys: Sequence[str], code: str, message: str) -> None:
+        if keys:
             error = ErrorDetail(code=code, message=message)
-            await self._end_each(tickets, JobStatus.DROPPED, error)
+            await self._end_each(keys, JobStatus.DROPPED, error)
 
-    async def _end_each(
-        self, tickets: Sequence[Ticket], status: JobStatus, error: ErrorDetail
-    ) -> None:
+    async def _end_each(self, keys: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
         """End jobs in one transaction, each alone where that fails unexpectedly."""
-        keys = [each.job_key for each in tickets]
         what = f"jobs cannot end as {status.value}"
         await isolate(
             lambda some: until_stored(
@@ -259,3 +256,7 @@ class JobQueue:
     async def _end(self, job_keys: Sequence[str], status: JobStatus, error: ErrorDetail) -> None:
         jobs = await self._store.existing(job_keys)
         await self._deliver.end(list(jobs.values()), status, error)
+
+
+def _keys(tickets: Sequence[Ticket]) -> list[str]:
+    return [each.job_key for each in tickets]

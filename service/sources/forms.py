@@ -5,6 +5,8 @@ base64 of an image, or a JSON object with the image in it. Only the wrapping is 
 whether the bytes are a sound image is for the caller to check.
 """
 
+from dataclasses import dataclass
+
 from broker.codec import PayloadError, read_json, read_properties, readable_job_id, validate
 from broker.message import Message
 from schemas.frame import MAX_AGE_S, FrameOptions, MotionFrame
@@ -15,25 +17,38 @@ from service.intake.wrapping import (
     unwrap_frame,
     unwrap_image,
 )
+from service.sources.foreign import read_foreign
 
 MAX_IMAGE_BYTES = 4 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """The topic is not ours: an object that is no frame of ours may be one all the same."""
+
+    image_path: str | None = None  #: where the image is; None: under any of the keys in use
+
+
 def read_frame(
-    message: Message, camera_id: str, *, max_image_bytes: int = MAX_IMAGE_BYTES
+    message: Message,
+    camera_id: str,
+    *,
+    max_image_bytes: int = MAX_IMAGE_BYTES,
+    foreign: Foreign | None = None,
 ) -> IncomingFrame:
     """Take the frame out of a message.
 
     Args:
         camera_id: From the topic; a different one in the payload is refused.
         max_image_bytes: Of the image itself, whatever its form.
+        foreign: None on our own topic.
 
     Raises:
         PayloadError: `empty_payload`, `payload_too_large`, `bad_json`, `bad_field`, `bad_base64`,
             `not_an_image` or `camera_mismatch`.
     """
     try:
-        frame = _read_form(message, max_image_bytes)
+        frame = _read_form(message, max_image_bytes, foreign)
         _check_camera(frame.options, camera_id)
     except PayloadError as error:
         if error.job_id is None:  # whatever the form: the properties are read before the payload
@@ -42,24 +57,32 @@ def read_frame(
     return _with_expiry(frame, message.properties.message_expiry)
 
 
-def _read_form(message: Message, max_image_bytes: int) -> IncomingFrame:
+def _read_form(message: Message, max_image_bytes: int, foreign: Foreign | None) -> IncomingFrame:
     payload = message.payload
     if not message.properties.is_readable:
         raise PayloadError("bad_field", "the MQTT 5 properties of the message cannot be read")
     if not payload:
         raise PayloadError("empty_payload", "the message is empty")
     if payload[:16].lstrip(b"\xef\xbb\xbf" + WHITESPACE).startswith(b"{"):
-        return _read_json_frame(payload, max_image_bytes)
+        return _read_json_frame(payload, max_image_bytes, foreign)
     return _read_plain_frame(message, max_image_bytes)
 
 
-def _read_json_frame(payload: bytes, max_image_bytes: int) -> IncomingFrame:
+def _read_json_frame(
+    payload: bytes, max_image_bytes: int, foreign: Foreign | None
+) -> IncomingFrame:
     content = read_json(payload, max_bytes=max_json_bytes(max_image_bytes))
-    job_id = readable_job_id(content.get("job_id"))
     try:
-        return unwrap_frame(validate(MotionFrame, content), max_image_bytes)
+        frame = validate(MotionFrame, content)
     except PayloadError as error:
-        error.job_id = job_id
+        if foreign is not None:
+            return read_foreign(content, foreign.image_path, max_image_bytes)
+        error.job_id = readable_job_id(content.get("job_id"))
+        raise
+    try:
+        return unwrap_frame(frame, max_image_bytes)
+    except PayloadError as error:
+        error.job_id = frame.job_id
         raise
 
 

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
-from broker.codec import PayloadError
+from broker.codec import PayloadError, read_json
 from broker.message import Message
 from broker.options import Subscription
 from broker.topics import Topics, valid_response_topic
@@ -12,9 +13,10 @@ from service.boundary import INTERNAL
 from service.delivery.documents import Rejection
 from service.intake.submission import Reply, Submission
 from service.logs import Throttle
+from service.sources.attributes import AttributeJoin
 from service.sources.forms import read_frame
 from service.sources.routes import Route, Routes
-from service.sources.source import refuse
+from service.sources.source import Later, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class FrameTopics:
         self._response_topics = response_topics
         self._max_image_bytes = max_image_bytes
         self._warnings = Throttle()
+        self._join = AttributeJoin()
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -51,16 +54,27 @@ class FrameTopics:
         """Whatever nobody before has claimed: a topic that names no camera is answered too."""
         return True
 
-    def read(self, message: Message) -> Submission | Rejection | None:
-        """A message as a frame, or why it is refused; None for a replay of an old message."""
+    def read(self, message: Message) -> Submission | Rejection | Later | None:
+        """A message as a frame, or why it is refused.
+
+        None for a replay of an old message, for what is said of a picture, and for what the service
+        itself has published: a pattern of the operator's that takes that in would never end.
+        """
+        if (camera_id := self._routes.attributes_of(message.topic)) is not None:
+            self._read_attributes(message, camera_id)
+            return None
         route = self._routes.find(message.topic)
+        is_own_frame = route is not None and route.foreign is None
+        if not is_own_frame and self._topics.is_published(message.topic):
+            return None
         if message.retain and not (route is not None and route.accept_retained):
             return None
         camera_id = route.camera_id if route else None
         try:
             if route is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
-            return self._submission(message, route)
+            submission = self._submission(message, route)
+            return self._join.join(submission) if route.has_attributes else submission
         except PayloadError as error:
             detail = ErrorDetail(code=error.code, message=str(error))
             return refuse(message, camera_id, detail, error.job_id)
@@ -69,8 +83,22 @@ class FrameTopics:
             logger.exception("a frame on %s broke its reader", message.topic)
             return refuse(message, camera_id, INTERNAL)
 
+    def _read_attributes(self, message: Message, camera_id: str) -> None:
+        """Join them to their picture; what is no object of JSON says nothing."""
+        if message.retain:  # of an old picture
+            return
+        with suppress(PayloadError):
+            content = read_json(message.payload)
+            if isinstance(content, dict):
+                self._join.tell(camera_id, content, message.arrived_monotonic)
+
     def _submission(self, message: Message, route: Route) -> Submission:
-        frame = read_frame(message, route.camera_id, max_image_bytes=self._max_image_bytes)
+        frame = read_frame(
+            message,
+            route.camera_id,
+            max_image_bytes=self._max_image_bytes,
+            foreign=route.foreign,
+        )
         return Submission(
             camera_id=route.camera_id,
             options=frame.options,
@@ -83,6 +111,7 @@ class FrameTopics:
             motion_intensity=route.motion_intensity,
             is_redelivery=message.dup,
             reply=self._reply(message, route.camera_id),
+            camera_name=route.camera_name,
         )
 
     def _reply(self, message: Message, camera_id: str) -> Reply | None:

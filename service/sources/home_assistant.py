@@ -25,8 +25,8 @@ class BirthMessages:
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """That topic; some let Home Assistant retain its birth message."""
-        return (Subscription(self._topic, accept_retained=True),)
+        """That topic; some let Home Assistant retain what it says there."""
+        return (Subscription(self._topic, accept_retained=True, is_optional=True),)
 
     def claims(self, topic: str) -> bool:
         """Whether it is that topic."""

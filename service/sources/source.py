@@ -4,6 +4,7 @@ A new source is one file with a class of this shape; `app` lists them, and the f
 topic reads its messages.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +14,9 @@ from broker.options import Subscription
 from schemas.job import ErrorDetail
 from service.delivery.documents import Rejection
 from service.intake.submission import Submission
+
+#: A frame that is complete soon; None once what a message said otherwise is stored.
+Later = asyncio.Future[Submission] | asyncio.Future[None]
 
 
 class Source(Protocol):
@@ -25,8 +29,12 @@ class Source(Protocol):
     def claims(self, topic: str) -> bool:
         """Whether a message on this topic is this source's."""
 
-    def read(self, message: Message) -> Submission | Rejection | None:
-        """A message as a frame, or why it is refused; None for what is nobody's motion."""
+    def read(self, message: Message) -> "Submission | Rejection | Later | None":
+        """A message as a frame, or why it is refused; None for what is nobody's motion.
+
+        A future is of a frame that is not complete yet, or of what the message said otherwise being
+        stored. It holds up no other message, and this one is acknowledged once it is done.
+        """
 
 
 def refuse(

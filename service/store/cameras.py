@@ -22,6 +22,11 @@ _SEEN = (
     .where(cameras.c.camera_id == bindparam("this_camera"))
     .values(seen=bindparam("this_seen"))
 )
+_NAMED = (
+    update(cameras)
+    .where(cameras.c.camera_id == bindparam("this_camera"))
+    .values(name=bindparam("this_name"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,20 @@ class KeptCamera:
 
     seen: float | None = None  #: when its newest frame came; in the table elapsed, else monotonic
     overrides: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None  #: what a foreign system calls it
 
 
 def all_cameras(connection: Connection) -> dict[str, KeptCamera]:
     """See `Store.kept_cameras`; `seen` is elapsed time."""
     found = {}
-    for camera_id, seen, settings in connection.execute(
-        select(cameras.c.camera_id, cameras.c.seen, cameras.c.settings)
+    for camera_id, seen, settings, name in connection.execute(
+        select(cameras.c.camera_id, cameras.c.seen, cameras.c.settings, cameras.c.name)
     ):
         try:
             overrides = _read(camera_id, settings)
-            found[camera_id] = KeptCamera(None if seen is None else to_number(seen), overrides)
+            moment = None if seen is None else to_number(seen)
+            kept_name = name if isinstance(name, str) else None  # SQLite keeps any type
+            found[camera_id] = KeptCamera(moment, overrides, kept_name)
         except UNREADABLE as error:
             logger.error(
                 "camera %s: what was changed at run time cannot be read and is ignored: %s",
@@ -55,6 +63,7 @@ def save(
     connection: Connection,
     seen: Mapping[str, int | None],
     forgotten: Mapping[str, tuple[int, Sequence[OutboxMessage]]],
+    names: Mapping[str, str],
     stamp: Stamp,
 ) -> list[OutboxMessage]:
     """See `Store.save_cameras`; times are elapsed."""
@@ -77,6 +86,9 @@ def save(
         if new := [each for each in seen if each not in known]:
             rows = [{"camera_id": each, "seen": seen[each], "settings": "{}"} for each in new]
             connection.execute(insert(cameras), rows)
+    if names:
+        rows = [{"this_camera": each, "this_name": names[each]} for each in names]
+        connection.execute(_NAMED, rows)
     return written
 
 

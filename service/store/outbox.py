@@ -21,7 +21,14 @@ from schemas.outbox import Channel, OutboxMessage
 from service.boundary import contained
 from service.errors import StoreError
 from service.store.database import Database, in_groups
-from service.store.rows import LONGEST_DUE, MICROSECONDS, Stamp, message_row, to_message
+from service.store.rows import (
+    LONGEST_DUE,
+    MICROSECONDS,
+    Stamp,
+    destination_key,
+    message_row,
+    to_message,
+)
 from service.store.tables import outbox
 from service.store.timekeeper import Timekeeper
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
@@ -132,7 +139,13 @@ class Outbox:
         return await self._database.read(_receivers, self._of(Channel.WEBHOOK), after, limit)
 
     async def batches(
-        self, receiver: str, after: int | None, skip: Collection[int], num_urls: int, limit: Size
+        self,
+        receiver: str,
+        after: int | None,
+        skip: Collection[int],
+        num_urls: int,
+        limit: Size,
+        channel: Channel = Channel.WEBHOOK,
     ) -> list[Batch]:
         """The next messages for some URLs of a receiver, the URLs in turn.
 
@@ -142,9 +155,10 @@ class Outbox:
             skip: Destination keys of the URLs that have no turn, a few.
             num_urls: Most batches; fewer come only when no others have messages that are due.
             limit: Most for one URL; one message comes in any case.
+            channel: The receiver's; for Frigate, an object is what a URL is for a webhook.
         """
         now = self._timekeeper.running()
-        chosen = self._of(Channel.WEBHOOK) & (outbox.c.receiver == receiver)
+        chosen = self._of(channel) & (outbox.c.receiver == receiver)
         last = _BEFORE_ALL_KEYS if after is None else after
         met: list[UnreadableRow] = []
 
@@ -181,6 +195,12 @@ class Outbox:
         """Forget messages that have arrived, or are given up."""
         if message_ids:
             await self._database.write(_delete, list(message_ids))
+
+    async def settled(self, message: OutboxMessage) -> None:
+        """Forget a message and those before it for the same destination: it says more than they."""
+        chosen = self._of(message.channel) & (outbox.c.receiver == message.receiver)
+        chosen &= outbox.c.destination_key == destination_key(message)
+        await self._database.write(_delete_up_to, chosen, message.row_id)
 
     async def keep_attempts(self, attempts: Mapping[int, int]) -> None:
         """Keep how often messages, by id, were tried in vain; they stay due."""
@@ -391,6 +411,10 @@ def _larger_than(
 def _delete(connection: Connection, message_ids: Sequence[int]) -> None:
     for group in in_groups(message_ids):
         connection.execute(delete(outbox).where(outbox.c.message_id.in_(group)))
+
+
+def _delete_up_to(connection: Connection, chosen: ColumnElement[bool], message_id: int) -> None:
+    connection.execute(delete(outbox).where(chosen, outbox.c.message_id <= message_id))
 
 
 def _keep_attempts(connection: Connection, attempts: Mapping[int, int]) -> None:

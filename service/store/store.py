@@ -28,6 +28,8 @@ from service.store.cameras import KeptCamera
 from service.store.database import Database
 from service.store.discovery import PublishedDiscovery
 from service.store.fingerprints import LastCaptioned, last_captioned
+from service.store.folder_files import FolderFiles
+from service.store.frigate_events import FrigateEvents
 from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Known
 from service.store.lists import Filter, OrderBy, Place
@@ -61,6 +63,8 @@ class Store:
         instances: Who else uses the database.
         batches: Frames that came many in one request.
         discovery: What is published for Home Assistant.
+        frigate: What Frigate has said of what is followed.
+        folder_files: What was taken from watched folders.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -83,6 +87,8 @@ class Store:
         self.discovery = PublishedDiscovery(
             database, instance, base_topic, self._timekeeper, self.outbox
         )
+        self.frigate = FrigateEvents(database, instance, self._timekeeper)
+        self.folder_files = FolderFiles(database, instance)
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -442,6 +448,7 @@ class Store:
         self,
         seen: Mapping[str, float | None],
         forgotten: Mapping[str, tuple[float, Sequence[OutboxMessage]]],
+        names: Mapping[str, str] | None = None,
     ) -> list[OutboxMessage]:
         """Keep when cameras were seen, and forget others, in one transaction.
 
@@ -449,6 +456,7 @@ class Store:
             seen: By camera id, in seconds on the monotonic clock; None: no frame has come.
             forgotten: By camera id, when it was seen last, and what must go out because of it. One
                 that another service on this database has seen since is left as it is.
+            names: By camera id, what a foreign system calls them.
 
         Returns:
             The messages written, with their ids.
@@ -465,6 +473,7 @@ class Store:
                     camera_id: (stamp.elapsed_at(moment), messages)
                     for camera_id, (moment, messages) in forgotten.items()
                 },
+                names or {},
                 stamp,
             )
         num_given = sum(len(messages) for _, messages in forgotten.values())

@@ -133,6 +133,7 @@ cameras = Table(
     Column("camera_id", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON: what was changed at run time
     Column("seen", BigInteger),  # elapsed time of its newest frame; NULL: none has come
+    Column("name", Text),  # what a foreign system calls it; NULL: none does
 )
 
 #: What was switched at run time; see `switches.py`. A row that is there is a switch that is on.
@@ -208,3 +209,30 @@ discovery = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 Index("discovery_by_device", discovery.c.base_topic, discovery.c.object_id)
+#: What Frigate has said, see `frigate_events.py`.
+frigate_events = Table(
+    "frigate_events",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("event_key", String(80), primary_key=True),
+    Column("document", Text, nullable=False),  # schemas.frigate.Subject as JSON
+    Column("first_heard", BigInteger, nullable=False),  # elapsed time, as the two that follow
+    Column("heard", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("num_described", Integer, nullable=False),
+    Column("is_done", Integer, nullable=False),  # 0 or 1
+)
+#: Files of watched folders that were taken; see `folder_files.py`.
+folder_files = Table(
+    "folder_files",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("folder", String(32), primary_key=True),  # hash of its path
+    Column("file", String(32), primary_key=True),  # hash of the path in it
+    Column("modified", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("size", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # of the inode, nanoseconds since 1970
+)
+Index(
+    "folder_files_by_change", folder_files.c.instance, folder_files.c.folder, folder_files.c.changed
+)

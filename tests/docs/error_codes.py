@@ -46,10 +46,15 @@ _OF_CLASS = {
 }
 #: Raised towards the operator or inside the service: in the log, never in a document.
 _INSIDE = {
+    "AnswerTooLargeError",
     "ConfigurationError",
     "DeviceError",
     "DownloadError",
     "FrameError",  # always raised with another
+    "FrigateAccessError",
+    "FrigateError",
+    "FrigateUnknownError",
+    "HostError",
     "InstanceInUseError",
     "ModelFileError",
     "QuantizeError",
@@ -65,6 +70,7 @@ _KNOWN = {
     "unreadable": _FAILED,  # service.store.set_aside: the job of the row, where it is one
     "unsendable": _LETTER,
     "outbox_full": _LETTER,
+    "write_back": _LETTER,
 }
 
 

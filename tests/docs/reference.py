@@ -53,6 +53,12 @@ _EXAMPLES = {
 #   - topic: ring/+/camera/{camera}/snapshot/image
 #     motion_intensity: 0.6
 """,
+    "triggers": """\
+# triggers:
+#   - topic: neolink/{camera}/status/motion
+#     url: http://127.0.0.1:1984/api/frame.jpeg?src={camera}
+#     burst: {frames: 3, keep: best}
+""",
 }
 
 
@@ -200,7 +206,8 @@ def _yaml(indent: str, name: str, field: FieldInfo) -> str:
     if isinstance(model, type) and issubclass(model, BaseModel):
         inner = "".join(_yaml(indent + "  ", *each) for each in model.model_fields.items())
         return f"{gap}{comment}{indent}{name}:\n{inner}"
-    return f"{gap}{comment}{indent}{name}: {_scalar(_plain(field))}\n{_EXAMPLES.get(name, '')}"
+    shown = "" if indent else _EXAMPLES.get(name, "")
+    return f"{gap}{comment}{indent}{name}: {_scalar(_plain(field))}\n{shown}"
 
 
 def _plain(field: FieldInfo) -> Any:

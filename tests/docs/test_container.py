@@ -10,6 +10,7 @@ import yaml
 
 from service.cli import COMMANDS, build
 from service.configuration import load_settings
+from service.settings import Settings
 from tests.docs.reference import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -24,7 +25,7 @@ def test_compose_environment_is_valid_settings(
     compose: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in compose["services"]["moondream2mqtt"]["environment"].items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, _substituted(value))
     settings = load_settings()
     assert settings.mqtt.host in compose["services"]
     assert settings.mqtt.password is not None
@@ -67,3 +68,72 @@ def test_image_runs_commands_that_exist() -> None:
     assert option in {each for parameter in command.params for each in parameter.opts}
     assert json.loads(re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)[0]) == ["serve"]
     assert "serve" in COMMANDS
+
+
+# The profiles
+
+
+def _substituted(value: str) -> str:
+    """What Compose makes of a value while nothing is set; what has to be set is any text."""
+    return re.sub(r"\$\{\w+(?::(?:-([^}]*)|\?[^}]*))?\}", lambda found: found[1] or "x", value)
+
+
+@pytest.fixture(scope="module")
+def frigate() -> Any:
+    return yaml.safe_load((ROOT / "examples/frigate/config.yml").read_text())
+
+
+def test_profiles_start_nothing_by_themselves(compose: Any) -> None:
+    profiles = {
+        name: service["profiles"]
+        for name, service in compose["services"].items()
+        if "profiles" in service
+    }
+    assert profiles == {"frigate": ["frigate"], "go2rtc": ["go2rtc"]}
+
+
+@pytest.mark.parametrize("name", ["frigate", "go2rtc"])
+def test_profile_mounts_an_example_that_is_there(compose: Any, name: str) -> None:
+    [file] = [each.split(":")[0] for each in compose["services"][name]["volumes"] if each[0] == "."]
+    assert yaml.safe_load((ROOT / file).read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("frigate", "frigate/config.yml"), ("go2rtc", "go2rtc/go2rtc.yaml")]
+)
+def test_example_takes_from_the_environment_what_compose_gives(
+    compose: Any, name: str, file: str
+) -> None:
+    text = (ROOT / "examples" / file).read_text()
+    names = set(re.findall(r"\{([A-Z][A-Z0-9_]+)\}", text))
+    assert names == set(compose["services"][name]["environment"])
+
+
+def test_frigate_is_found_where_the_service_looks_for_it(compose: Any, frigate: Any) -> None:
+    environment = compose["services"]["moondream2mqtt"]["environment"]
+    assert environment["MOONDREAM2MQTT__FRIGATE__URL"] == "http://frigate:5000"
+    assert "frigate" in compose["services"]
+    assert frigate["mqtt"]["host"] in compose["services"]
+    # The service and Frigate agree about the prefix, which neither example sets.
+    assert "topic_prefix" not in frigate["mqtt"]
+    assert load_settings().frigate.topic_prefix == "frigate"
+
+
+def test_frigate_has_its_account_and_listener(frigate: Any) -> None:
+    acl = (ROOT / "mosquitto/acl").read_text()
+    assert f"\nuser {frigate['mqtt']['user']}\n" in acl
+    listeners = re.findall(
+        r"^listener (\d+)", (ROOT / "mosquitto/mosquitto.conf").read_text(), re.M
+    )
+    assert str(frigate["mqtt"]["port"]) in listeners
+
+
+def test_frigate_keeps_snapshots_and_leaves_the_words_to_us(frigate: Any) -> None:
+    assert frigate["snapshots"]["enabled"] is True
+    assert frigate["objects"]["genai"]["enabled"] is False
+
+
+def test_example_of_triggers_is_valid_settings() -> None:
+    if "triggers" not in Settings.model_fields:
+        pytest.skip("there are no triggers yet")
+    assert load_settings(ROOT / "examples/go2rtc/moondream2mqtt.yaml")

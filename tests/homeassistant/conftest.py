@@ -47,13 +47,15 @@ async def house(
     pytestconfig: pytest.Config,
 ) -> AsyncIterator[House]:
     """One for all tests of a version; each leaves everything running."""
+    seen = pytestconfig.stash[_SEEN]
     if not version.is_installed:
+        seen[version.number] = f"because there is no Python {version.python}"
         pytest.skip(f"Home Assistant {version.number} needs Python {version.python}")
     async with a_house(tmp_path_factory.mktemp("house"), mosquitto_program, version) as made:
         began = time.monotonic()
         yield made
         entities, devices = await made.core.entities(), await made.core.devices()
-        pytestconfig.stash[_SEEN][version.number] = (
+        seen[version.number] = (
             f"{time.monotonic() - began:.0f} s, discovery of {version.discovery}, "
             f"{len(entities)} entities of {len(devices)} devices, {made.core.num_starts} starts"
         )

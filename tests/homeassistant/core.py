@@ -136,7 +136,7 @@ class Core:
         return {entity_id: State(**state) for entity_id, state in states.items()}
 
     async def entities(self) -> dict[str, Entity]:
-        """All entities of the registry, by unique id."""
+        """All entities of MQTT in the registry, by unique id."""
         return {each["unique_id"]: Entity(**each) for each in await self._do("entities")}
 
     async def devices(self) -> list[dict[str, Any]]:

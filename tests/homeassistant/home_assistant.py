@@ -193,7 +193,7 @@ class Driver:
         }
 
     async def entities(self) -> list[dict[str, Any]]:
-        """What the registry knows, disabled ones included."""
+        """What the registry knows of MQTT's, disabled ones included."""
         registry = entity_registry.async_get(self.hass)
         return [
             {
@@ -209,6 +209,7 @@ class Driver:
                 "device_id": entry.device_id,
             }
             for entry in registry.entities.values()
+            if entry.platform == "mqtt"
         ]
 
     async def devices(self) -> list[dict[str, Any]]:

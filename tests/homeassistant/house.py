@@ -76,10 +76,10 @@ class House:
             if state in _BLANK and not entity_id.startswith("button.")
         }
 
-    async def discovered(self) -> None:
-        """Wait until the bridge and the camera of the file are known, and all topics subscribed."""
+    async def discovered(self, camera_id: str = CAMERA) -> None:
+        """Wait until the bridge and a camera are known, and Home Assistant has done with them."""
         await self.appears(f"{BASE}_bridge_version")
-        await self.appears(f"{BASE}_{CAMERA}_caption")
+        await self.appears(f"{BASE}_{camera_id}_caption")
 
         async def is_listening() -> bool:
             return not {"unavailable", "no state"} & set((await self.blank()).values())

@@ -86,9 +86,8 @@ async def test_problem_says_what_is_wrong(house: House) -> None:
 
 async def test_forgotten_camera_leaves_no_entity_and_no_device(house: House) -> None:
     await house.caption(GUEST)
-    forget = f"{BASE}_{GUEST}_forget"
-    await house.appears(forget)
-    entity = (await house.core.entities())[forget]
+    await house.discovered(GUEST)
+    entity = await house.entity("forget", GUEST)
     assert entity.disabled
     await house.core.enable(entity.entity_id)
     await house.core.restart()
@@ -100,7 +99,7 @@ async def test_forgotten_camera_leaves_no_entity_and_no_device(house: House) -> 
 
 async def test_camera_without_a_name_is_called_by_its_id(house: House) -> None:
     await house.caption(GUEST)
-    await house.appears(f"{BASE}_{GUEST}_caption")
+    await house.discovered(GUEST)
     names = {each["identifiers"][0]: each["name"] for each in await house.core.devices()}
     assert names[f"{BASE}_{GUEST}"] == "Garage"
     house.listener.publish_json("bridge/request/camera/forget", {"camera_id": GUEST})

@@ -1,6 +1,9 @@
 """Discovery that is switched off, or changes its form, leaves nothing behind."""
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from tests.homeassistant.environments import NEWEST, Version
 from tests.homeassistant.house import House
@@ -9,11 +12,20 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 
 
 async def restart_with(house: House, **settings: object) -> None:
-    """Restart the service with other settings of `homeassistant`."""
+    """Restart the service with these settings of `homeassistant`."""
     await house.service.stop()
-    house.service.settings["homeassistant"] |= settings
+    house.service.settings["homeassistant"] = settings
     await house.service.start()
     await house.listener.ready()
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def as_at_the_start(house: House) -> AsyncIterator[None]:
+    """Restarts the service with its own settings where a test has failed."""
+    before = house.service.settings["homeassistant"]
+    yield
+    if house.service.settings["homeassistant"] != before:
+        await restart_with(house, **before)
 
 
 async def known(house: House) -> dict[str, str]:
@@ -31,14 +43,12 @@ async def forms(house: House) -> set[str]:
 async def test_switched_off_leaves_nothing(house: House) -> None:
     before = await known(house)
     assert before
+    settings = house.service.settings["homeassistant"]
     await restart_with(house, enabled=False)
-
-    async def left() -> tuple[int, int]:
-        return len(await house.core.devices()), len(await house.core.entities())
-
-    await house.eventually(left, (0, 0))
+    await house.eventually(lambda: known(house), {})
+    assert not await house.core.devices()
     assert not house.listener.discovered()
-    await restart_with(house, enabled=True)
+    await restart_with(house, **settings)
     await house.eventually(lambda: known(house), before)
     await house.settles()
 

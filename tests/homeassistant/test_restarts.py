@@ -83,7 +83,7 @@ async def test_home_assistant_that_was_off_learns_what_has_changed(house: House)
     """A camera that was forgotten meanwhile stays in its registry, until a person removes it."""
     gone, new = f"{BASE}_attic", f"{BASE}_cellar"
     await house.caption("attic")
-    await house.appears(f"{gone}_caption")
+    await house.discovered("attic")
     await house.core.stop()
     house.listener.publish_json("bridge/request/camera/forget", {"camera_id": "attic"})
     await house.caption("cellar")

@@ -116,6 +116,7 @@ async def test_publish_image_lets_the_picture_come_and_go(house: House) -> None:
     await house.caption()
     image = (await house.entity("image")).entity_id
     await change(house, "publish_image", False)
+    assert house.listener.newest[f"{BASE}/{CAMERA}/image"] == b"", "it stays on the broker"
     await house.core.until(f"states[{image!r}] is none")
     assert f"{BASE}_{CAMERA}_image" not in await house.core.entities()
     await change(house, "publish_image", True)

@@ -122,6 +122,17 @@ async def test_a_camera_that_comes_back_during_a_visit_is_not_told_again(home: H
     await home.messages("After.")
 
 
+async def test_one_of_each_needs_no_list_and_can_be_run_by_hand(home: Home) -> None:
+    name = await home.use(
+        NOTIFY, cameras=home.front, notifiers=TABLET, words="man", words_not="cat", visit_gap=0
+    )
+    home.service.caption("front_door", "A man.")
+    await home.messages("A man.")
+    await home.core.until(f"state_attr({name!r}, 'current') == 0")
+    await home.core.call("automation.trigger", name, skip_condition=True)
+    await home.messages("A man.")
+
+
 async def test_the_first_caption_of_a_camera_is_told(home: Home) -> None:
     home.service.discover("new_one")
     await home.learn("new_one_captioned")

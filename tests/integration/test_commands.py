@@ -269,6 +269,34 @@ async def test_doctor_says_what_to_do(tmp_path: Path) -> None:
     assert f"TODO disk: {tmp_path / 'file'} is a file, not a folder" in ended.out
 
 
+async def test_doctor_asks_each_trigger_once() -> None:
+    async with (
+        Receiver(answers(200, body=make_image())) as camera,
+        Receiver(answers(401)) as locked,
+    ):
+        settings = [
+            {"every": 60, "camera": "garden", "url": f"{camera.url}?src={{camera}}"},
+            {"topic": "a/{camera}/b", "url": f"{camera.url}?src={{camera}}"},
+            {"topic": "a/{camera}/b", "url": camera.url},
+            {"every": 60, "camera": "gate", "url": f"{locked.url}?user=me&password=s3cret"},
+            {"every": 60, "camera": "door", "url": f"{locked.url}?user=me&password=s3cret"},
+        ]
+        ended = await run_command(
+            "doctor",
+            environment={
+                "MOONDREAM2MQTT__TRIGGERS": json.dumps(settings),
+                "MOONDREAM2MQTT__MQTT__PORT": "1",
+            },
+        )
+        assert (len(camera.requests), len(locked.requests)) == (2, 1)
+    lines = [each for each in ended.out.splitlines() if " triggers[" in each]
+    assert lines[0] == f"ok   triggers[0]: {camera.url[:-5]}, JPEG of 320 x 240, " + lines[0][-10:]
+    assert lines[1] == "ok   triggers[1]: not asked: only its messages say which camera"
+    assert lines[2].startswith("ok   triggers[2]: ")
+    assert all("TODO" in each and "the account is refused" in each for each in lines[3:])
+    assert "s3cret" not in ended.out + ended.err
+
+
 async def test_doctor_of_bad_configuration_exits_2(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("mqtt: {prot: 5}")
     ended = await run_command("doctor", "--config", tmp_path / "config.yaml")

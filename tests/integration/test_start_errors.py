@@ -72,6 +72,16 @@ CASES = {
         "cameras.door.snapshot_url: a URL must begin with http",
         variables={"CAMERAS": f'{{"door": {{"snapshot_url": "rtsp://me:{SECRET}@host/x"}}}}'},
     ),
+    "trigger": Case(
+        "MOONDREAM2MQTT__TRIGGERS: triggers.0: Value error, url: ",
+        variables={"TRIGGERS": f'[{{"every": 9, "camera": "a", "url": "http://a:{SECRET}@b/"}}]'},
+    ),
+    "authority": Case(
+        "triggers.0.ca_file: ",
+        variables={
+            "TRIGGERS": '[{"every": 9, "camera": "a", "url": "https://b/", "ca_file": "/missing"}]'
+        },
+    ),
     "host": Case(
         "fetch.allow_hosts: ", variables={"FETCH__ALLOW_HOSTS": f'["me:{SECRET}@host/x"]'}
     ),
@@ -79,6 +89,18 @@ CASES = {
     "certificate": Case(
         "mqtt.tls: ",
         variables={"MQTT__TLS__ENABLED": "true", "MQTT__TLS__CA_FILE": "{folder}/missing"},
+    ),
+    "frigates-certificate": Case(
+        "frigate.ca_file: ",
+        variables={
+            "FRIGATE__ENABLED": "true",
+            "FRIGATE__URL": "https://frigate:8971",
+            "FRIGATE__CA_FILE": "{folder}/missing",
+        },
+    ),
+    "frigates-url": Case(
+        "MOONDREAM2MQTT__FRIGATE__URL: frigate.url: ",
+        variables={"FRIGATE__URL": f"http://me:{SECRET}@frigate:5000"},
     ),
     "pattern": Case(
         "MOONDREAM2MQTT__SOURCES: sources.0.topic: Value error, ",

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.camera import CameraSettings
-from service.settings import Settings, SourceSettings
+from service.frigate_settings import FrigateCameraSettings
+from service.settings import FolderSettings, Settings, SourceSettings
+from service.trigger_settings import AuthSettings, TriggerSettings
 
 CAMERA = "front"
 
@@ -30,6 +32,10 @@ def leaves(path: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
     children: dict[str, tuple[str, type[BaseModel]]] = {
         "cameras": ("cameras.<id>", CameraSettings),
         "sources": ("sources[]", SourceSettings),
+        "triggers": ("triggers[]", TriggerSettings),
+        "triggers[].auth": ("triggers[].auth", AuthSettings),
+        "frigate.cameras": ("frigate.cameras.<id>", FrigateCameraSettings),
+        "folders": ("folders[]", FolderSettings),
     }
     prefix, model = children.get(path, (path, field.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel):
@@ -84,8 +90,30 @@ def content_of(path: str, value: Any) -> dict[str, Any]:
     head, *rest = path.split(".")
     if head == "sources[]":
         return {"sources": [{"topic": "bounds/{camera}/image", rest[0]: value}]}
+    if head == "triggers[]":
+        return {"triggers": [_trigger(rest, value)]}
+    if head == "folders[]":
+        path_and_camera = {"path": "/bounds", "camera": CAMERA, rest[0]: value}
+        if rest[0] == "pattern":
+            del path_and_camera["camera"]
+        return {"folders": [path_and_camera]}
     keys = [head, *(CAMERA if key == "<id>" else key for key in rest)]
     content = value
     for key in reversed(keys):
         content = {key: content}
     return dict(content)
+
+
+def _trigger(keys: list[str], value: Any) -> dict[str, Any]:
+    trigger: dict[str, Any] = {"url": "http://127.0.0.1/"}
+    if keys[0] != "topic":
+        trigger |= {"every": 60}
+    if keys[0] != "camera":
+        trigger |= {"camera": CAMERA}
+    account = {"username": "u", "password": "p"} if keys[-1] != "token" else {}
+    inside = {"auth": {"type": "basic" if account else "bearer", **account}}
+    if len(keys) > 1:
+        trigger[keys[0]] = {**inside.get(keys[0], {}), keys[1]: value}
+    else:
+        trigger[keys[0]] = value
+    return trigger

@@ -14,6 +14,7 @@ from service.intake.intake import Intake
 from service.settings import Settings
 from service.sources.frames import FrameTopics
 from service.sources.mqtt import Inbox, MqttFrames
+from service.sources.names import Names
 from service.sources.routes import Routes
 from service.store.store import Store
 
@@ -38,9 +39,11 @@ class AnyCamera(Cameras):
         return super().get(camera_id) or self.admit(camera_id, self._clock.monotonic())
 
 
-def any_camera(store: Store, clock: Clock, topics: Topics) -> Cameras:
-    """Cameras as they are by default."""
-    return AnyCamera(Settings(), topics, store, Nobody(), clock)
+def any_camera(
+    store: Store, clock: Clock, topics: Topics, settings: Settings | None = None
+) -> Cameras:
+    """Cameras as they are by default, or as a file has them."""
+    return AnyCamera(settings or Settings(), topics, store, Nobody(), clock)
 
 
 @asynccontextmanager
@@ -54,7 +57,7 @@ async def receiving(
     """
     frames = FrameTopics(
         topics,
-        Routes(topics, settings.sources),
+        Routes(topics, settings.sources, Names(lambda _: None)),
         settings.mqtt.response_topics,
         settings.frames.max_bytes,
     )

@@ -1,13 +1,14 @@
 """The wire format against what a sender can get wrong."""
 
 import json
+import math
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec import PayloadError, encode, read_json, read_properties
+from broker.codec import PayloadError, encode, read_foreign_json, read_json, read_properties
 from schemas.frame import Length, Priority, Task
 from schemas.job import JobStatus
 from schemas.status import StatusDocument
@@ -136,3 +137,27 @@ def test_read_properties_error_never_shows_the_value() -> None:
     with pytest.raises(PayloadError) as caught:
         read_properties([("prompt", "secret" * 1000)])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"", "bad_json"),
+        (b"{", "bad_json"),
+        (b"\xff", "bad_json"),
+        (b"[" * 100_000, "bad_json"),
+        (b"[" * 40_000, "bad_json"),
+        (b"1" * 5000, "bad_json"),
+        (b'"' + b"x" * 1_000_000 + b'"', "payload_too_large"),
+    ],
+)
+def test_foreign_json_is_bounded(payload: bytes, code: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        read_foreign_json(payload, max_bytes=1_000_000)
+    assert caught.value.code == code
+
+
+def test_foreign_json_may_hold_much_that_nobody_looks_at() -> None:
+    payload = json.dumps({"id": "1", "speed": math.nan, "path": [[[0.5, 0.5], 1.0]] * 20_000})
+    content = read_foreign_json(payload.encode(), max_bytes=1_000_000)
+    assert (content["id"], content["speed"], len(content["path"])) == ("1", None, 20_000)

@@ -31,6 +31,7 @@ def test_topics_of_a_camera_are_those_of_the_table() -> None:
         "bridge/request": topics.request("<operation>"),
         "bridge/response": topics.response("<operation>"),
         "bridge/batch": topics.batch("<batch_id>"),
+        "bridge/update": topics.bridge("update"),
     }
     assert built == {
         spec.name: spec.pattern.replace("<base>", "home/ai").replace("<camera>", "front")
@@ -175,3 +176,22 @@ def test_valid_response_topic_leaves_nothing_outside_the_cameras_own(
             assert not set(topic) & set("+#\0\n")
             assert len(topic.encode()) <= 256
             assert topic.count("/") < 32
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_published"),
+    [
+        ("home/front/image", True),
+        ("home/front/caption", True),
+        ("home/bridge/stats", True),
+        ("home/bridge/response/job/get", True),
+        ("home/bridge/batch/x", True),
+        ("home/response/front/mine", True),
+        ("home/front/frame", False),
+        ("home/front/other", False),
+        ("home/a/b/image", False),
+        ("other/front/image", False),
+    ],
+)
+def test_is_published_knows_what_the_service_says_itself(topic: str, is_published: bool) -> None:
+    assert Topics("home").is_published(topic) is is_published

@@ -10,6 +10,8 @@ import pytest
     ("module", "unwanted"),
     [
         ("service.engines.process", {"torch", "transformers", "numpy", "PIL"}),
+        ("service.triggers.scrutiny", {"torch", "numpy", "PIL"}),
+        ("engine.burst", {"torch", "httpx", "pydantic", "sqlalchemy"}),
         ("engine.worker", {"paho", "aiomqtt", "pydantic", "sqlalchemy", "httpx"}),
     ],
 )

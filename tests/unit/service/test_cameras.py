@@ -333,6 +333,34 @@ async def test_change_of_an_unknown_camera_makes_it_known_within_the_bound(
     assert sorted(await store.kept_cameras()) == ["back", "front", "newer"]
 
 
+async def test_foreign_name_is_kept_until_its_camera_is_forgotten(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock)
+    await cameras.load()
+    cameras.admit("Front_Door", clock.monotonic(), "Front Door")
+    cameras.admit("odd", clock.monotonic(), "\ud800")
+    cameras.admit("long", clock.monotonic(), "x" * 300)
+    cameras.admit("own", clock.monotonic())
+    await cameras.save()
+    cameras.admit("own", clock.monotonic(), "own")  # foreign as well, since then
+    is_saved = cameras.is_saved
+    assert not is_saved
+    await cameras.save()
+    again, _ = made(store, clock)
+    await again.load()
+    known = {each.camera_id for each in again.all()} - {"front", "back"}
+    names = {each: again.name_of(each) for each in known}
+    assert names == {"Front_Door": "Front Door", "long": None, "odd": None, "own": "own"}
+    await again.forget("Front_Door")
+    assert again.name_of("Front_Door") is None
+    again.admit("Front_Door", clock.monotonic(), "Front.Door")
+    await again.save()
+    third, _ = made(store, clock)
+    await third.load()
+    assert third.name_of("Front_Door") == "Front.Door"
+
+
 async def test_headers_of_the_file_do_not_go_to_a_url_set_at_run_time(
     store: Store, clock: FakeClock
 ) -> None:
@@ -416,3 +444,35 @@ async def test_subscribers_are_told_who_becomes_known_changes_and_goes(
     assert "new" not in cameras
     await cameras.forget("newer")
     assert told[4:] == ["newer"]
+
+
+PICTURES_OFF = [("base/front/settings", True), ("base/front/image", False)]
+
+
+async def sent(store: Store) -> list[tuple[str, bool]]:
+    """Topic of each message that waits, and whether it says anything."""
+    return [(each.topic, bool(each.payload)) for each in await waiting(store)]
+
+
+async def test_change_that_switches_pictures_off_takes_the_last_one_back(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, cameras={"front": CameraSettings(publish_image=True)})
+    await cameras.load()
+    await cameras.change("front", {"publish_image": False})
+    assert await sent(store) == PICTURES_OFF
+    await cameras.change("front", {"cooldown": 1})
+    assert await sent(store) == [*PICTURES_OFF, ("base/front/settings", True)]
+
+
+async def test_picture_that_was_under_way_when_it_was_switched_off_is_taken_back(
+    store: Store, clock: FakeClock
+) -> None:
+    cameras, _ = made(store, clock, cameras={"front": CameraSettings(publish_image=True)})
+    await cameras.load()
+    retained = {("front", "base/front/caption"), ("front", "base/front/image")}
+    await cameras.clear_unwanted(retained)
+    assert await sent(store) == []
+    await cameras.change("front", {"publish_image": False})
+    await cameras.clear_unwanted(retained)
+    assert await sent(store) == [*PICTURES_OFF, ("base/front/image", False)]

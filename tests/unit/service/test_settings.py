@@ -1,5 +1,6 @@
 """Whatever is accepted can be computed with, stored and sent."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from schemas.frame import FrameOptions
 from service.configuration import load_settings
 from service.errors import ConfigurationError
 from service.settings import Settings
+from service.trigger_settings import ValueAt
 from tests.support.setting_bounds import content_of, every_leaf, kinds_of, numerics, numerics_of
 
 NUMBERS = {each.path: each for each in numerics()}
@@ -117,6 +119,7 @@ webhooks: {secret: whsec_hunter2, url: "http://ha.local/hook?token=hunter2"}
 cameras:
   front: {webhook_url: "http://me:hunter2@ha.local/hook", webhook_headers: {authorization: hunter2}}
   back: {snapshot_url: "http://me:hunter2@10.0.0.9/snap.jpg?key=hunter2"}
+homeassistant: {updates_url: "https://example.org/latest?token=hunter2"}
 """
     path = tmp_path / "config.yaml"
     path.write_text(text)
@@ -126,10 +129,114 @@ cameras:
     assert shown["cameras"]["back"]["snapshot_url"] == "http://10.0.0.9/**********"
 
 
+KEPT = {"topic": "cam/{camera}/motion", "url": "http://10.0.0.9/snap"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"every": 60}, "exactly one of topic and every"),
+        ({"topic": None}, "exactly one of topic and every"),
+        ({"topic": "cam/motion"}, "camera is required"),
+        ({"camera": "front"}, "the topic has"),
+        ({"topic": None, "every": 60, "camera": {"path": "a"}}, "by the clock"),
+        ({"topic": "cam/+x/{camera}"}, "cannot be a level"),
+        ({"topic": "#/motion", "camera": "front"}, "cannot be a level"),
+        ({"when": {"path": "a", "in": []}}, "at least 1 item"),
+        ({"when": []}, "at least 1 item"),
+        ({"url": "ftp://10.0.0.9/"}, "must begin with http"),
+        ({"url": "http://{camera}.lan/snap"}, "not in the host"),
+        ({"url": "http://{camera}@lan/snap"}, "not in the host"),
+        ({"url": "http://lan/{name}"}, "is the only name"),
+        ({"url": "http://me:pw@lan/snap"}, "goes into auth"),
+        ({"auth": {"type": "digest", "username": "u"}}, "has username and password"),
+        ({"auth": {"type": "bearer", "username": "u", "token": "t"}}, "bearer has a token"),
+        ({"burst": {"frames": 11}}, "less than or equal to 10"),
+    ],
+)
+def test_trigger_that_could_not_work_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Settings(triggers=[{**KEPT, **changes}])
+
+
+def test_trigger_reads_what_yaml_makes_of_on(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "triggers: [{topic: a, camera: front, url: http://cam/, when: [on, 1, Ding]},\n"
+        "  {topic: a, camera: front, url: http://cam/, when: on},\n"
+        "  {topic: a, camera: front, url: http://cam/, when: {path: b.c, in: [on, off]}}]"
+    )
+    first, second, third = load_settings(path).triggers
+    assert first.when == ("on", "yes", "true", "1", "Ding")
+    assert second.when == ("on", "yes", "true")
+    assert isinstance(third.when, ValueAt)
+    assert third.when.values == ("on", "yes", "true", "off", "no", "false")
+
+
+def test_public_shows_no_access_of_a_trigger() -> None:
+    access: list[dict[str, Any]] = [
+        {"auth": {"type": "digest", "username": "u", "password": "hunter2"}},
+        {"auth": {"type": "bearer", "token": "hunter2"}},
+        {"headers": {"X-API-Key": "hunter2"}},
+        {"url": "http://10.0.0.9/api?user=me&password=hunter2"},
+    ]
+    shown = Settings(triggers=[{**KEPT, **each} for each in access]).public()
+    assert "hunter2" not in json.dumps(shown)
+    assert shown["triggers"][0]["url"] == "http://10.0.0.9/**********"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("frigate.url", "frigate:5000", "must begin with http"),
+        ("frigate.url", "http://me:pw@frigate:5000", "goes into username and password"),
+        ("frigate.url", "http://frigate:5000/?a=1", "host, port and path only"),
+        ("frigate.sub_label.question", "Which one?", "choices must be 2 to 16"),
+        ("frigate.min_severity", "high", "'any', 'detection' or 'alert'"),
+        ("frigate.cameras.<id>.camera", "Front Door", "should match pattern"),
+    ],
+)
+def test_frigate_setting_that_could_not_work_is_refused(
+    path: str, value: object, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Settings(**content_of(path, value))
+
+
+def test_public_shows_no_password_of_frigate() -> None:
+    shown = Settings(frigate={"url": "http://frigate:5000/", "password": "hunter2"}).public()
+    assert "hunter2" not in str(shown)
+    assert shown["frigate"]["url"] == "http://frigate:5000"
+
+
 def test_public_fits_into_a_message_however_many_cameras_there_are() -> None:
     cameras = {f"camera-{number}": {"prompt": "e" * 2000} for number in range(256)}
     assert len(Settings(cameras=cameras).public()["cameras"]) == 256
     longer = {name: {"prompt": "\0" * 2000} for name in cameras}
     shown = Settings(cameras=longer).public()
     assert "cameras" not in shown
+    names = {f"{number:0255d}": f"camera-{number}" for number in range(4096)}
+    trigger = {"topic": "a", "camera": {"path": "a", "map": names}, "url": "http://cam/"}
+    assert "triggers" not in Settings(triggers=[trigger]).public()
     assert shown["max_cameras"] == 256
+
+
+def test_updates_are_asked_for_only_where_it_is_said_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__HOMEASSISTANT__CHECK_UPDATES", "true")
+    with pytest.raises(ConfigurationError, match=r"homeassistant: .*updates_url"):
+        load_settings()
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "a/+/b", "#", "$SYS", "x" * 200, "a\0b"])
+def test_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
+    assert is_refused("homeassistant.discovery_prefix", prefix)
+    assert is_refused("homeassistant.status_topic", prefix)
+
+
+def test_birth_message_is_below_the_prefix_unless_it_is_elsewhere() -> None:
+    of = Settings(homeassistant={"discovery_prefix": "ha"}).homeassistant
+    assert of.birth_topic == "ha/status"
+    of = Settings(homeassistant={"status_topic": "hass/status"}).homeassistant
+    assert of.birth_topic == "hass/status"

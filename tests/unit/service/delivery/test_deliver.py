@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from broker.topics import Topics
+from schemas.camera import CameraSettings
 from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
@@ -57,7 +58,8 @@ class Site:
         self.clock = clock
         self.sender = Collector()
         store.outbox.subscribe(Channel.MQTT, self.sender.notify)
-        self.cameras = any_camera(store, clock, TOPICS)
+        settings = Settings(cameras={"front": CameraSettings(publish_image=True)})
+        self.cameras = any_camera(store, clock, TOPICS, settings)
         self.deliver = Deliver(store, TOPICS, self.sender, Statistics(), clock, self.cameras)
 
     async def begin(self, job: Job) -> Job:

@@ -16,10 +16,12 @@ from schemas.frame import (
     MAX_METADATA_BYTES,
     MAX_TASKS,
     MAX_TEXT_CHARACTERS,
+    Task,
 )
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import ErrorDetail, FrigateOrigin, Job, JobStatus
 from schemas.outbox import Channel, OutboxMessage
-from schemas.result import Box, DetectedObjects, ModelInfo, Result
+from schemas.result import Answer, Box, DetectedObjects, ModelInfo, Result
+from schemas.write_back import WriteBack
 from service.delivery.documents import (
     LONGEST_TOPIC,
     Documents,
@@ -185,3 +187,46 @@ def test_bare_job_holds_nothing_that_its_sender_has_written() -> None:
     rows = DOCUMENTS.final_messages(without_senders_words(job), NOON)
     assert [each.destination for each in rows] == [TOPICS.status("front")]
     assert json.loads(rows[0].payload)["metadata"] == {}
+
+
+CHOICE = Task.model_validate({"choose": {"question": "Who?", "choices": ["DHL", "UPS"]}})
+ORIGIN = FrigateOrigin(event_id="1700000000.5-abc", write_back=True, sub_label=CHOICE)
+
+
+def written_back(job: Job, *answers: Answer) -> list[OutboxMessage]:
+    result = make_result().model_copy(update={"answers": answers})
+    document = result_document(job, result, LATER)
+    rows = DOCUMENTS.final_messages(job, LATER, document)
+    return [each for each in rows if each.channel is Channel.FRIGATE]
+
+
+def test_description_of_an_object_of_frigates_goes_back_there() -> None:
+    chosen = Answer(question="Who?", answer="UPS", confidence=0.9, probabilities={"UPS": 0.9})
+    job = ended(JobStatus.COMPLETED, frigate=ORIGIN)
+    [row] = written_back(job, Answer(question="Why?", answer="DHL", confidence=0.8), chosen)
+    assert (row.destination, row.job_key) == ("1700000000.5-abc", job.key)
+    content = WriteBack.model_validate_json(row.payload)
+    assert content == WriteBack(description="A cat", sub_label="UPS", score=0.9)
+
+
+@pytest.mark.parametrize(
+    "origin", [None, ORIGIN.model_copy(update={"write_back": False})], ids=["none", "not wanted"]
+)
+def test_description_of_another_frame_goes_nowhere_else(origin: FrigateOrigin | None) -> None:
+    """Also of one whose sender says so in its metadata."""
+    said = {"frigate": {"event_id": "1700000000.5-abc", "write_back": True}}
+    assert written_back(ended(JobStatus.COMPLETED, frigate=origin, metadata=said)) == []
+
+
+def test_object_of_frigates_that_got_no_description_leaves_frigate_alone() -> None:
+    job = ended(JobStatus.FAILED, ERROR, frigate=ORIGIN)
+    rows = DOCUMENTS.final_messages(job, LATER)
+    assert Channel.FRIGATE not in {each.channel for each in rows}
+
+
+def test_answer_that_was_no_choice_is_no_sub_label() -> None:
+    [row] = written_back(
+        ended(JobStatus.COMPLETED, frigate=ORIGIN),
+        Answer(question="Who?", answer="A tall man", confidence=0.9),
+    )
+    assert WriteBack.model_validate_json(row.payload).sub_label is None

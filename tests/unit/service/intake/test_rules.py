@@ -1,6 +1,7 @@
 """The rules of intake, without a store, a broker or a clock."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,6 +249,16 @@ def test_frame_overrides_camera_overrides_defaults() -> None:
     )
     assert (plain.max_age, plain.priority) == (QUEUE.max_age, Priority.NORMAL)
     assert (own.length, own.max_age) == (Length.SHORT, 5.0)
+
+
+def test_foreign_name_is_the_location_where_nobody_says_another() -> None:
+    camera = a_camera("Front_Door")
+    foreign = replace(a_candidate(camera).submission, camera_name="Front Door")
+    assert resolve(foreign, camera, ImageFacts(), QUEUE).location == "Front Door"
+    same = replace(foreign, camera_name="Front_Door")
+    assert resolve(same, camera, ImageFacts(), QUEUE).location is None
+    told = a_camera("Front_Door", location="Porch")
+    assert resolve(foreign, told, ImageFacts(), QUEUE).location == "Porch"
 
 
 def test_headers_of_the_operator_never_go_to_a_url_of_the_sender() -> None:

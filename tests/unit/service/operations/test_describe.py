@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from broker.topics import Topics
+from engine.images import ImageLimits
 from schemas.camera import CameraSettings
 from schemas.requests.cameras import DescribeRequest
 from service.cameras import Cameras
@@ -18,6 +19,11 @@ from service.operations.describe import DescribeOperations
 from service.operations.operations import OperationError
 from service.settings import Settings
 from service.store.store import Store
+from service.triggers.bursts import Bursts
+from service.triggers.present import PresentPictures
+from service.triggers.scrutiny import Scrutiny
+from service.triggers.snapshots import Snapshots
+from service.triggers.triggers import Triggers
 from tests.support.checker import until
 from tests.support.factories import make_image, make_job
 from tests.support.stages import Nobody
@@ -50,8 +56,15 @@ class Site:
         self.camera = SlowCamera()
         self.taken: list[str] = []
         self.operations = DescribeOperations(
-            self.cameras, self.camera, self.submit, store, clock, patience_s
+            self.cameras, self._pictures(clock), self.submit, store, clock, patience_s
         )
+
+    def _pictures(self, clock: Clock) -> PresentPictures:
+        """No triggers."""
+        snapshots = Snapshots((), ImageLimits(), clock, "1.2.3")
+        bursts = Bursts(snapshots, Scrutiny(ImageLimits()), self.cameras)
+        triggers = Triggers((), bursts, self.submit, self.cameras, clock)
+        return PresentPictures(self.camera, snapshots, triggers)
 
     async def submit(self, items: Sequence[Submission | Rejection]) -> list[Outcome]:
         [item] = items

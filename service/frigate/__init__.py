@@ -1,0 +1,1 @@
+"""Frigate, as it is spoken to over HTTP."""

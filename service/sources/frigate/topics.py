@@ -1,0 +1,137 @@
+"""Frigate's topics: `events`, `reviews` and `available`; without its HTTP the snapshots.
+
+What is said of an object is only put down: what is to be done about it is done by `follow`. A
+message at QoS 1 is acknowledged once that is in the store; Frigate's default is QoS 0.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from broker.codec import PayloadError, read_foreign_json
+from broker.message import Message
+from broker.options import Subscription
+from schemas.frame import FrameOptions
+from schemas.frigate import Subject, read_event, read_review
+from schemas.job import ErrorDetail
+from service.delivery.documents import Rejection
+from service.frigate_settings import FrigateSettings
+from service.intake.submission import Submission
+from service.intake.wrapping import unwrap_image
+from service.logs import Throttle
+from service.sources.frigate.events import Events
+from service.sources.frigate.filters import filter_of
+from service.sources.frigate.priority import priority_of
+from service.sources.frigate.submissions import camera_id_of
+from service.sources.source import Later, refuse
+
+logger = logging.getLogger(__name__)
+
+MAX_EVENT_BYTES = 1 << 20  # 10 KiB is usual; the path of an object that stays grows for hours
+_READERS: dict[str, Callable[[object], Subject]] = {"events": read_event, "reviews": read_review}
+
+
+class FrigateTopics:
+    """The source of what Frigate says over MQTT.
+
+    Args:
+        settings: Which of it is wanted.
+        events: Where it is put down.
+        on_available: Called when Frigate says that it is online.
+        max_image_bytes: Of one snapshot.
+    """
+
+    def __init__(
+        self,
+        settings: FrigateSettings,
+        events: Events,
+        on_available: Callable[[], None],
+        max_image_bytes: int,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._on_available = on_available
+        self._max_image_bytes = max_image_bytes
+        self._prefix = f"{settings.topic_prefix}/"
+        self._names = _names(settings)
+        self._warnings = Throttle()
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """What is read."""
+        if self._settings.url is None:
+            return (Subscription(f"{self._prefix}+/+/snapshot"),)
+        return tuple(
+            Subscription(f"{self._prefix}{name}", accept_retained=name == "available")
+            for name in self._names
+        )
+
+    def claims(self, topic: str) -> bool:
+        """Whether it is one of these."""
+        if not topic.startswith(self._prefix):
+            return False
+        name = topic.removeprefix(self._prefix)
+        if self._settings.url is None:
+            return name.count("/") == 2 and name.endswith("/snapshot")
+        return name in self._names
+
+    def read(self, message: Message) -> "Submission | Rejection | Later | None":
+        """A snapshot as a frame; what is said of an object is put down."""
+        name = message.topic.removeprefix(self._prefix)
+        if name == "available":
+            if message.payload == b"online":
+                self._on_available()
+            return None
+        if message.retain:  # a replay, perhaps days old
+            return None
+        if name not in _READERS:
+            return self._snapshot(message, *name.split("/")[:2])
+        try:
+            content = read_foreign_json(message.payload, max_bytes=MAX_EVENT_BYTES)
+            subject = _READERS[name](content)
+        except (PayloadError, ValueError) as error:
+            self._complain(message, error)
+            return None
+        self._events.hear(subject)
+        return self._events.committed(subject) if message.qos else None
+
+    def _complain(self, message: Message, error: Exception) -> None:
+        """It names no object, so nobody waits for its end."""
+        reason = str(error) if isinstance(error, PayloadError) else "names no object and camera"
+        if self._warnings.allows(message.topic, message.arrived_monotonic):
+            logger.warning(
+                "a message on %.100r is not what Frigate says: %s",
+                message.topic,
+                reason,
+                extra={"action": "frigate_message_refused"},
+            )
+
+    def _snapshot(self, message: Message, camera: str, label: str) -> Submission | Rejection | None:
+        """A picture without an event: all that is known is whose it is, and of what."""
+        camera_id = camera_id_of(self._settings, camera)
+        subject = Subject.model_construct(id="0", camera=camera, label=label[:64])
+        try:
+            if camera_id is None:
+                raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
+            if not filter_of(self._settings, camera).passes_label(subject):
+                return None
+            image = unwrap_image(message.payload, self._max_image_bytes)
+        except PayloadError as error:
+            return refuse(message, camera_id, ErrorDetail(code=error.code, message=str(error)))
+        return Submission(
+            camera_id=camera_id,
+            options=FrameOptions(
+                priority=priority_of(subject), metadata={"frigate": {"label": subject.label}}
+            ),
+            image=image,
+            frame_url=None,
+            origin=message.topic,
+            content=message.payload,
+            arrived_at=message.arrived_at,
+            arrived_monotonic=message.arrived_monotonic,
+            is_redelivery=message.dup,
+        )
+
+
+def _names(settings: FrigateSettings) -> frozenset[str]:
+    wanted = {"events": settings.events, "reviews": settings.reviews, "available": True}
+    return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
