@@ -159,3 +159,25 @@ async def test_a_caption_right_behind_the_answer_is_not_taken_for_it(home: Home)
         await home.motion("ON")
         [call] = await home.calls(1)
         assert call["data"]["is"] != "yes"
+
+
+async def test_an_answer_that_was_overtaken_is_said_to_be(home: Home) -> None:
+    def describe(request: dict[str, Any]) -> dict[str, Any]:
+        right = Answer(question="Is there a package?", answer="A box.", confidence=0.9)
+        other = Answer(question="Is it raining?", answer="It rains.", confidence=0.9)
+        home.service.caption("front_door", "A door.", job_id=request["job_id"], answers=(right,))
+        home.service.caption("front_door", "Rain.", answers=(other,))
+        return {"status": "ok", "data": {}}
+
+    home.service.describe = describe
+    await home.core.register("persistent_notification.create")
+    await home.use(
+        ASK, motion=[home.motion_sensor], caption=home.caption, notifiers=[TABLET], ended_for=0
+    )
+    await home.motion("ON")
+    await home.motion("OFF")
+    [call] = await home.calls(1)
+    assert call["data"]["message"] in {  # or it was read in time
+        "Another caption came at the same moment as the answer.",
+        "A box.",
+    }
