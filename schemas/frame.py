@@ -6,7 +6,7 @@ with the name of the field.
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Self
 
@@ -240,9 +240,11 @@ def _read_headers(value: dict[str, str]) -> dict[str, str]:
 def _with_offset(moment: datetime) -> datetime:
     """A time without an offset is the service's local time: what a camera's display shows."""
     try:
-        return moment.astimezone() if moment.tzinfo is None else moment
+        local = moment.astimezone() if moment.tzinfo is None else moment
+        local.astimezone(UTC)  # what most who read it do, Home Assistant among them
     except (ValueError, OverflowError, OSError) as error:  # at the ends of the calendar
         raise ValueError("is out of range") from error
+    return local
 
 
 def _is_not_reserved(camera_id: str) -> str:

@@ -20,6 +20,13 @@ _MOST_TOPIC_BYTES = MAX_TOPIC_BYTES // 2
 _MOST_TOPIC_LEVELS = MAX_TOPIC_LEVELS // 2
 _MOST_PATH_BYTES = 4096  # PATH_MAX
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Code points that are no characters. MQTT lets a broker hang up on them (MQTT 5, section 1.5.4);
+# Mosquitto does, at each try again.
+_NONE = re.compile(
+    "[\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+    + "]"
+)
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
 
@@ -36,6 +43,8 @@ def _plain(text: str) -> str:
     """Control characters end a header, a path or a connection; half a pair cannot be published."""
     if _CONTROL.search(text):
         raise ValueError("must not contain control characters")
+    if _NONE.search(text):
+        raise ValueError("must not contain code points that are no characters, like U+FFFE")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -116,7 +116,11 @@ class _Camera:
             "caption",
             "sensor",
             stat_t=self._caption,
-            val_tpl=of_result("r.short_caption[:255] if r.short_caption is string else None"),
+            # "None", which answers can be, would be shown as unknown.
+            val_tpl=of_result(
+                "('none' if r.short_caption == 'None' else r.short_caption[:255])"
+                " if r.short_caption is string else None"
+            ),
             json_attr_t=self._caption,
             json_attr_tpl=CAPTION_ATTRIBUTES,
             frc_upd=True,  # the same words again are news: somebody is still there

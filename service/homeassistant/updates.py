@@ -21,8 +21,10 @@ from service.http.urls import GuardedHttp, is_public_or_private, origin, parse_u
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 86_400.0
+# At the start the network may not be there yet, and what an older version published is still shown.
+_RETRY_S = 3600.0
 _TIMEOUT_S = 10.0
-_MOST_BYTES = 64 << 10
+_MOST_BYTES = 1 << 20  # PyPI's has 2 KB for each release there ever was
 _VERSION = re.compile(r"v?(\d[0-9A-Za-z.+!_-]{0,62})", re.ASCII)
 
 
@@ -45,22 +47,37 @@ class UpdateCheck:
         version: The one that runs.
         http: Makes the guarded client.
         announcer: Takes the document.
+        retry_s: Until it is asked again after a failure.
     """
 
-    def __init__(self, url: str, version: str, http: GuardedHttp, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        url: str,
+        version: str,
+        http: GuardedHttp,
+        announcer: Announcer,
+        retry_s: float = _RETRY_S,
+    ) -> None:
         self._url = url
         self._version = version
         self._http = http
         self._announcer = announcer
+        self._retry_s = retry_s
 
     async def run(self) -> None:
-        """Ask for ever."""
+        """Ask for ever; failures that follow each other are one line in the log."""
+        has_told = False
         while True:
             try:
                 self._announcer.announce(await self.ask())
             except (UpdateError, UrlRefusedError) as error:
-                logger.warning("no news of releases: %s", error, extra={"action": "no_news"})
-            await asyncio.sleep(_EVERY_S)
+                if not has_told:
+                    logger.warning("no news of releases: %s", error, extra={"action": "no_news"})
+                has_told = True
+                await asyncio.sleep(self._retry_s)
+            else:
+                has_told = False
+                await asyncio.sleep(_EVERY_S)
 
     async def ask(self) -> UpdateStatus:
         """Ask once.

@@ -12,6 +12,10 @@ from service.homeassistant.plan import components_of
 from service.homeassistant.words import Words
 from service.homeassistant_settings import HomeAssistantSettings
 
+# Components of a device that are named as gone, 50 bytes each. Labels can change for ever, and a
+# broker takes 2,000,000 bytes; of those that went long ago Home Assistant has heard.
+_MOST_GONE = 100
+
 
 class WantedDevices:
     """The service itself and the cameras it knows; nothing while `homeassistant.enabled` is off.
@@ -66,11 +70,13 @@ class WantedDevices:
         if self._settings.discovery == "components":
             return component_messages(device, prefix)
         [(topic, payload)] = device_messages(device, prefix, gone={}).items()
-        # Once published, always named: Home Assistant may have been off when it went.
-        gone = components_of(published.get(topic, b""))
-        if gone.keys() <= device.components.keys():
+        # Once published, named on: Home Assistant may have been off when it went.
+        known = components_of(published.get(topic, b""))
+        gone = [key for key in known if key not in device.components]  # the newest first
+        if not gone:
             return {topic: payload}
-        return device_messages(device, prefix, gone=gone)
+        named = {key: known[key] for key in gone[:_MOST_GONE]}
+        return device_messages(device, prefix, gone=named)
 
     def _device(self, object_id: str) -> Device | None:
         if object_id == self.bridge_id:

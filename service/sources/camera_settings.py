@@ -111,9 +111,14 @@ def read_value(setting: str, payload: bytes) -> Any:
     if text in {"", "null"}:
         return None
     is_json_text = len(text) > 1 and text[0] == text[-1] == '"'
-    if is_json_text or (setting not in _TEXTS and text[0] in "[{"):
+    if not is_json_text and (setting in _TEXTS or text[0] not in "[{"):
+        return text
+    try:
         return read_json(text.encode())
-    return text
+    except PayloadError:
+        if setting in _TEXTS:  # `"Yard" or "street"?` begins and ends like JSON
+            return text
+        raise
 
 
 def _refuse(camera_id: str, setting: str, reason: str) -> None:

@@ -134,3 +134,50 @@ async def test_what_the_answer_asks_for_is_done(
     assert call["data"] == {"is": done}
     choose = {"question": "Is the gate open?", "choices": ["Yes", "No"]}
     assert (await home.asked())["tasks"] == ["caption", {"choose": choose}]
+
+
+async def test_a_caption_right_behind_the_answer_is_not_taken_for_it(home: Home) -> None:
+    def describe(request: dict[str, Any]) -> dict[str, Any]:
+        no = Answer(question="Is the gate open?", answer="No", confidence=0.9)
+        yes = Answer(question="Is somebody there?", answer="Yes", confidence=0.9)
+        home.service.caption("front_door", "A gate.", job_id=request["job_id"], answers=(no,))
+        home.service.caption("front_door", "Somebody.", answers=(yes,))  # of the same batch
+        return {"status": "ok", "data": {}}
+
+    home.service.describe = describe
+    await home.use(
+        ACT,
+        start=[{"trigger": "state", "entity_id": home.motion_sensor, "to": "on"}],
+        caption=home.caption,
+        when_yes=[{"action": DONE, "data": {"is": "yes"}}],
+        when_no=[{"action": DONE, "data": {"is": "no"}}],
+        when_unsure=[{"action": DONE, "data": {"is": "unsure"}}],
+        timeout=5,
+    )
+    for _ in range(5):
+        await home.motion("OFF")
+        await home.motion("ON")
+        [call] = await home.calls(1)
+        assert call["data"]["is"] != "yes"
+
+
+async def test_an_answer_that_was_overtaken_is_said_to_be(home: Home) -> None:
+    def describe(request: dict[str, Any]) -> dict[str, Any]:
+        right = Answer(question="Is there a package?", answer="A box.", confidence=0.9)
+        other = Answer(question="Is it raining?", answer="It rains.", confidence=0.9)
+        home.service.caption("front_door", "A door.", job_id=request["job_id"], answers=(right,))
+        home.service.caption("front_door", "Rain.", answers=(other,))
+        return {"status": "ok", "data": {}}
+
+    home.service.describe = describe
+    await home.core.register("persistent_notification.create")
+    await home.use(
+        ASK, motion=[home.motion_sensor], caption=home.caption, notifiers=[TABLET], ended_for=0
+    )
+    await home.motion("ON")
+    await home.motion("OFF")
+    [call] = await home.calls(1)
+    assert call["data"]["message"] in {  # or it was read in time
+        "Another caption came at the same moment as the answer.",
+        "A box.",
+    }

@@ -121,6 +121,8 @@ def test_read_properties_reads_every_kind() -> None:
         ("metadata", json.dumps({"a": "x" * 9000})),
         ("priority", "urgent"),
         ("timestamp", "0001-01-01T00:00:00"),
+        ("timestamp", "0001-01-01T00:00:00+14:00"),  # no time in UTC
+        ("timestamp", "9999-12-31T23:59:59-14:00"),
         ("camera_id", "a/b"),
         ("webhook_headers", '{"X-A": "a\\r\\nB: c"}'),
         ("webhook_headers", json.dumps({f"X-{number}": "" for number in range(33)})),

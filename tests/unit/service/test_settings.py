@@ -83,6 +83,8 @@ def test_every_text_has_a_greatest_length_and_is_unicode(path: str) -> None:
         ("mqtt.base_topic", "/".join("a" * 17)),
         ("mqtt.base_topic", "é" * 65),
         ("mqtt.base_topic", "/"),
+        ("mqtt.base_topic", "a\uffff"),
+        ("mqtt.username", "a\ufffe"),
         ("mqtt.base_topic", "$SYS"),
         ("mqtt.host", ""),
         ("mqtt.client_id", "x" * 101),
@@ -229,7 +231,9 @@ def test_updates_are_asked_for_only_where_it_is_said_where(
         load_settings()
 
 
-@pytest.mark.parametrize("prefix", ["", "/", "a/+/b", "#", "$SYS", "x" * 200, "a\0b"])
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "a/+/b", "#", "$SYS", "x" * 200, "a\0b", "a\ufffe", "\U0010ffff", "\ufdd0"]
+)
 def test_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
     assert is_refused("homeassistant.discovery_prefix", prefix)
     assert is_refused("homeassistant.status_topic", prefix)

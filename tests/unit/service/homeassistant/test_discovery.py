@@ -91,6 +91,23 @@ async def test_component_that_is_gone_stays_named_and_can_come_back(tmp_path: Pa
         assert len(json.loads(broker.heard_on("front")[-1])["cmps"]["image"]) > 1
 
 
+async def test_components_that_are_gone_are_bounded_and_the_newest_are_named(
+    tmp_path: Path,
+) -> None:
+    broker = RetainingBroker()
+    async with living(tmp_path, broker, content=CAMERAS) as life:
+        for start in range(0, 150, 15):
+            labels = [{"detect": f"thing {number}"} for number in range(start, start + 15)]
+            await life.cameras.change("front", {"tasks": labels})
+            await life.settled()
+        await life.cameras.change("front", {"tasks": None})
+        await life.settled()
+    found = json.loads(broker.heard_on("front")[-1])["cmps"]
+    gone = {key for key, component in found.items() if component == {"p": "sensor"}}
+    assert len(gone) == 100
+    assert gone >= {f"count_thing_{number}" for number in range(60, 150)}
+
+
 async def test_bridge_follows_its_facts(tmp_path: Path) -> None:
     broker = RetainingBroker()
     async with living(tmp_path, broker) as life:

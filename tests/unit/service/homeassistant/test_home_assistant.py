@@ -217,6 +217,11 @@ def test_a_caption_that_is_published_again_is_no_new_event(
     assert json.loads(other.text)["job_id"] == "job-1"
 
 
+def test_the_answer_none_is_not_unknown(camera: Device, states: Shown) -> None:
+    document = make_document(caption="None", short_caption="None")
+    assert states(camera, "moondream2mqtt/front_door/caption", document)["caption"] == "none"
+
+
 def test_objects_that_were_not_found_or_not_asked_for_are_none(
     camera: Device, fill: Filled
 ) -> None:

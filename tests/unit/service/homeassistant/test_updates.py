@@ -11,7 +11,8 @@ from schemas.status import UpdateStatus
 from service.errors import UrlRefusedError
 from service.homeassistant.updates import UpdateCheck, UpdateError
 from service.http.urls import GuardedHttp
-from tests.support.http_receivers import Receiver, answers, sends_endless_body
+from tests.support.checker import until
+from tests.support.http_receivers import Receiver, answers, in_turn, sends_endless_body
 
 LINK = "https://example.org/notes"
 
@@ -66,7 +67,7 @@ async def test_version_is_read_wherever_it_stands(
         b'{"version": "1.0 <b>"}',
         b'{"version": "' + b"1" * 100 + b'"}',
         b'{"info": {"version": 5}}',
-        b'{"version": "1.0", "padding": "' + b"x" * 70_000 + b'"}',
+        b'{"version": "1.0", "padding": "' + b"x" * 1_100_000 + b'"}',
     ],
 )
 async def test_answer_that_names_no_version_is_an_error(body: bytes) -> None:
@@ -101,3 +102,16 @@ async def test_failure_is_one_warning_and_publishes_nothing(
         assert len(server.requests) == 1
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     assert announcer.said == []
+
+
+async def test_failure_is_mended_within_the_hour(caplog: pytest.LogCaptureFixture) -> None:
+    announcer = Announcer()
+    releases = {f"1.{minor}.0": [{"url": LINK * 40}] for minor in range(100)}
+    found = {"info": {"version": "2.0"}, "releases": releases}  # 100 KB, as PyPI's
+    later = answers(200, body=json.dumps(found).encode())
+    async with Receiver(in_turn(answers(500), answers(500), later)) as server:
+        asking = UpdateCheck(server.url, "1.2.3", GuardedHttp(), announcer, retry_s=0.01)
+        task = asyncio.create_task(asking.run())
+        await until(lambda: bool(announcer.said))
+        task.cancel()
+    assert len(caplog.records) == 1

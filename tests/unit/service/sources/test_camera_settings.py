@@ -36,6 +36,8 @@ def message(topic: str, payload: bytes = b"1") -> Message:
         ("prompt", b"[short] Who?", "[short] Who?"),
         ("prompt", b'"Who?"', "Who?"),
         ("prompt", b'"', '"'),
+        ("prompt", b'"Yard" or "street"', '"Yard" or "street"'),
+        ("location", b'"Yard\n2"', '"Yard\n2"'),
         ("tasks", b'["caption"]', ["caption"]),
         ("webhook_headers", b'{"A": "b"}', {"A": "b"}),
         ("prompt", b"", None),
