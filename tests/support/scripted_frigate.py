@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from tests.support.http_receivers import Behaviour, Receiver, Request, answers
 
@@ -113,10 +114,15 @@ class ScriptedFrigate:
                 200, {"mqtt": {"enabled": True}, "cameras": dict.fromkeys(self.genai, camera)}
             )
         if path == "/api/events":
-            return _json(200, list(self.events.values()))
+            return _json(200, self._newer_than(request.target))
         if (found := _EVENT_PATH.fullmatch(path)) is not None:
             return self._event(request, unquote(found[1]), found[2])
         return _json(404, {"detail": "Not Found"})
+
+    def _newer_than(self, target: str) -> list[dict[str, Any]]:
+        """Objects that began after the time the query names, as Frigate has it."""
+        after = float(parse_qs(target.partition("?")[2]).get("after", ["0"])[0])
+        return [each for each in self.events.values() if each.get("start_time", inf) > after]
 
     def _event(self, request: Request, event_id: str, below: str | None) -> Behaviour:
         if (picture := self.pictures.get((event_id, below or ""))) is not None:
