@@ -148,6 +148,8 @@ class Snapshots:
                 max_bytes=self._limits.max_bytes,
             )
         except HostError as error:
+            # httpx keeps a challenge that it cannot answer, and would never ask again.
+            self._auths.pop((number, camera_id), None)
             raise FrameError("fetch_failed", str(error)) from error
         return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
 

@@ -78,6 +78,28 @@ async def test_fetch_digest_is_negotiated_once_then_each_picture_is_one_request(
         assert (len(camera.requests), asks.num_bad_logins) == (7, 0)
 
 
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'realm="a", nonce="b", algorithm=SHA-512-256',
+        'realm="a", nonce="b", qop="auth-int"',
+        'realm="a", nonce="b", qop="odd"',
+        "realm",
+    ],
+)
+async def test_fetch_digest_that_cannot_be_answered_is_told_and_asked_for_anew(
+    challenge: str,
+) -> None:
+    cannot = answers(401, f"WWW-Authenticate: Digest {challenge}\r\n", b"")
+    async with Receiver(cannot) as camera:
+        found = snapshots(camera.url, auth=DIGEST)
+        with pytest.raises(FrameError, match="login") as caught:
+            await found.fetch(0, "front")
+        assert not isinstance(caught.value, SuspendedError)
+        camera.behave = DigestCamera(PICTURE, "me", "s3cret")
+        assert await found.fetch(0, "front") == PICTURE
+
+
 @pytest.mark.parametrize("kind", ["digest", "basic", "reolink"])
 async def test_fetch_refused_account_is_left_alone_for_a_quarter_of_an_hour(kind: str) -> None:
     clock = FakeClock(NOON)
