@@ -26,7 +26,7 @@ from service.triggers.answers import AccessRefusedError, picture_of
 
 SUSPENDED_S = 900.0
 _MOST_AT_ONCE = 16  # pictures of 4 MiB: bounds memory, and what slow cameras can hold up
-_MOST_OF_HOST = 6  # of these: two hosts that never answer leave the others room
+_MOST_OF_HOST = 8  # of these: one that never answers leaves the others room
 # Of one account, once it has been accepted, before that one: so many bad logins it may cost when
 # the password changes. Some cameras lock an account after ten.
 _MOST_OF_ACCOUNT = 4
