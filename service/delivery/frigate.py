@@ -25,7 +25,13 @@ from service.backoff import Backoff, spread
 from service.boundary import contained
 from service.clock import Clock
 from service.delivery.dead_letters import DeadLetters, of_write_back
-from service.errors import FrigateAccessError, FrigateError, HostError, StoreError
+from service.errors import (
+    UNEXPECTED,
+    FrigateAccessError,
+    FrigateError,
+    HostError,
+    StoreError,
+)
 from service.frigate.api import MAX_SUB_LABEL, FrigateApi
 from service.frigate_settings import FrigateSettings
 from service.store.outbox import Batch, Outbox, Size
@@ -156,7 +162,10 @@ class FrigateSender:
         except Exception:  # one row must not end the delivery of the others
             logger.exception("%s broke what writes to Frigate", message.job_key)
             with contained("a row for Frigate cannot be put back"):
-                await self._put_back(message, _AGAIN.longest)
+                if self._is_too_old(message):
+                    await self._give_up(message, reason=UNEXPECTED)
+                else:
+                    await self._put_back(message, _AGAIN.longest)
         finally:
             self._busy.discard(batch.key)
             self._wake.set()
@@ -343,4 +352,5 @@ def _name_of(sub_label: object) -> str:
 
 
 def _digest(description: str) -> bytes:
-    return hashlib.sha256(" ".join(description.split()).encode()).digest()
+    text = " ".join(description.split())
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()  # JSON can hold halves

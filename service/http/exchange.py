@@ -35,6 +35,7 @@ _BYTES_PER_LF = 8
 
 _LONGEST_DATE = 64  # characters; a date has 29
 
+_QUOTED = re.compile(r"[:\s]*\b(bytearray\()?b['\"]")  # bytes in a text of h11's
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # as h11 looks for it
 _INFORMATIONAL = re.compile(rb"HTTP/\d\.\d 1\d\d")
 _CHUNKED = re.compile(rb"\ntransfer-encoding:\s*chunked", re.IGNORECASE)
@@ -46,10 +47,15 @@ def http_errors() -> Iterator[None]:
 
     httpx translates the errors that httpcore names. Others pass through both: a damaged TLS record
     in the middle of an answer (`ssl.SSLError`), a host name in `Location` that is none
-    (`UnicodeError`), and what nobody has seen yet.
+    (`UnicodeError`), and what nobody has seen yet. No answer is quoted: a service that is none of
+    HTTP may repeat the request, with its secrets.
     """
     try:
         yield
+    except httpx.RemoteProtocolError as error:
+        if (found := _QUOTED.search(text := str(error))) is None:
+            raise
+        raise httpx.RemoteProtocolError(text[: found.start()]) from error
     except (httpx.HTTPError, ServiceError, TimeoutError):
         raise
     except OSError as error:

@@ -7,7 +7,8 @@ told without user, path and query, which can hold secrets.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +133,8 @@ async def _send_with(
     """Send as `auth` wants it; httpx itself would read a refusal's body without any bound."""
     flow = auth.auth_flow(request)
     try:
-        request = next(flow)
+        with _understood():
+            request = next(flow)
         for _ in range(_MOST_REQUESTS):
             response = await client.send(request, stream=True, auth=_AS_IT_IS)
             try:
@@ -140,12 +142,22 @@ async def _send_with(
             finally:
                 await response.aclose()
             try:
-                request = flow.send(response)
+                with _understood():
+                    request = flow.send(response)
             except StopIteration:
                 return answer
     finally:
         flow.close()
     raise httpx.TooManyRedirects("asks for credentials again and again", request=request)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What httpx raises where it cannot answer a challenge, as an error of the other side."""
+    try:
+        yield
+    except (httpx.ProtocolError, KeyError, ValueError, NotImplementedError) as error:
+        raise httpx.RemoteProtocolError("asks for a login of an unknown kind") from error
 
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:

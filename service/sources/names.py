@@ -15,6 +15,7 @@ from schemas.frame import is_camera_id
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST = 64
 _SUFFIX = 6  # hexadecimal digits: two of 256 names share one with a probability of 1 in 500
+_LONG_SUFFIX = 32  # where the short one is another's: nobody finds two names with the same
 _MOST_REMEMBERED = 4096  # whoever may publish invents names
 
 
@@ -35,7 +36,8 @@ class Names:
 
         Args:
             name: As the foreign system says it.
-            by_hand: What the operator's file says of names; no other rule is asked for those.
+            by_hand: What the operator's file says of names; no other rule is asked for those, and
+                no other name gets their cameras.
 
         Returns:
             None where there is no name.
@@ -45,9 +47,12 @@ class Names:
         if not name:
             return None
         plain, apart = _plain(name), _apart(name)
-        if self._owner(apart) == name or self._owner(plain) not in {None, name}:
-            return self._give(apart, name)
-        return self._give(plain, name)
+        is_another = self._owner(plain) not in {None, name} or plain in (by_hand or {}).values()
+        if not is_another and self._owner(apart) != name:
+            return self._give(plain, name)
+        if self._owner(apart) not in {None, name}:  # somebody has taken a name that looks so
+            apart = _apart(name, _LONG_SUFFIX)
+        return self._give(apart, name)
 
     def _owner(self, camera_id: str) -> str | None:
         return self._given.get(camera_id) or self.kept(camera_id)
@@ -66,7 +71,7 @@ def _plain(name: str) -> str:
     return changed if is_camera_id(changed) else _apart(name)
 
 
-def _apart(name: str) -> str:
-    """An id that no other name has."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_SUFFIX]
-    return f"{_OTHER.sub('_', name)[: _LONGEST - _SUFFIX - 1]}_{digest}"
+def _apart(name: str, digits: int = _SUFFIX) -> str:
+    """An id that no other name has, unless it was chosen to."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
+    return f"{_OTHER.sub('_', name)[: _LONGEST - digits - 1]}_{digest}"

@@ -26,6 +26,7 @@ from service.triggers.answers import AccessRefusedError, picture_of
 
 SUSPENDED_S = 900.0
 _MOST_AT_ONCE = 16  # pictures of 4 MiB: bounds memory, and what slow cameras can hold up
+_MOST_OF_HOST = 8  # of these: one that never answers leaves the others room
 # Of one account, once it has been accepted, before that one: so many bad logins it may cost when
 # the password changes. Some cameras lock an account after ten.
 _MOST_OF_ACCOUNT = 4
@@ -107,6 +108,7 @@ class Snapshots:
                 self._https[key] = _make_http(each, number)
         self._auths: dict[tuple[int, str], httpx.Auth | None] = {}
         self._accounts = {name: _Account(bool(name[1])) for name in map(_account, triggers)}
+        self._hosts = {_host(each): asyncio.Semaphore(_MOST_OF_HOST) for each in triggers}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -123,7 +125,7 @@ class Snapshots:
         trigger = self._triggers[number]
         account = self._accounts[_account(trigger)]
         # Outside the time limit: waiting here is nobody's fault.
-        async with lock, account.turn(), self._slots:
+        async with lock, account.turn(), self._hosts[_host(trigger)], self._slots:
             self._check(account)
             try:
                 image = await self._fetch(trigger, number, camera_id)
@@ -148,6 +150,8 @@ class Snapshots:
                 max_bytes=self._limits.max_bytes,
             )
         except HostError as error:
+            # httpx keeps a challenge that it cannot answer, and would never ask again.
+            self._auths.pop((number, camera_id), None)
             raise FrameError("fetch_failed", str(error)) from error
         return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
 
@@ -193,6 +197,10 @@ def _make_auth(auth: AuthSettings) -> httpx.Auth:
     return make(username, password)
 
 
+def _host(trigger: TriggerSettings) -> str:
+    return origin(trigger.url.replace(CAMERA, "camera"))
+
+
 def _account(trigger: TriggerSettings) -> tuple[str, str]:
     """Names a user of a host; where there is none, what this URL alone needs."""
     url = trigger.url.replace(CAMERA, "camera")
@@ -200,4 +208,4 @@ def _account(trigger: TriggerSettings) -> tuple[str, str]:
     user = next((fields[each] for each in _USER_FIELDS if each in fields), None)
     if trigger.auth is not None and trigger.auth.username is not None:
         user = trigger.auth.username
-    return (trigger.url, "") if user is None else (origin(url), user)
+    return (trigger.url, "") if user is None else (_host(trigger), user)

@@ -33,6 +33,7 @@ from service.triggers.tally import Tally, name_of
 logger = logging.getLogger(__name__)
 
 _MOST_BURSTS = 256  # that run or wait; beyond it motion takes no picture
+_MOST_OF_TRIGGER = 64  # of these: whoever may publish may invent cameras
 _MOST_TOLD = 4096  # suspensions that cameras were told of
 _LONGEST_TOPIC = 256  # characters, in metadata
 _LONGEST_OFFSET_S = 60.0  # until the first picture by the clock
@@ -93,13 +94,18 @@ class Triggers:
         key = (motion.trigger, motion.camera_id)
         if key in self._active:
             return
-        if len(self._active) >= _MOST_BURSTS:
+        if self._is_full(motion.trigger):
             self._tally.skipped(motion.trigger)
             if self._warnings.allows("busy", self._clock.monotonic()):
                 logger.warning("too many pictures wait, motion is skipped", extra=_SKIPPED)
             return
         self._active.add(key)
         self._wanted.put_nowait(_Cause(*key, motion.topic[:_LONGEST_TOPIC]))
+
+    def _is_full(self, trigger: int) -> bool:
+        if len(self._active) >= _MOST_BURSTS:
+            return True
+        return sum(number == trigger for number, _ in self._active) >= _MOST_OF_TRIGGER
 
     def check(self) -> HealthCheck:
         """For `bridge/health`."""

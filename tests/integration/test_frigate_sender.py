@@ -56,6 +56,7 @@ class Bench:
     ) -> None:
         self.store, self.frigate, self.clock = store, frigate, clock
         self.settings = FrigateSettings(url=frigate.url, timeout=0.5, **settings)
+        self.api: type[FrigateApi] = FrigateApi
         self.letters: list[DeadLetter] = []
         store.outbox.subscribe(Channel.MQTT, self._note)
 
@@ -66,7 +67,7 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """A sender runs; afterwards it is gone, as after a crash."""
-        api = FrigateApi(self.settings, OperatorHttp(), 1000, self.clock, "1.2")
+        api = self.api(self.settings, OperatorHttp(), 1000, self.clock, "1.2")
         self.sender = FrigateSender(
             self.store.outbox,
             api,
@@ -213,6 +214,34 @@ async def test_description_of_somebody_else_stays_unless_told(
         await bench.pass_until_settled()
     assert description(frigate) == expected
     assert bench.letters == []
+
+
+async def test_description_with_half_a_character_stays(
+    bench: Bench, frigate: ScriptedFrigate
+) -> None:
+    frigate.add(data={"description": "\ud800"})
+    await bench.write()
+    async with bench.running():
+        await bench.pass_time(0)
+    assert (await bench.left(), frigate.writes, bench.letters) == (0, [], [])
+
+
+class BreakingApi(FrigateApi):
+    """Finds what nobody has thought of."""
+
+    async def event(self, event_id: str) -> dict[str, Any] | None:
+        raise RuntimeError(event_id)
+
+
+async def test_row_that_breaks_the_sender_is_given_up_after_the_set_time(bench: Bench) -> None:
+    bench.api = BreakingApi
+    await bench.write()
+    async with bench.running():
+        await bench.pass_time(0)
+        assert await bench.left() == 1
+        await bench.pass_time(_DAY_S)
+    assert await bench.left() == 0
+    assert [each.error.code for each in bench.letters] == ["write_back"]
 
 
 @pytest.mark.parametrize(("overwrite", "expected"), [(False, None), (True, TEXT)])

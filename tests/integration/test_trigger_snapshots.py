@@ -78,6 +78,28 @@ async def test_fetch_digest_is_negotiated_once_then_each_picture_is_one_request(
         assert (len(camera.requests), asks.num_bad_logins) == (7, 0)
 
 
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'realm="a", nonce="b", algorithm=SHA-512-256',
+        'realm="a", nonce="b", qop="auth-int"',
+        'realm="a", nonce="b", qop="odd"',
+        "realm",
+    ],
+)
+async def test_fetch_digest_that_cannot_be_answered_is_told_and_asked_for_anew(
+    challenge: str,
+) -> None:
+    cannot = answers(401, f"WWW-Authenticate: Digest {challenge}\r\n", b"")
+    async with Receiver(cannot) as camera:
+        found = snapshots(camera.url, auth=DIGEST)
+        with pytest.raises(FrameError, match="login") as caught:
+            await found.fetch(0, "front")
+        assert not isinstance(caught.value, SuspendedError)
+        camera.behave = DigestCamera(PICTURE, "me", "s3cret")
+        assert await found.fetch(0, "front") == PICTURE
+
+
 @pytest.mark.parametrize("kind", ["digest", "basic", "reolink"])
 async def test_fetch_refused_account_is_left_alone_for_a_quarter_of_an_hour(kind: str) -> None:
     clock = FakeClock(NOON)
@@ -185,6 +207,19 @@ async def test_fetch_asks_each_camera_once_at_a_time_and_others_meanwhile() -> N
         await asyncio.gather(*(found.fetch(*each) for each in wanted))
         assert (one.most_at_once, other.most_at_once) == (1, 1)
         assert (len(one.requests), len(other.requests)) == (3, 2)
+
+
+async def test_fetch_host_that_never_answers_leaves_the_others_room() -> None:
+    async with Receiver(says_nothing) as dead, Receiver(shows(PICTURE)) as camera:
+        found = snapshots(f"{dead.url}?src={{camera}}", camera.url, timeout=5.0)
+        invented = [asyncio.create_task(found.fetch(0, f"camera-{i}")) for i in range(100)]
+        await dead.wait_for(8)
+        async with asyncio.timeout(2):
+            assert await found.fetch(1, "front") == PICTURE
+        for each in invented:
+            each.cancel()
+        await asyncio.wait(invented)
+        assert dead.most_at_once == 8
 
 
 async def test_fetch_trusts_the_named_authority_or_any(https_certificate: Certificate) -> None:

@@ -1,8 +1,9 @@
 """The tracked objects and reviews that are followed: in memory, and in the store behind it.
 
-Bounded in number, whatever Frigate says: for one more than `MOST_OPEN`, one that has ended is let
-go, else the one that was silent longest. Each is kept once, as it was said last; a thousand updates
-a second of fifty objects are fifty rows, written together a few times a second.
+Bounded in number, whatever Frigate says: for one more than `MOST_OPEN`, the one that was silent
+longest is forgotten, until something is said of it again; where more than half have ended and wait
+for their pictures, the oldest of these is let go. Each is kept once, as it was said last; a
+thousand updates a second of fifty objects are fifty rows, written together a few times a second.
 """
 
 import asyncio
@@ -97,6 +98,7 @@ class Events:
             ended = now if subject.is_ended else None
             each = Followed(subject, now, now, ended=ended, is_old=is_old)
             self._open[key] = each
+            self._gone.discard(key)
             self._make_room()
         else:
             each.hear(subject, now)
@@ -191,7 +193,7 @@ class Events:
                 await until_stored(lambda: self._store.delete(gone), what)
         except asyncio.CancelledError:
             self._dirty = changed | self._dirty  # for `close`
-            self._gone.update(gone)
+            self._gone.update(each for each in gone if each not in self._dirty)
             raise
         finally:
             if waiting is not None and not waiting.done():
@@ -212,14 +214,30 @@ class Events:
 
     def _make_room(self) -> None:
         while len(self._open) > MOST_OPEN:
-            least = min(self._open.values(), key=lambda each: (each.ended is None, each.heard))
             if self._warnings.allows("evicted", self._clock.monotonic()):
                 logger.warning(
                     "more than %d of Frigate's objects are followed, some are let go",
                     MOST_OPEN,
                     extra={"action": "frigate_event_evicted"},
                 )
-            self.finish(least)
+            ended = [each for each in self._open.values() if each.ended is not None]
+            if len(ended) > MOST_OPEN // 2:
+                self.finish(min(ended, key=lambda each: each.heard))
+            else:  # its end will be news
+                self._forget(min(self._open.values(), key=_worth))
+
+    def _forget(self, each: Followed) -> None:
+        """Follow one no further until something is said of it."""
+        key = subject_key(each.subject)
+        self.waits(each, None)
+        del self._open[key]
+        self._dirty.pop(key, None)
+        self._gone.add(key)
+        self._to_write.set()
+
+
+def _worth(each: Followed) -> tuple[bool, bool, float]:
+    return each.ended is not None, each.is_busy, each.heard
 
 
 def _is_news(before: Subject, after: Subject) -> bool:

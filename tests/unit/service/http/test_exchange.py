@@ -193,6 +193,21 @@ def test_foreign_error_becomes_an_http_error_without_its_text(error: Exception) 
     assert isinstance(error, OSError | ValueError) or str(caught.value) == UNEXPECTED
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "illegal status line: bytearray(b'GET /?password=s3cret')",
+        'illegal header line: bytearray(b"x\'s3cret")',
+        "illegal status line: bytearray(b'a\\n\ns3cret')",
+    ],
+)
+def test_answer_that_is_no_http_is_not_quoted(text: str) -> None:
+    """A service that is none of HTTP may repeat the request, and its secrets."""
+    with pytest.raises(httpx.RemoteProtocolError) as caught, http_errors():
+        raise httpx.RemoteProtocolError(text)
+    assert str(caught.value) == text.partition(":")[0]
+
+
 @pytest.mark.parametrize("error", [httpx.ReadError("x"), UrlRefusedError("x"), TimeoutError()])
 def test_known_error_stays_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, http_errors():

@@ -59,7 +59,32 @@ def test_long_name_is_cut_and_told_from_its_like() -> None:
 def test_what_the_operator_says_of_a_name_counts() -> None:
     names = Registry().names()
     assert names.camera_of("4K01", {"4K01": "front_door"}) == "front_door"
-    assert names.camera_of("front.door", {"4K01": "front_door"}) == "front_door"  # it owns none
+
+
+@pytest.mark.parametrize("name", ["front_door", "front.door"])
+def test_no_other_name_speaks_for_a_camera_that_is_named_by_hand(name: str) -> None:
+    registry = Registry()
+    names = registry.names()
+    other = names.camera_of(name, {"4K01": "front_door"})
+    assert str(other).startswith("front_door_")
+    registry.kept[str(other)] = name
+    assert registry.names().camera_of(name, {"4K01": "front_door"}) == other
+
+
+def test_name_that_looks_like_anothers_id_is_told_apart() -> None:
+    """Both ways: whichever of them is heard of first."""
+    registry = Registry()
+    names = registry.names()
+    registry.know(names, "Front Door")
+    looks_so = Registry()
+    looks_so.kept["Front_Door"] = "Front Door"
+    forged = str(looks_so.names().camera_of("Front.Door"))
+    assert registry.know(names, forged) == forged
+    other = registry.know(names, "Front.Door")
+    assert other != forged
+    assert is_camera_id(other)
+    assert [names.camera_of(each) for each in (forged, "Front.Door")] == [forged, other]
+    assert registry.names().camera_of("Front.Door") == other
 
 
 @pytest.mark.parametrize(

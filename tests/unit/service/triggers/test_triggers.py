@@ -94,8 +94,19 @@ async def test_flood_of_invented_cameras_is_bounded(cameras: Cameras) -> None:
     site = Site(cameras)
     for number in range(5000):
         site.hear(f"camera-{number}")
-    assert site.triggers._wanted.qsize() == 256
-    assert "4744 skipped" in site.triggers.check().message
+    assert site.triggers._wanted.qsize() == 64
+    assert "4936 skipped" in site.triggers.check().message
+
+
+async def test_flood_of_one_trigger_costs_another_no_motion(cameras: Cameras) -> None:
+    site = Site(cameras)
+    site.settings.append(site.settings[0])
+    triggers = Triggers(site.settings, site.triggers._bursts, site.submit, cameras, Clock())
+    for number in range(5000):
+        triggers.hear(Motion(0, f"camera-{number}", True, "cam/x/motion"))
+    triggers.hear(Motion(1, "front", True, "door/motion"))
+    assert "1 skipped" not in triggers.check().message
+    assert triggers._wanted.qsize() == 65
 
 
 async def test_intake_that_was_interrupted_is_asked_again_with_the_same_frame(

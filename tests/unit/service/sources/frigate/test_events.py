@@ -80,17 +80,34 @@ async def test_an_event_and_a_review_of_one_id_are_two(tmp_path: Path, clock: Fa
         assert {each.subject.kind for each in events.open} == {"event", "review"}
 
 
-async def test_more_than_can_be_followed_lets_the_ended_go_first(
+async def test_more_than_can_be_followed_forgets_those_that_go_on(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_OPEN", 3)
+    """What has ended is due within a second; of the others the end will be heard."""
+    monkeypatch.setattr(module, "MOST_OPEN", 4)
     async with opened(tmp_path, clock) as events:
-        for number, is_ended in ((1, False), (2, True), (3, False), (4, False), (5, False)):
+        for number in range(1, 7):
             clock.advance(1)
-            events.hear(subject(number, is_ended=is_ended))
-        numbers = [each.subject.id[11] for each in events.open]
-        assert numbers == ["3", "4", "5"]
-        assert events.is_over(subject(2))
+            events.hear(subject(number, is_ended=number == 2))
+            await events.flush()
+        assert [each.subject.id[11] for each in events.open] == ["2", "4", "5", "6"]
+        assert events.hear(subject(1, is_ended=True)) is not None
+        assert [each.subject.id[11] for each in events.open] == ["2", "5", "6", "1"]
+        await events.flush()
+    async with opened(tmp_path, clock) as events:
+        assert {each.subject.id[11] for each in events.open} == {"1", "2", "5", "6"}
+
+
+async def test_those_that_wait_for_pictures_leave_room_for_half(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 4)
+    async with opened(tmp_path, clock) as events:
+        for number in range(6):
+            clock.advance(1)
+            events.hear(subject(number, is_ended=number < 4))
+        assert [each.subject.id[11] for each in events.open] == ["2", "3", "4", "5"]
+        assert events.is_over(subject(0))
 
 
 async def test_a_flood_of_made_up_events_is_named_once(
@@ -103,7 +120,7 @@ async def test_a_flood_of_made_up_events_is_named_once(
     monkeypatch.setattr(module, "MOST_DONE", 10)
     async with opened(tmp_path, clock) as events:
         for number in range(100):
-            events.hear(subject(number))
+            events.hear(subject(number, is_ended=number % 2 == 0))
         await events.flush()
         assert len(events.open) == 5
         assert len(caplog.records) == 1
