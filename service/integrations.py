@@ -51,19 +51,21 @@ def make_triggers(base: Base, delivery: Delivery, entrance: Entrance) -> Trigger
     bursts = Bursts(snapshots, Scrutiny(base.limits), cameras)
     triggers = Triggers(settings, bursts, entrance.intake.submit, cameras, base.clock)
     pictures = PresentPictures(make_fetcher(base, delivery), snapshots, triggers)
-    return Triggering(TriggerTopics(base.topics, settings, triggers), triggers, pictures)
+    source = TriggerTopics(base.topics, settings, triggers, entrance.names)
+    return Triggering(source, triggers, pictures)
 
 
 def make_following(
     base: Base, store: Store, delivery: Delivery, queue: Queue, entrance: Entrance
 ) -> Following | None:
     """Frigate as a source, if it is one."""
-    settings, clock, api = base.settings, base.clock, delivery.frigate
+    settings, names, clock, api = base.settings, entrance.names, base.clock, delivery.frigate
     if not settings.frigate.enabled:
         return None
     if api is None:
-        return read_snapshots(settings, store, clock)
-    return follow(settings, store, entrance.intake, queue.jobs, delivery.deliver, api, clock)
+        return read_snapshots(settings, store, names, clock)
+    intake, deliver = entrance.intake, delivery.deliver
+    return follow(settings, store, intake, queue.jobs, deliver, names, api, clock)
 
 
 @asynccontextmanager

@@ -154,6 +154,7 @@ class Entrance:
 
     intake: Intake
     retention: Retention
+    names: Names  #: of foreign cameras, the same for all sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +363,7 @@ def make_entrance(base: Base, store: Store, delivery: Delivery, queue: Queue) ->
         retention,
         settings,
     )
-    return Entrance(intake, retention)
+    return Entrance(intake, retention, Names(delivery.cameras.name_of))
 
 
 def make_batching(
@@ -409,12 +410,12 @@ async def open_intake(
     settings, deliver = base.settings, delivery.deliver
     intake, retention, downloads = entrance.intake, entrance.retention, queue.downloads
     followed = () if frigate is None else (frigate.topics,)
-    sources = (*orders, *followed, *_sources(base, delivery.cameras))
+    sources = (*orders, *followed, *_sources(base, entrance.names))
     subscriptions = [each for source in sources for each in source.subscriptions]
     options = connection_options(settings.mqtt, base.client_id)
     connection = base.parts.connection(options, subscriptions)
     frames = MqttFrames(connection, sources, intake)
-    folders = FolderFrames(settings, intake.submit, store.folder_files, base.clock)
+    folders = FolderFrames(settings, intake.submit, entrance.names, store.folder_files, base.clock)
     recovery = Recovery(store, deliver, queue.jobs, downloads, delivery.cameras, base.clock)
     async with running() as tasks:
         tasks.start("downloads", downloads.run)
@@ -435,10 +436,10 @@ async def open_intake(
             await frigate.close()
 
 
-def _sources(base: Base, cameras: Cameras) -> Sequence[Source]:
+def _sources(base: Base, names: Names) -> Sequence[Source]:
     """Who reads what comes in; the first that claims a topic does."""
     settings = base.settings
-    routes = Routes(base.topics, settings.sources, Names(cameras.name_of))
+    routes = Routes(base.topics, settings.sources, names)
     response_topics, max_bytes = settings.mqtt.response_topics, settings.frames.max_bytes
     return (FrameTopics(base.topics, routes, response_topics, max_bytes),)
 

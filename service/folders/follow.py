@@ -30,11 +30,12 @@ from service.errors import FrameError
 from service.folder_settings import FolderSettings
 from service.folders.aftermath import clear_away, moved_to
 from service.folders.clips import ClipFrame, clip_frames, open_file
-from service.folders.names import camera_id_of, shown, taken_at
+from service.folders.names import shown, taken_at
 from service.folders.scan import MOST_KNOWN, FolderScan, Found
 from service.folders.tree import is_clip
 from service.intake.submission import Outcome, Submission
 from service.settings import Settings
+from service.sources.names import Named, Names
 from service.store.folder_files import FolderFiles, TakenFile
 from service.store.retry import until_stored
 
@@ -64,10 +65,12 @@ class _Folder:
         """Names it where its files are remembered."""
         return hashlib.sha256(os.fsencode(self.settings.path)).hexdigest()[:32]
 
-    def camera_of(self, relative: str) -> str | None:
+    def camera_of(self, relative: str, names: Names) -> Named | None:
         """Whose a file is."""
-        name = self.settings.camera or self.settings.compiled.camera_of(relative)
-        return None if name is None else camera_id_of(name)
+        if self.settings.camera is not None:
+            return Named(self.settings.camera, None)
+        name = self.settings.compiled.camera_of(relative)
+        return None if name is None else names.find(name)
 
 
 #: By rank, then in order.
@@ -80,6 +83,7 @@ class FolderFrames:
     Args:
         settings: Folders, frames and queue sections are used.
         submit: See `Intake.submit`.
+        names: Of cameras in paths.
         files: Remembers what was taken.
         clock: For times of arrival.
         every_s: Seconds between two passes over the folders.
@@ -89,12 +93,14 @@ class FolderFrames:
         self,
         settings: Settings,
         submit: Submit,
+        names: Names,
         files: FolderFiles,
         clock: Clock,
         *,
         every_s: float = _EVERY_S,
     ) -> None:
         self._submit = submit
+        self._names = names
         self._files = files
         self._clock = clock
         self._every_s = every_s
@@ -178,9 +184,10 @@ class FolderFrames:
 
     async def _take(self, folder: _Folder, found: Found) -> None:
         """Read one file, hand its frames over, then clear it away and remember it."""
-        camera_id = folder.camera_of(found.relative)
-        if camera_id is None:
+        camera = folder.camera_of(found.relative, self._names)
+        if camera is None:
             return
+        camera_id = camera.camera_id
         try:
             pictures = await self._read(folder, found)
         except (FrameError, ImageError, OSError) as error:
@@ -191,7 +198,7 @@ class FolderFrames:
             logger.exception("a file of %s broke its reader", camera_id)
             await self._refuse(folder, found, camera_id, INTERNAL)
         else:
-            outcomes = await self._hand_over(self._submissions(folder, found, camera_id, pictures))
+            outcomes = await self._hand_over(self._submissions(folder, found, camera, pictures))
             if not any(isinstance(each, Rejection) for each in outcomes):
                 await self._clear_away(folder, found)
         await self._remember(folder, found)
@@ -203,7 +210,7 @@ class FolderFrames:
         return [ClipFrame(0.0, await asyncio.to_thread(_read_photo, path, self._limits))]
 
     def _submissions(
-        self, folder: _Folder, found: Found, camera_id: str, pictures: Sequence[ClipFrame]
+        self, folder: _Folder, found: Found, camera: Named, pictures: Sequence[ClipFrame]
     ) -> list[Submission | Rejection]:
         name = shown(found.relative)
         changed_at = datetime.fromtimestamp(found.modified_ns / 1e9, UTC)
@@ -222,7 +229,7 @@ class FolderFrames:
             )
             made.append(
                 Submission(
-                    camera_id=camera_id,
+                    camera_id=camera.camera_id,
                     options=options,
                     image=picture.jpeg,
                     frame_url=None,
@@ -231,6 +238,7 @@ class FolderFrames:
                     arrived_at=self._clock.now(),
                     arrived_monotonic=self._clock.monotonic(),
                     motion_intensity=folder.settings.motion_intensity,
+                    camera_name=camera.name,
                 )
             )
         return made

@@ -1,4 +1,4 @@
-"""What a path says: which camera, and when the picture was taken.
+"""What a path says: when the picture was taken, and how it can be shown.
 
 Cameras write the time into names in local time and in a layout of their own; where none is found,
 the file's own time counts.
@@ -7,9 +7,6 @@ the file's own time counts.
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from schemas.frame import RESERVED_CAMERA_IDS
-
-_MOST_CHARACTERS = 64  # of a camera's id
 _MOST_SHOWN = 512  # of a path, in metadata and messages
 _FUTURE = timedelta(days=1)  # a name that is further ahead is no time
 
@@ -29,12 +26,6 @@ _LAYOUTS = tuple(
         + r"[T_ -]?(?P<H>\d\d)[-.:h]?(?P<M>\d\d)[-.:m]?(?P<S>\d\d)(?:\d{3})?(?!\d)",
     )
 )
-
-
-def camera_id_of(name: str) -> str:
-    """A camera's id from what a path calls it: what no id may hold becomes `_`."""
-    found = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_MOST_CHARACTERS]
-    return f"{found}_" if found in RESERVED_CAMERA_IDS else found
 
 
 def taken_at(relative: str, changed_at: datetime, zone: tzinfo | None) -> datetime:

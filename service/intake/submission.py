@@ -46,7 +46,10 @@ class Submission:
     def location(self) -> str | None:
         """Where neither the frame nor the camera says it: the foreign name that became an id."""
         name = self.camera_name
-        return None if name is None or name == self.camera_id else name[:MAX_LOCATION_CHARACTERS]
+        if name is None or name == self.camera_id:
+            return None
+        # One that JSON has brought can hold lone surrogates, which no store takes.
+        return name[:MAX_LOCATION_CHARACTERS].encode("utf-8", "replace").decode()
 
     @property
     def num_bytes(self) -> int:

@@ -19,6 +19,14 @@ _LONG_SUFFIX = 32  # where the short one is another's: nobody finds two names wi
 _MOST_REMEMBERED = 4096  # whoever may publish invents names
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A camera that a foreign system has named."""
+
+    camera_id: str
+    name: str | None  #: as it was said; None where the operator has said whose it is
+
+
 @dataclass(slots=True)
 class Names:
     """Finds the camera of a foreign name.
@@ -30,6 +38,13 @@ class Names:
     kept: Callable[[str], str | None]
     #: By camera, those whose first frame is not accepted yet; the oldest are forgotten.
     _given: dict[str, str] = field(default_factory=dict)
+
+    def find(self, name: str, by_hand: Mapping[str, str] | None = None) -> Named | None:
+        """The camera of a name, with the name that is its own; see `camera_of`."""
+        camera_id = self.camera_of(name, by_hand)
+        if camera_id is None:
+            return None
+        return Named(camera_id, None if by_hand and name in by_hand else name)
 
     def camera_of(self, name: str, by_hand: Mapping[str, str] | None = None) -> str | None:
         """The id of a camera.

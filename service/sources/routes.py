@@ -8,7 +8,7 @@ from broker.patterns import CameraPattern
 from broker.topics import Topics, matches
 from service.source_settings import SourceSettings
 from service.sources.forms import Foreign
-from service.sources.names import Names
+from service.sources.names import Named, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,13 @@ class _Place:
         self._pattern = None if source.camera else CameraPattern.compile(pattern)
         self.topic_filter = self._pattern.topic_filter if self._pattern else pattern
 
-    def find(self, topic: str) -> tuple[str, str | None] | None:
-        """The camera of a topic, and what it is called there unless by hand; None: another's."""
+    def find(self, topic: str) -> Named | None:
+        """The camera of a topic; None: another's."""
         if self._pattern is None:
             is_here = self._source.camera and matches(topic, self.topic_filter)
-            return (self._source.camera, None) if is_here and self._source.camera else None
+            return Named(self._source.camera, None) if is_here and self._source.camera else None
         name = self._pattern.name_of(topic)
-        camera_id = None if name is None else self._names.camera_of(name, self._source.cameras)
-        if camera_id is None:
-            return None
-        return camera_id, None if name in self._source.cameras else name
+        return None if name is None else self._names.find(name, self._source.cameras)
 
 
 class Routes:
@@ -87,11 +84,11 @@ class Routes:
         for place, source in self._sources:
             if (found := place.find(topic)) is not None:
                 return Route(
-                    found[0],
+                    found.camera_id,
                     source.motion_intensity,
                     source.accept_retained,
                     Foreign(source.image_path),
-                    found[1],
+                    found.name,
                     has_attributes=source.attributes is not None,
                 )
         return None
@@ -99,4 +96,4 @@ class Routes:
     def attributes_of(self, topic: str) -> str | None:
         """The camera whose picture a topic says something of; None where it does not."""
         found = (place.find(topic) for place in self._attributes)
-        return next((each[0] for each in found if each is not None), None)
+        return next((each.camera_id for each in found if each is not None), None)

@@ -11,6 +11,7 @@ from broker.message import Message
 from broker.options import Subscription
 from broker.topics import Topics, matches
 from service.logs import Throttle
+from service.sources.names import Names
 from service.trigger_settings import TriggerSettings
 from service.triggers.motion import MotionReader, UnknownCameraError
 from service.triggers.tally import name_of
@@ -26,14 +27,19 @@ class TriggerTopics:
         topics: Ours; what stands below them is never motion.
         settings: The triggers.
         triggers: Hears what the messages say.
+        names: Of foreign cameras.
     """
 
     def __init__(
-        self, topics: Topics, settings: Sequence[TriggerSettings], triggers: Triggers
+        self,
+        topics: Topics,
+        settings: Sequence[TriggerSettings],
+        triggers: Triggers,
+        names: Names,
     ) -> None:
         self._own = f"{topics.base}/#"
         self._readers = {
-            number: MotionReader(number, each)
+            number: MotionReader(number, each, names.camera_of)
             for number, each in enumerate(settings)
             if each.topic is not None
         }
@@ -61,11 +67,11 @@ class TriggerTopics:
                 continue
             try:
                 motion = reader.read(message.topic, message.payload)
-            except UnknownCameraError as error:
+            except UnknownCameraError:
                 if self._warnings.allows(name_of(number), message.arrived_monotonic):
                     logger.warning(
-                        "%s: motion on %.100r names no camera of ours: %r",
-                        *(name_of(number), message.topic, error.name),
+                        "%s: motion on %.100r names no camera",
+                        *(name_of(number), message.topic),
                         extra={"action": "trigger_unknown_camera"},
                     )
                 continue

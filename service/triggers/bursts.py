@@ -20,7 +20,7 @@ _MOST_BYTES = 16 << 20  # held until one is chosen; a burst ends when it has so 
 class Fetch(Protocol):
     """See `service.triggers.snapshots`."""
 
-    async def fetch(self, number: int, camera_id: str) -> bytes:
+    async def fetch(self, number: int, camera_id: str, name: str | None = None) -> bytes:
         """Raises FrameError."""
 
 
@@ -57,30 +57,31 @@ class Bursts:
         self._cameras = cameras
 
     async def take(
-        self, number: int, camera_id: str, burst: BurstSettings
+        self, number: int, camera_id: str, burst: BurstSettings, name: str | None = None
     ) -> AsyncIterator[Picture]:
         """The pictures of a burst that are to be captioned, as soon as each is known.
 
         Args:
             number: Of the trigger.
+            name: What the sender calls the camera, where that is a foreign name.
 
         Raises:
             FrameError: `fetch_failed`: there is none.
         """
         if burst.keep == "all":
-            async for picture in self._take_all(number, camera_id, burst):
+            async for picture in self._take_all(number, camera_id, burst, name):
                 yield picture
             return
         held: list[Picture] = []
         is_choosing = burst.keep == "best" and burst.frames > 1
-        async for picture in self._take_all(number, camera_id, burst):
+        async for picture in self._take_all(number, camera_id, burst, name):
             held = [*held, picture] if is_choosing else [picture]
             if is_choosing and sum(len(each.image) for each in held) > _MOST_BYTES:
                 break
         yield held[await self._best(held, camera_id)] if is_choosing else held[0]
 
     async def _take_all(
-        self, number: int, camera_id: str, burst: BurstSettings
+        self, number: int, camera_id: str, burst: BurstSettings, name: str | None
     ) -> AsyncIterator[Picture]:
         """All pictures of a burst that can be had.
 
@@ -93,7 +94,7 @@ class Bursts:
             due = began + burst.delay + i * burst.every
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             try:
-                image = await self._snapshots.fetch(number, camera_id)
+                image = await self._snapshots.fetch(number, camera_id, name)
                 if burst.keep != "best" or burst.frames == 1:
                     await self._refuse_flat(image)
             except FrameError as error:

@@ -5,7 +5,7 @@ is news. What was retained is a replay: the sources leave it out before it comes
 and no clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -13,11 +13,9 @@ from typing import Any
 from broker.codec import PayloadError, read_json
 from broker.patterns import CameraPattern
 from broker.topics import matches
-from schemas.frame import is_camera_id
 from service.trigger_settings import CAMERA, CameraAt, TriggerSettings, ValueAt
 
 _LONGEST_TEXT = 256  # bytes of a message that is one text
-_LONGEST_NAME = 64  # characters of a foreign name, to be shown
 _MOST_STATES = 4096  # whoever may publish may invent cameras; the longest silent is forgotten
 
 
@@ -29,18 +27,15 @@ class Motion:
     camera_id: str
     is_on: bool
     topic: str
+    name: str | None = None  #: what the sender calls the camera; None where the settings say whose
 
 
 class UnknownCameraError(Exception):
-    """The message names a camera that cannot be one of ours.
+    """The message names no camera."""
 
-    Args:
-        name: What it names; empty where it names none.
-    """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name[:_LONGEST_NAME]
+#: The camera of a foreign name, by what the operator's file says of names or else by the name.
+CameraOf = Callable[[str, Mapping[str, str]], str | None]
 
 
 class MotionReader:
@@ -49,15 +44,17 @@ class MotionReader:
     Args:
         number: Place in the settings.
         trigger: Has a topic.
+        camera_of: Finds cameras.
     """
 
-    def __init__(self, number: int, trigger: TriggerSettings) -> None:
+    def __init__(self, number: int, trigger: TriggerSettings, camera_of: CameraOf) -> None:
         topic = trigger.topic or ""
         pattern = CameraPattern.compile(topic) if CAMERA in topic.split("/") else None
         self.topic_filter = topic if pattern is None else pattern.topic_filter
         self._level = None if pattern is None else pattern.level
         self._number = number
         self._trigger = trigger
+        self._camera_of = camera_of
         texts = trigger.when.values if isinstance(trigger.when, ValueAt) else trigger.when
         self._on = {each.casefold() for each in texts}
 
@@ -75,11 +72,12 @@ class MotionReader:
         is_on = self._is_on(payload, content)
         if is_on is None:
             return None
-        camera_id = self._camera(topic, content)
-        if is_camera_id(camera_id):
-            return Motion(self._number, camera_id, is_on, topic)
+        camera = self._camera(topic, content)
+        if camera is not None:
+            camera_id, name = camera
+            return Motion(self._number, camera_id, is_on, topic, name)
         if is_on:
-            raise UnknownCameraError(camera_id)
+            raise UnknownCameraError
         return None
 
     def _content(self, payload: bytes) -> Any:
@@ -97,14 +95,17 @@ class MotionReader:
         text = _text_at(content, when.path) if isinstance(when, ValueAt) else _text(payload)
         return None if text is None else text.casefold() in self._on
 
-    def _camera(self, topic: str, content: Any) -> str:
-        camera = self._trigger.camera
+    def _camera(self, topic: str, content: Any) -> tuple[str, str | None] | None:
+        """Whose motion it is, and what the sender calls it unless the settings say whose."""
+        camera, by_hand = self._trigger.camera, dict[str, str]()
         if isinstance(camera, CameraAt):
-            name = _text_at(content, camera.path) or ""
-            return camera.map.get(name, name)
-        if camera is not None:
-            return camera
-        return topic.split("/")[self._level or 0]
+            name, by_hand = _text_at(content, camera.path) or "", camera.map
+        elif camera is not None:
+            return camera, None
+        else:
+            name = topic.split("/")[self._level or 0]
+        camera_id = self._camera_of(name, by_hand)
+        return None if camera_id is None else (camera_id, None if name in by_hand else name)
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class _State:
     is_on: bool
     said_at: float
     began_at: float  #: when motion was news
+    name: str | None  #: what the sender calls the camera
 
 
 class Edges:
@@ -135,7 +137,7 @@ class Edges:
         state = self._states.pop(key, None)  # the newest stands last
         began_at = -inf if state is None else state.began_at
         is_news = motion.is_on and not was_on and now - began_at >= trigger.cooldown
-        self._states[key] = _State(motion.is_on, now, now if is_news else began_at)
+        self._states[key] = _State(motion.is_on, now, now if is_news else began_at, motion.name)
         if len(self._states) > _MOST_STATES:
             del self._states[next(iter(self._states))]
         return is_news
@@ -147,10 +149,15 @@ class Edges:
             return False
         return now - state.said_at <= self._triggers[trigger].off_delay
 
-    def trigger_of(self, camera_id: str) -> int | None:
-        """The trigger that has last said something of a camera; None: none has."""
-        found = (number for number, name in reversed(self._states) if name == camera_id)
-        return next(found, None)
+    def trigger_of(self, camera_id: str) -> tuple[int, str | None] | None:
+        """The trigger that has last said something of a camera, and what it called it.
+
+        None: none has.
+        """
+        for number, each in reversed(self._states):
+            if each == camera_id:
+                return number, self._states[number, each].name
+        return None
 
 
 def _text(payload: bytes) -> str | None:

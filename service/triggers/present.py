@@ -43,7 +43,8 @@ class PresentPictures:
         """
         if (url := camera.settings.snapshot_url) is not None:
             return await self._fetch.fetch(url, is_trusted=camera.is_snapshot_trusted)
-        number = self._triggers.trigger_of(camera.camera_id)
-        if number is None:  # forgotten since
+        asked = self._triggers.trigger_of(camera.camera_id)
+        if asked is None:  # forgotten since
             raise FrameError("fetch_failed", f"nobody says any more what {camera.camera_id} sees")
-        return await self._snapshots.fetch(number, camera.camera_id)
+        number, name = asked
+        return await self._snapshots.fetch(number, camera.camera_id, name)

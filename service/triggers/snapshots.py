@@ -32,6 +32,7 @@ _MOST_OF_HOST = 8  # of these: one that never answers leaves the others room
 _MOST_OF_ACCOUNT = 4
 _MOST_AUTHS = 1024  # whoever may publish may invent cameras; the oldest is made again
 _ACCEPT = "image/jpeg, image/png;q=0.9, image/webp;q=0.9, */*;q=0.1"
+_LONGEST_NAME = 256  # characters of a camera's, in an address
 _USER_FIELDS = ("user", "username", "usr", "u")  # of URLs that hold an account
 
 
@@ -112,8 +113,13 @@ class Snapshots:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def fetch(self, number: int, camera_id: str) -> bytes:
+    async def fetch(self, number: int, camera_id: str, name: str | None = None) -> bytes:
         """What a camera sees now, as the trigger of that number has it.
+
+        Args:
+            number: Of the trigger.
+            camera_id: One picture of it is fetched at a time.
+            name: What the URL calls it; its id if None.
 
         Raises:
             SuspendedError: It refuses the account, or has done so of late.
@@ -123,12 +129,13 @@ class Snapshots:
         if lock is None:
             lock = self._locks[camera_id] = asyncio.Lock()
         trigger = self._triggers[number]
+        url = address_of(trigger.url, camera_id if name is None else name)
         account = self._accounts[_account(trigger)]
         # Outside the time limit: waiting here is nobody's fault.
         async with lock, account.turn(), self._hosts[_host(trigger)], self._slots:
             self._check(account)
             try:
-                image = await self._fetch(trigger, number, camera_id)
+                image = await self._fetch(trigger, url, self._auth(trigger, number, camera_id))
             except AccessRefusedError as error:
                 account.is_accepted = False
                 account.suspended_until = self._clock.monotonic() + SUSPENDED_S
@@ -138,14 +145,13 @@ class Snapshots:
             account.is_accepted = True
             return image
 
-    async def _fetch(self, trigger: TriggerSettings, number: int, camera_id: str) -> bytes:
-        url = trigger.url.replace(CAMERA, quote(camera_id, safe=""))
+    async def _fetch(self, trigger: TriggerSettings, url: str, auth: httpx.Auth | None) -> bytes:
         try:
             answer = await self._https[trigger.ca_file, trigger.insecure].exchange(
                 "GET",
                 url,
                 headers={**self._headers, **(trigger.headers or {})},
-                auth=self._auth(trigger, number, camera_id),
+                auth=auth,
                 timeout_s=trigger.timeout,
                 max_bytes=self._limits.max_bytes,
             )
@@ -170,6 +176,24 @@ class Snapshots:
             if len(self._auths) > _MOST_AUTHS:
                 del self._auths[next(iter(self._auths))]
         return self._auths[key]
+
+
+def address_of(url: str, name: str) -> str:
+    """The address of a camera's picture.
+
+    The name is anybody's text: it becomes one element of the path and one value of the query, also
+    for a server that decodes the address before it takes it apart.
+
+    Raises:
+        FrameError: `fetch_failed`: it cannot be one.
+    """
+    if CAMERA not in url:
+        return url
+    is_in_path = CAMERA in url.partition("?")[0]
+    leaves_its_place = name in {".", ".."} or "/" in name or "\\" in name
+    if not name.isprintable() or len(name) > _LONGEST_NAME or (is_in_path and leaves_its_place):
+        raise FrameError("fetch_failed", "the camera's name can be no part of an address")
+    return url.replace(CAMERA, quote(name, safe=""))
 
 
 def _make_http(trigger: TriggerSettings, number: int) -> OperatorHttp:

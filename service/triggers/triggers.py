@@ -49,6 +49,7 @@ class _Cause:
     trigger: int
     camera_id: str
     topic: str | None  #: None: by the clock
+    name: str | None = None  #: what the sender calls the camera
 
     @property
     def origin(self) -> str:
@@ -100,7 +101,7 @@ class Triggers:
                 logger.warning("too many pictures wait, motion is skipped", extra=_SKIPPED)
             return
         self._active.add(key)
-        self._wanted.put_nowait(_Cause(*key, motion.topic[:_LONGEST_TOPIC]))
+        self._wanted.put_nowait(_Cause(*key, motion.topic[:_LONGEST_TOPIC], motion.name))
 
     def _is_full(self, trigger: int) -> bool:
         if len(self._active) >= _MOST_BURSTS:
@@ -111,11 +112,14 @@ class Triggers:
         """For `bridge/health`."""
         return self._tally.check()
 
-    def trigger_of(self, camera_id: str) -> int | None:
-        """The trigger that knows where a camera's picture is; None: none does."""
+    def trigger_of(self, camera_id: str) -> tuple[int, str | None] | None:
+        """The trigger that knows where a camera's picture is, and what its sender calls it.
+
+        The name is None where the settings say whose the picture is; all is None: no trigger does.
+        """
         for number, each in enumerate(self._settings):
             if camera_id in each.named_cameras:
-                return number
+                return number, None
         return self._edges.trigger_of(camera_id)
 
     async def run(self) -> None:
@@ -173,7 +177,7 @@ class Triggers:
 
     async def _hand_over_all(self, cause: _Cause) -> None:
         trigger, burst_id = self._settings[cause.trigger], uuid.uuid4().hex
-        pictures = self._bursts.take(cause.trigger, cause.camera_id, trigger.burst)
+        pictures = self._bursts.take(cause.trigger, cause.camera_id, trigger.burst, cause.name)
         async for picture in pictures:
             self._tally.taken(cause.trigger)
             await self._hand_over(self._submission(cause, burst_id, picture))
@@ -210,6 +214,7 @@ class Triggers:
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
             motion_intensity=trigger.motion_intensity,
+            camera_name=cause.name,
         )
 
     def _is_news(self, cause: _Cause, until: float) -> bool:

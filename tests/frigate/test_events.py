@@ -8,6 +8,7 @@ from service.frigate_settings import FrigateSettings
 from service.sources.frigate.catch_up import CatchUp
 from service.sources.frigate.events import Events
 from service.sources.frigate.submissions import Submissions
+from service.sources.names import Names
 from service.store.store import Store
 from tests.frigate.real_frigate import RealFrigate
 from tests.frigate.test_access import make_api, stored
@@ -36,7 +37,7 @@ async def test_what_ended_unheard_is_found(frigate: RealFrigate, tmp_path: Path)
     async with Store.open(tmp_path / "jobs.sqlite3") as store:
         settings, clock = FrigateSettings(url=frigate.open_url), Clock()
         events = Events(store.frigate, clock)
-        submissions = Submissions(settings, events.reviews, clock)
+        submissions = Submissions(settings, events.reviews, Names(lambda _: None), clock)
         await CatchUp(events, make_api(frigate), submissions, settings, clock).look_back()
         found = {each.subject.id: each for each in events.open}
         assert ended in found

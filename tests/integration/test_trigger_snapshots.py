@@ -49,6 +49,32 @@ async def test_fetch_camera_name_stands_in_the_url() -> None:
         assert request.headers["user-agent"] == "moondream2mqtt/1.2.3"
 
 
+async def test_fetch_foreign_name_is_one_element_and_one_value() -> None:
+    async with Receiver(shows(PICTURE)) as camera:
+        url = f"{camera.url}/{{camera}}?src={{camera}}&h=720"
+        assert await snapshots(url).fetch(0, "a_b", "Tür #1?&x=%2e") == PICTURE
+        name = "T%C3%BCr%20%231%3F%26x%3D%252e"
+        assert camera.requests[0].target == f"/hook/{name}?src={name}&h=720"
+
+
+@pytest.mark.parametrize(
+    "name", [".", "..", "../admin", "..\\admin", "a\r\nb", "\0", "\ud800", "x" * 257]
+)
+async def test_fetch_name_that_would_leave_its_place_is_not_asked_for(name: str) -> None:
+    async with Receiver(shows(PICTURE)) as camera:
+        with pytest.raises(FrameError, match="no part of an address") as caught:
+            await snapshots(f"{camera.url}/{{camera}}/jpg").fetch(0, "a_b", name)
+        assert caught.value.code == "fetch_failed"
+        assert await snapshots(camera.url).fetch(0, "a_b", name) == PICTURE
+        assert len(camera.requests) == 1
+
+
+async def test_fetch_name_with_a_slash_is_a_value_of_the_query() -> None:
+    async with Receiver(shows(PICTURE)) as camera:
+        assert await snapshots(f"{camera.url}?src={{camera}}").fetch(0, "a_b", "yard/1") == PICTURE
+        assert camera.requests[0].target == "/hook?src=yard%2F1"
+
+
 @pytest.mark.parametrize(
     ("fields", "name", "expected"),
     [

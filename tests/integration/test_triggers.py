@@ -215,10 +215,19 @@ async def test_describe_asks_the_trigger_of_a_camera(site: Site) -> None:
     assert await site.talk.code("camera/describe", {"camera_id": "stranger"}) == "not_found"
 
 
-async def test_camera_nobody_knows_is_named_in_the_log(site: Site) -> None:
-    await site.say("Front Door/motion", "on")
-    topic = "elsewhere/Front Door/motion"
-    message = f"triggers[0]: motion on {topic!r} names no camera of ours: 'Front Door'"
+async def test_foreign_name_becomes_a_camera_and_is_asked_for_as_it_is(site: Site) -> None:
+    await site.move("Front Door")
+    [end] = await site.ended("Front_Door")
+    assert end["location"] == "Front Door"
+    assert site.asked("Front%20Door") == 1
+    answer = await site.talk.data("camera/describe", {"camera_id": "Front_Door"})
+    assert answer["status"] == "queued"
+    assert site.asked("Front%20Door") == 2
+
+
+async def test_motion_without_a_camera_is_named_in_the_log(site: Site) -> None:
+    await site.say("vto", {"Action": "Start"})
+    message = "triggers[1]: motion on 'elsewhere/vto' names no camera"
     await site.talk.wait_for("bridge/log", level="warning", message=message)
 
 

@@ -25,12 +25,8 @@ from service.logs import Throttle
 from service.sources.frigate.events import Events
 from service.sources.frigate.filters import Filter, filter_of
 from service.sources.frigate.moments import Followed, Policy, Step, step
-from service.sources.frigate.submissions import (
-    Submissions,
-    camera_id_of,
-    job_id_of,
-    origin_of,
-)
+from service.sources.frigate.submissions import Submissions, job_id_of, origin_of
+from service.sources.names import Named
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +122,10 @@ class Follower:
         await self._events.load()
         keys: dict[str, Followed] = {}
         for each in self._events.open:
-            camera_id = camera_id_of(self._settings, each.subject.camera)
-            if camera_id is not None and each.num_described:
+            camera = self._submissions.camera_of(each.subject)
+            if camera is not None and each.num_described:
                 last = replace(each, num_described=each.num_described - 1)
-                keys[job_key(camera_id, job_id_of(last, Step.UPDATE))] = each
+                keys[job_key(camera.camera_id, job_id_of(last, Step.UPDATE))] = each
         for key, job in (await existing(list(keys))).items():
             if not job.status.is_final:
                 self._events.waits(keys[key], key)
@@ -191,8 +187,8 @@ class Follower:
             self._events.news.set()
 
     async def _describe_or_wait(self, each: Followed, moment: Step) -> None:
-        camera_id = self._camera_id(each.subject)
-        if camera_id is None or each.subject.picture_id is None:
+        camera = self._submissions.camera_of(each.subject)
+        if camera is None or each.subject.picture_id is None:
             self._events.finish(each)
             return
         subject = each.subject  # it may change meanwhile
@@ -200,21 +196,21 @@ class Follower:
             image = await self._picture(subject)
         except (HostError, FrigateAccessError) as error:
             self._note_silence(error)
-            await self._miss(each, moment, camera_id, error, self._patience.without_answer_s)
+            await self._miss(each, moment, camera, error, self._patience.without_answer_s)
         except (ServiceError, PayloadError) as error:
             self._note_answer()
-            await self._miss(each, moment, camera_id, error, self._patience.without_picture_s)
+            await self._miss(each, moment, camera, error, self._patience.without_picture_s)
         else:
             self._note_answer()
-            await self._order(each, moment, camera_id, image)
+            await self._order(each, moment, camera, image)
 
     async def _picture(self, subject: Subject) -> bytes:
         image = await self._pictures.snapshot(subject.picture_id or "", crop=self._settings.crop)
         return unwrap_image(image, len(image))  # a proxy may answer anything with 200
 
-    async def _order(self, each: Followed, moment: Step, camera_id: str, image: bytes) -> None:
+    async def _order(self, each: Followed, moment: Step, camera: Named, image: bytes) -> None:
         """Hand the frame over; its job takes the place of an earlier one that still waits."""
-        submission = self._submissions.of(each, moment, camera_id, image)
+        submission = self._submissions.of(each, moment, camera, image)
         earlier = each.waiting_key
         [outcome] = await self._submit([submission])
         each.num_described += 1
@@ -231,7 +227,7 @@ class Follower:
             await self._supersede(earlier, job)
 
     async def _miss(
-        self, each: Followed, moment: Step, camera_id: str, error: Exception, patience_s: float
+        self, each: Followed, moment: Step, camera: Named, error: Exception, patience_s: float
     ) -> None:
         """There is no picture: try again later, or say so and give up."""
         now = self._delay(each)
@@ -242,7 +238,7 @@ class Follower:
         failed = FrameError("fetch_failed", f"no picture of {each.subject.id}: {error}")
         refused = Rejection(
             origin=origin_of(each.subject),
-            camera_id=camera_id,
+            camera_id=camera.camera_id,
             job_id=job_id_of(each, moment),
             size=0,
             sha256=None,
@@ -270,16 +266,6 @@ class Follower:
 
     def _note_answer(self) -> None:
         self._num_silences, self._silent_until = 0, 0.0
-
-    def _camera_id(self, subject: Subject) -> str | None:
-        camera_id = camera_id_of(self._settings, subject.camera)
-        if camera_id is None and self._warnings.allows(subject.camera, self._clock.monotonic()):
-            logger.warning(
-                "Frigate's camera %.64r has no name of ours: set frigate.cameras.<name>.camera",
-                subject.camera,
-                extra={"action": "frigate_camera_unnamed"},
-            )
-        return camera_id
 
     def _is_wanted(self, subject: Subject) -> bool:
         found = self._filters.get(subject.camera)

@@ -14,6 +14,7 @@ from service.sources.frigate.events import Events
 from service.sources.frigate.follow import Follower, Pictures
 from service.sources.frigate.submissions import Submissions
 from service.sources.frigate.topics import FrigateTopics
+from service.sources.names import Names
 from service.store.store import Store
 
 
@@ -31,10 +32,10 @@ class Following:
     close: Callable[[], Awaitable[None]]  #: when the tasks have ended
 
 
-def read_snapshots(settings: Settings, store: Store, clock: Clock) -> Following:
+def read_snapshots(settings: Settings, store: Store, names: Names, clock: Clock) -> Following:
     """Frigate without HTTP: its pictures come over MQTT, and nothing is followed."""
     events = Events(store.frigate, clock)
-    topics = FrigateTopics(settings.frigate, events, _nothing, settings.frames.max_bytes)
+    topics = FrigateTopics(settings.frigate, events, names, _nothing, settings.frames.max_bytes)
     return Following(topics, _nothing_later, {}, _nothing_later)
 
 
@@ -44,6 +45,7 @@ def follow(
     intake: Intake,
     queue: JobQueue,
     deliver: Deliver,
+    names: Names,
     frigate: Frigate,
     clock: Clock,
 ) -> Following:
@@ -55,12 +57,13 @@ def follow(
         intake: Takes the frames.
         queue: Has those that wait.
         deliver: Tells of their ends.
+        names: Of its cameras.
         frigate: Is asked.
         clock: The same for all.
     """
     wanted = settings.frigate
     events = Events(store.frigate, clock)
-    submissions = Submissions(wanted, events.reviews, clock)
+    submissions = Submissions(wanted, events.reviews, names, clock)
     follower = Follower(events, frigate, intake.submit, queue.replace, submissions, wanted, clock)
     deliver.subscribe(follower.on_end)
     catch_up = CatchUp(events, frigate, submissions, wanted, clock)
@@ -72,7 +75,7 @@ def follow(
     async def recover() -> None:
         await follower.recover(store.existing)
 
-    topics = FrigateTopics(wanted, events, on_available, settings.frames.max_bytes)
+    topics = FrigateTopics(wanted, events, names, on_available, settings.frames.max_bytes)
     return Following(
         topics,
         recover,

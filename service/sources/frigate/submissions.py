@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
-from schemas.frame import FrameOptions, Priority, is_camera_id
+from schemas.frame import FrameOptions, Priority
 from schemas.frigate import Box, Subject, relative_box
 from schemas.job import FrigateOrigin
 from service.clock import Clock
@@ -14,6 +14,7 @@ from service.frigate_settings import FrigateSettings
 from service.intake.submission import Submission
 from service.sources.frigate.moments import Followed, Step
 from service.sources.frigate.priority import priority_of
+from service.sources.names import Named, Names
 
 #: Width and height in pixels of what Frigate looks at, by its name of the camera.
 DetectSizes = Mapping[str, tuple[float, float]]
@@ -34,12 +35,11 @@ _INTENSITIES = {
 }
 
 
-def camera_id_of(settings: FrigateSettings, camera: str) -> str | None:
-    """Our name of one of Frigate's cameras; None where it has none that can be one of ours."""
+def camera_named(settings: FrigateSettings, names: Names, camera: str) -> Named | None:
+    """Our camera for one of Frigate's; None where that has no name."""
     own = settings.cameras.get(camera)
-    if own is not None and own.camera is not None:
-        return own.camera
-    return camera if is_camera_id(camera) else None
+    by_hand = None if own is None or own.camera is None else {camera: own.camera}
+    return names.find(camera, by_hand)
 
 
 def job_id_of(each: Followed, moment: Step) -> str:
@@ -59,23 +59,31 @@ class Submissions:
     Args:
         settings: Which camera is whose, and what is asked.
         reviews: The review that an event is part of, by event; it may grow.
+        names: Of Frigate's cameras.
         clock: For times of arrival.
 
     Attributes:
         detect_sizes: As far as they are known; without one a box cannot be told in 0..1.
     """
 
-    def __init__(self, settings: FrigateSettings, reviews: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self, settings: FrigateSettings, reviews: Mapping[str, str], names: Names, clock: Clock
+    ) -> None:
         self._settings = settings
         self._reviews = reviews
+        self._names = names
         self._clock = clock
         self.detect_sizes: DetectSizes = {}
 
-    def of(self, each: Followed, moment: Step, camera_id: str, image: bytes) -> Submission:
+    def camera_of(self, subject: Subject) -> Named | None:
+        """Whose its frames are; None where it names no camera."""
+        return camera_named(self._settings, self._names, subject.camera)
+
+    def of(self, each: Followed, moment: Step, camera: Named, image: bytes) -> Submission:
         """The frame of an object or a review at one of its moments."""
         subject = each.subject
         return Submission(
-            camera_id=camera_id,
+            camera_id=camera.camera_id,
             options=self._options(each, moment),
             image=image,
             frame_url=None,
@@ -84,6 +92,7 @@ class Submissions:
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
             frigate=self._origin(subject, moment),
+            camera_name=camera.name,
         )
 
     def priority(self, each: Followed) -> Priority:

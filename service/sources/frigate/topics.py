@@ -26,7 +26,8 @@ from service.logs import Throttle
 from service.sources.frigate.events import Events
 from service.sources.frigate.filters import filter_of
 from service.sources.frigate.priority import priority_of
-from service.sources.frigate.submissions import camera_id_of
+from service.sources.frigate.submissions import camera_named
+from service.sources.names import Names
 from service.sources.source import Later, refuse
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class FrigateTopics:
     Args:
         settings: Which of it is wanted.
         events: Where it is put down.
+        names: Of Frigate's cameras.
         on_available: Called when Frigate says that it is online.
         max_image_bytes: Of one snapshot.
     """
@@ -55,12 +57,14 @@ class FrigateTopics:
         self,
         settings: FrigateSettings,
         events: Events,
+        names: Names,
         on_available: Callable[[], None],
         max_image_bytes: int,
     ) -> None:
         self._settings = settings
         self._events = events
         self._on_available = on_available
+        self._camera_names = names
         self._max_image_bytes = max_image_bytes
         self._prefix = f"{settings.topic_prefix}/"
         self._names = _names(settings)
@@ -158,10 +162,11 @@ class FrigateTopics:
 
     def _snapshot(self, message: Message, camera: str, label: str) -> Submission | Rejection | None:
         """A picture without an event: all that is known is whose it is, and of what."""
-        camera_id = camera_id_of(self._settings, camera)
+        named = camera_named(self._settings, self._camera_names, camera)
+        camera_id = None if named is None else named.camera_id
         subject = Subject.model_construct(id="0", camera=camera, label=label[:64])
         try:
-            if camera_id is None:
+            if named is None:
                 raise PayloadError("bad_topic", f"{message.topic!r} names no valid camera")
             if not filter_of(self._settings, camera).passes_label(subject):
                 return None
@@ -169,7 +174,7 @@ class FrigateTopics:
         except PayloadError as error:
             return refuse(message, camera_id, ErrorDetail(code=error.code, message=str(error)))
         return Submission(
-            camera_id=camera_id,
+            camera_id=named.camera_id,
             options=FrameOptions(
                 priority=priority_of(subject), metadata={"frigate": {"label": subject.label}}
             ),
@@ -180,6 +185,7 @@ class FrigateTopics:
             arrived_at=message.arrived_at,
             arrived_monotonic=message.arrived_monotonic,
             is_redelivery=message.dup,
+            camera_name=named.name,
         )
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from bench._clips import make_clip
+from schemas.frame import is_camera_id
 from schemas.job import ErrorDetail
 from service.clock import Clock
 from service.delivery.documents import Rejection
 from service.folders.follow import FolderFrames
 from service.intake.submission import Outcome, Repeated, Submission
 from service.settings import Settings
+from service.sources.names import Names
 from service.store.store import Store
 from tests.support.checker import until
 from tests.support.factories import make_image
@@ -80,7 +82,12 @@ async def following(
     intake = intake or FakeIntake()
     async with Store.open(tmp_path / "store.db") as store:
         frames = FolderFrames(
-            settings, intake.submit, store.folder_files, FastClock(), every_s=2.0 / FAST
+            settings,
+            intake.submit,
+            Names(lambda _: None),
+            store.folder_files,
+            FastClock(),
+            every_s=2.0 / FAST,
         )
         task = asyncio.create_task(frames.run())
         try:
@@ -97,11 +104,33 @@ async def test_photo_becomes_a_frame_with_camera_time_and_origin(tmp_path: Path)
         await until(lambda: bool(followed.intake.taken))
     [frame] = followed.intake.taken
     assert (frame.camera_id, frame.image, frame.motion_intensity) == ("Front_Door", image, 0.7)
+    assert frame.location == "Front Door"
     assert frame.options.timestamp == datetime(2019, 5, 9, 6, 7, 27, tzinfo=UTC)
     assert frame.options.metadata == {
         "source": {"type": "folder", "file": str(path.relative_to(followed.folder))}
     }
     assert path.exists()
+
+
+async def test_names_that_become_the_same_are_two_cameras(tmp_path: Path) -> None:
+    names = ["Front Door", "Front:Door", "bridge", "\udcff" + "x" * 100]
+    async with following(tmp_path) as followed:
+        for number, name in enumerate(names):
+            followed.drop(f"{name}/a.jpg", make_image(number))
+        await until(lambda: len(followed.intake.taken) == len(names))
+    ids = {each.camera_id for each in followed.intake.taken}
+    assert len(ids) == len(names)
+    assert all(is_camera_id(each) for each in ids)
+    for each in followed.intake.taken:
+        assert str(each.location).encode()
+
+
+async def test_camera_of_the_settings_has_no_other_name(tmp_path: Path) -> None:
+    async with following(tmp_path, camera="yard") as followed:
+        followed.drop("Front Door/a.jpg", make_image(1))
+        await until(lambda: bool(followed.intake.taken))
+    [frame] = followed.intake.taken
+    assert (frame.camera_id, frame.location) == ("yard", None)
 
 
 async def test_file_is_taken_once_also_across_a_restart(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schemas.frame import is_camera_id
-from service.folders.names import camera_id_of, shown, taken_at
+from service.folders.names import shown, taken_at
 
 CHANGED = datetime(2030, 1, 1, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,11 +40,6 @@ def test_time_of_a_camera_s_layout(path: str, local: tuple[int, ...]) -> None:
 )
 def test_path_without_a_time_has_the_file_s(path: str) -> None:
     assert taken_at(path, CHANGED, None) == CHANGED
-
-
-@pytest.mark.parametrize("name", ["Front Door", "Tür", "bridge", "x" * 100, "../..", "a\nb"])
-def test_any_name_becomes_a_camera_id(name: str) -> None:
-    assert is_camera_id(camera_id_of(name))
 
 
 def test_shown_path_is_one_line_of_bounded_text() -> None:

@@ -26,7 +26,7 @@ class ScriptedCamera:
     def __init__(self, *answers: bytes | Exception) -> None:
         self.answers = list(answers)
 
-    async def fetch(self, number: int, camera_id: str) -> bytes:
+    async def fetch(self, number: int, camera_id: str, name: str | None = None) -> bytes:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

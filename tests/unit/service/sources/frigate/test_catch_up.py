@@ -13,6 +13,7 @@ from service.frigate_settings import FrigateSettings
 from service.sources.frigate.catch_up import SILENT_S, CatchUp
 from service.sources.frigate.events import Events
 from service.sources.frigate.submissions import Submissions
+from service.sources.names import Names
 from service.store.store import Store
 from tests.support.factories import NOON
 from tests.support.fakes import FakeClock
@@ -52,7 +53,7 @@ class Bench:
         wanted = FrigateSettings.model_validate(settings)
         self.clock, self.database = clock, Database()
         self.events = Events(store.frigate, clock)
-        self.submissions = Submissions(wanted, self.events.reviews, clock)
+        self.submissions = Submissions(wanted, self.events.reviews, Names(lambda _: None), clock)
         self.catch_up = CatchUp(self.events, self.database, self.submissions, wanted, clock)
 
 

@@ -20,6 +20,7 @@ from service.sources.frigate.events import Events
 from service.sources.frigate.follow import Follower
 from service.sources.frigate.moments import SETTLE_S, UPDATE_EVERY_S
 from service.sources.frigate.submissions import Submissions
+from service.sources.names import Names
 from service.store.store import Store
 from tests.support.factories import NOON, make_image, make_job
 from tests.support.fakes import FakeClock
@@ -99,7 +100,7 @@ async def bench(folder: Path, clock: FakeClock, **settings: Any) -> AsyncIterato
     wanted = FrigateSettings.model_validate({"enabled": True, **settings})
     async with Store.open(folder / "jobs.sqlite3", clock=clock) as store:
         events, pictures = Events(store.frigate, clock), Pictures()
-        submissions = Submissions(wanted, events.reviews, clock)
+        submissions = Submissions(wanted, events.reviews, Names(lambda _: None), clock)
         submissions.detect_sizes = {"yard": DETECT}
         made: Bench
 
@@ -253,14 +254,26 @@ async def test_camera_is_renamed_by_setting(tmp_path: Path, clock: FakeClock) ->
         assert at.frames[0].camera_id == "garden"
 
 
-async def test_camera_that_can_be_none_of_ours_is_named_in_the_log(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+async def test_camera_of_a_foreign_name_becomes_one_and_says_so(
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     async with bench(tmp_path, clock) as at:
+        for number, name in enumerate(("Vorgarten süd", "Vorgarten_süd")):
+            at.events.hear(Subject(id=f"1.{number}-a", camera=name, is_ended=True))
+        await at.look(SETTLE_S)
+        first, second = sorted(at.frames, key=lambda each: each.options.job_id or "")
+        assert (first.camera_id, first.location) == ("Vorgarten_s_d", "Vorgarten süd")
+        assert second.camera_id.startswith("Vorgarten_s_d_")
+
+
+async def test_camera_named_by_hand_keeps_the_operators_name(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    cameras = {"Vorgarten süd": {"camera": "garden"}}
+    async with bench(tmp_path, clock, cameras=cameras) as at:
         at.events.hear(Subject(id="1.1-a", camera="Vorgarten süd", is_ended=True))
         await at.look(SETTLE_S)
-        assert at.taken == []
-        assert "frigate.cameras.<name>.camera" in caplog.text
+        assert [(each.camera_id, each.location) for each in at.frames] == [("garden", None)]
 
 
 async def test_picture_that_comes_late_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:

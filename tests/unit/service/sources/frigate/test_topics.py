@@ -15,6 +15,7 @@ from service.frigate_settings import FrigateSettings
 from service.intake.submission import Submission
 from service.sources.frigate.events import Events
 from service.sources.frigate.topics import FrigateTopics
+from service.sources.names import Names
 from service.store.store import Store
 from tests.support.checker import until
 from tests.support.factories import NOON, make_image
@@ -32,7 +33,8 @@ class Reading:
         self.events = events
         self.num_online = 0
         wanted = FrigateSettings.model_validate({"enabled": True, **settings})
-        self.topics = FrigateTopics(wanted, events, self._on_online, 1 << 20)
+        names = Names(lambda _: None)
+        self.topics = FrigateTopics(wanted, events, names, self._on_online, 1 << 20)
 
     def _on_online(self) -> None:
         self.num_online += 1
@@ -184,6 +186,12 @@ async def test_snapshot_is_a_frame(events: Events) -> None:
     assert frame.frigate is None
 
 
+async def test_snapshot_of_a_foreign_name_is_of_the_camera_it_becomes(events: Events) -> None:
+    frame = Reading(events, {}).read("frigate/Front Door/person/snapshot", IMAGE)
+    assert isinstance(frame, Submission)
+    assert (frame.camera_id, frame.location) == ("Front_Door", "Front Door")
+
+
 async def test_retained_snapshot_is_a_replay(events: Events) -> None:
     assert Reading(events, {}).read("frigate/yard/person/snapshot", IMAGE, retain=True) is None
 
@@ -200,7 +208,7 @@ async def test_snapshot_of_another_label_is_passed_over(events: Events) -> None:
     [
         ("frigate/yard/person/snapshot", b"<html>", "not_an_image", "yard"),
         ("frigate/yard/person/snapshot", b"", "not_an_image", "yard"),
-        ("frigate/bridge/person/snapshot", IMAGE, "bad_topic", None),
+        ("frigate//person/snapshot", IMAGE, "bad_topic", None),
     ],
 )
 async def test_bad_snapshot_is_rejected(
