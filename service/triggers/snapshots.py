@@ -135,7 +135,7 @@ class Snapshots:
         async with lock, account.turn(), self._hosts[_host(trigger)], self._slots:
             self._check(account)
             try:
-                image = await self._fetch(trigger, url, self._auth(trigger, number, camera_id))
+                image = await self._fetch(trigger, url, (number, camera_id))
             except AccessRefusedError as error:
                 account.is_accepted = False
                 account.suspended_until = self._clock.monotonic() + SUSPENDED_S
@@ -145,19 +145,19 @@ class Snapshots:
             account.is_accepted = True
             return image
 
-    async def _fetch(self, trigger: TriggerSettings, url: str, auth: httpx.Auth | None) -> bytes:
+    async def _fetch(self, trigger: TriggerSettings, url: str, key: tuple[int, str]) -> bytes:
         try:
             answer = await self._https[trigger.ca_file, trigger.insecure].exchange(
                 "GET",
                 url,
                 headers={**self._headers, **(trigger.headers or {})},
-                auth=auth,
+                auth=self._auth(trigger, key),
                 timeout_s=trigger.timeout,
                 max_bytes=self._limits.max_bytes,
             )
         except HostError as error:
             # httpx keeps a challenge that it cannot answer, and would never ask again.
-            self._auths.pop((number, camera_id), None)
+            self._auths.pop(key, None)
             raise FrameError("fetch_failed", str(error)) from error
         return picture_of(answer.status, answer.headers, answer.body, url, self._limits)
 
@@ -168,9 +168,8 @@ class Snapshots:
             message = f"{account.reason}; it is not asked for another {ceil(left / 60)} min"
             raise SuspendedError(message, account.suspended_until)
 
-    def _auth(self, trigger: TriggerSettings, number: int, camera_id: str) -> httpx.Auth | None:
+    def _auth(self, trigger: TriggerSettings, key: tuple[int, str]) -> httpx.Auth | None:
         """Kept for each camera: a digest is negotiated once, then each picture is one request."""
-        key = (number, camera_id)
         if key not in self._auths:
             self._auths[key] = None if trigger.auth is None else _make_auth(trigger.auth)
             if len(self._auths) > _MOST_AUTHS:
