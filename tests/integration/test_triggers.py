@@ -217,8 +217,8 @@ async def test_describe_asks_the_trigger_of_a_camera(site: Site) -> None:
 
 async def test_foreign_name_becomes_a_camera_and_is_asked_for_as_it_is(site: Site) -> None:
     await site.move("Front Door")
-    [end] = await site.ended("Front_Door")
-    assert end["location"] == "Front Door"
+    caption = await site.talk.wait_for("Front_Door/caption")
+    assert caption.json["location"] == "Front Door"
     assert site.asked("Front%20Door") == 1
     answer = await site.talk.data("camera/describe", {"camera_id": "Front_Door"})
     assert answer["status"] == "queued"

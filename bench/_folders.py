@@ -1,20 +1,12 @@
-"""What watching folders costs: passes over 20,000 files, and frames from a clip.
-
-    python -m bench.folders [clip]
-
-Needs no service. Without a clip one of 30 s in 1080p is made, which takes some seconds.
-"""
+"""What watching folders costs: passes over 20,000 files, and frames from a clip."""
 
 import asyncio
 import resource
 import statistics
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 from bench._clips import make_clip
-from bench._machine import describe
 from service.folders.clips import clip_frames
 from service.folders.scan import FolderScan
 
@@ -22,42 +14,31 @@ _FOLDERS, _FILES = 200, 100
 _PASSES = 20
 
 
-def _scan(folder: Path) -> None:
+def scan(folder: Path) -> None:
+    """Print what passes over 20,000 files, made below an empty folder, cost."""
     for number in range(_FOLDERS):
         below = folder / f"camera-{number}"
         below.mkdir()
         for picture in range(_FILES):
             (below / f"{picture:02}[M][0@0][0].jpg").write_bytes(b"x")
-    scan = FolderScan(folder, lambda _: True, None, max_age=-1.0, known={})  # all of them are old
+    watched = FolderScan(
+        folder, lambda _: True, None, max_age=-1.0, known={}
+    )  # all of them are old
     took = []
     for _ in range(_PASSES):
         started = time.perf_counter()
-        scan.pass_over()
+        watched.pass_over()
         took.append(time.perf_counter() - started)
     first, unchanged = took[0] * 1000, statistics.median(took[1:]) * 1000
     print(f"{_FOLDERS * _FILES} files: first pass {first:.0f} ms, unchanged {unchanged:.2f} ms")
 
 
-def _clip(path: Path) -> None:
+def clip(folder: Path, given: Path | None) -> None:
+    """Print what the frames of a clip cost; without one, 30 s in 1080p are made in a folder."""
+    path = given or make_clip(folder / "clip.mp4", seconds=30, size=(1920, 1080), rate=25)
     started = time.perf_counter()
     frames = asyncio.run(clip_frames(path, 3))
     took = time.perf_counter() - started
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     size = path.stat().st_size / 1e6
     print(f"clip of {size:.1f} MB: {len(frames)} frames in {took:.2f} s, peak {peak_mib:.0f} MiB")
-
-
-def main() -> None:
-    """Print the figures."""
-    print(describe())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "ftp").mkdir()
-        _scan(folder / "ftp")
-        given = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-        clip = given or make_clip(folder / "clip.mp4", seconds=30, size=(1920, 1080), rate=25)
-        _clip(clip)
-
-
-if __name__ == "__main__":
-    main()
