@@ -10,8 +10,6 @@ from bench._clips import make_clip
 from bench._frigate import _end
 from schemas.frigate import read_event
 
-pytest.importorskip("av")
-
 
 def test_clip_prints_frames_seconds_and_memory(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
