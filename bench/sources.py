@@ -1,6 +1,6 @@
 """What sources cost: folders of 20,000 files, clips, Frigate's events.
 
-python -m bench.sources [--clip FILE] [--only scan|clip|followed|storm]
+python -m bench.sources [--clip FILE] [--only followed|storm|scan|clip]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from bench._folders import clip, scan
 from bench._frigate import beside_storm, followed
 from bench._machine import describe
 
-_PARTS = ("scan", "clip", "followed", "storm")
+_PARTS = ("followed", "storm", "scan", "clip")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +25,11 @@ def main(arguments: list[str] | None = None) -> None:
     wanted = parser.parse_args(arguments)
     parts = wanted.only or _PARTS
     print(describe())
+    # First: the peak of a child begins with that of this process.
+    if "followed" in parts:
+        asyncio.run(followed(wanted.events))
+    if "storm" in parts:
+        asyncio.run(beside_storm(wanted.frames))
     with tempfile.TemporaryDirectory() as folder:
         if "scan" in parts:
             watched = Path(folder, "ftp")
@@ -32,10 +37,6 @@ def main(arguments: list[str] | None = None) -> None:
             scan(watched)
         if "clip" in parts:
             clip(Path(folder), wanted.clip)
-    if "followed" in parts:
-        asyncio.run(followed(wanted.events))
-    if "storm" in parts:
-        asyncio.run(beside_storm(wanted.frames))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from bench._clips import make_clip
 from broker.embedded import EmbeddedBroker
 from service.settings import Settings
@@ -17,7 +15,6 @@ BASE = "home/folders"
 
 
 async def test_photo_and_clip_become_captions(mosquitto: EmbeddedBroker, tmp_path: Path) -> None:
-    pytest.importorskip("av", reason="clips need the video extra")
     folder = tmp_path / "ftp"
     (folder / "door").mkdir(parents=True)
     settings = Settings(

@@ -98,7 +98,7 @@ async def test_alert_is_told_early_and_described_at_its_end(
 ) -> None:
     async with running(mosquitto, topic_base, tmp_path) as nvr:
         event_id = "1700000000.1-abc"
-        first = nvr.has(event_id, 1, end_time=None)  # or the catch-up of the start hears an end
+        first = nvr.has(event_id, 1, end_time=None)  # or it is found as one that was missed
         await nvr.says(event_message("new", event_id))
         await nvr.says(event_message("update", event_id, max_severity="alert"))
         early = await nvr.wait_for(f"{CAMERA}/status", status="completed")

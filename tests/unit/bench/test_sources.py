@@ -10,15 +10,13 @@ from bench._clips import make_clip
 from bench._frigate import _end
 from schemas.frigate import read_event
 
-pytest.importorskip("av")
-
 
 def test_clip_prints_frames_seconds_and_memory(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = make_clip(tmp_path / "short.mp4", seconds=2.0, size=(320, 180))
     sources.main(["--only", "clip", "--clip", str(path)])
-    machine, figures = capsys.readouterr().out.splitlines()
+    machine, figures = capfd.readouterr().out.splitlines()
     assert machine.startswith("machine: ")
     assert ": 3 frames in " in figures
     assert figures.endswith(" MiB")

@@ -14,8 +14,6 @@ from service.errors import FrameError
 from service.folders.clips import clip_frames
 from tests.support.checker import until
 
-pytest.importorskip("av", reason="clips need the video extra")
-
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "avi", "ts"])
 async def test_frames_of_a_clip_show_different_moments(tmp_path: Path, suffix: str) -> None:

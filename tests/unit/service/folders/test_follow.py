@@ -158,7 +158,6 @@ async def test_frames_of_a_file_that_is_taken_again_have_the_same_ids(tmp_path: 
 
 
 async def test_clip_becomes_one_burst(tmp_path: Path) -> None:
-    pytest.importorskip("av", reason="clips need the video extra")
     async with following(tmp_path, camera="door", frames=2) as followed:
         make_clip(followed.folder / "Door_00_20240605152917.mp4")
         await until(lambda: len(followed.intake.taken) == 2)
