@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _MOST_WAITING = 1000  # handed over and not yet sent; beyond it the store is read instead
 _MOST_IN_FLIGHT = 50  # unacknowledged; more does not make a broker faster
 _PAGE = 200
+_MOST_ANSWERED = 1024  # a second of what a broker takes
 _SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only sends twice
 _RETRY_DELAY_S = 1.0
 
@@ -64,6 +65,7 @@ class MqttSender:
         self._num_lost: dict[int, int] = {}  # connections that ended with it, while not sent
         self._just_lost: set[int] = set()  # the store has not been told
         self._watched: dict[int, asyncio.Future[bool]] = {}
+        self._answered: dict[int, bool] = {}  # the last ones, for who watches a moment too late
         self._given_up: asyncio.Queue[tuple[OutboxMessage, str]] = asyncio.Queue()  # and why
         self._is_behind = True  # rows of an earlier life may be in the store
         self._has_missed = False  # so may rows that came while it was read
@@ -84,7 +86,13 @@ class MqttSender:
 
         Not answered for one that is removed unsent, as when the outbox is full.
         """
-        answer = self._watched[message_id] = asyncio.get_running_loop().create_future()
+        answer = asyncio.get_running_loop().create_future()
+        if (
+            message_id in self._answered
+        ):  # it was read before its writer heard of the commit
+            answer.set_result(self._answered[message_id])
+            return answer
+        self._watched[message_id] = answer
         answer.add_done_callback(lambda _: self._watched.pop(message_id, None))
         return answer
 
@@ -183,6 +191,9 @@ class MqttSender:
         self._given_up.put_nowait((message, reason))
 
     def _answer(self, message: OutboxMessage, *, is_taken: bool) -> None:
+        self._answered[message.row_id] = is_taken
+        if len(self._answered) > _MOST_ANSWERED:
+            del self._answered[next(iter(self._answered))]
         answer = self._watched.get(message.row_id)
         if answer is not None and not answer.done():
             answer.set_result(is_taken)

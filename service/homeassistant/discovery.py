@@ -57,7 +57,7 @@ class Pace:
     renewal_of_known: float = 600.0
     refused: float = 600.0  #: until a broker that refuses is tried again; doubles each time,
     longest_refused: float = 86_400.0  #: up to this
-    unanswered: float = 60.0  #: until the outbox is asked whether a message still waits in it
+    unanswered: float = 5.0  #: until the outbox is asked whether a message still waits in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,22 @@ async def test_watched_row_is_answered_when_the_broker_has_it_or_will_not_have_i
     await bench.all_gone()
 
 
+async def test_row_that_was_answered_a_moment_ago_is_answered_to_who_watches_now(
+    at_work: Start,
+) -> None:
+    bench = await at_work()
+    bench.connection.refused["bad"] = PublishError("refused", "not authorized")
+    [good] = await bench.add("good")
+    await bench.connection.takes("good")
+    bench.connection.acknowledge()
+    [bad] = await bench.add("bad")
+    await bench.all_gone()
+    async with asyncio.timeout(SOON_S):
+        assert await bench.sender.watch(good.row_id)
+        assert not await bench.sender.watch(bad.row_id)
+    assert not bench.sender._watched
+
+
 async def test_row_that_nobody_watches_any_more_is_sent_all_the_same(at_work: Start) -> None:
     bench = await at_work()
     [written] = await bench.add("a")
