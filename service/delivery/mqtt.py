@@ -87,9 +87,7 @@ class MqttSender:
         Not answered for one that is removed unsent, as when the outbox is full.
         """
         answer = asyncio.get_running_loop().create_future()
-        if (
-            message_id in self._answered
-        ):  # it was read before its writer heard of the commit
+        if message_id in self._answered:  # it was read before its writer heard of the commit
             answer.set_result(self._answered[message_id])
             return answer
         self._watched[message_id] = answer
