@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from broker.connection import Connection
 from service.app import Parts, serve
 from service.engines.process import EngineProcess
 from service.settings import Settings
@@ -27,11 +29,19 @@ async def serving(
     stop, ready = asyncio.Event(), asyncio.Event()
     options = ("--scratch", str(scratch), "--pace-ms", str(pace_ms))
     command = (sys.executable, "-m", "tests.support.quick_engine", *options)
-    parts = Parts(engine=partial(EngineProcess, command=command))
+    made: list[Connection] = []
+
+    def connect(*args: Any, **kwargs: Any) -> Connection:
+        made.append(Connection(*args, **kwargs))
+        return made[-1]
+
+    parts = Parts(engine=partial(EngineProcess, command=command), connection=connect)
     task = asyncio.create_task(serve(settings, stop=stop, on_ready=ready.set, parts=parts))
     try:
         async with asyncio.timeout(_READY_S):
             await ready.wait()
+            for each in made:  # what is sent before the subscriptions are made reaches nobody
+                await each.wait_connected()
         yield task
     finally:
         stop.set()
