@@ -18,7 +18,6 @@ from service.settings import Settings
 from service.store.store import Store
 from tests.boundaries.bench import SECRET, Breaking, check_log
 from tests.support.certificates import Certificate
-from tests.support.checker import until
 from tests.support.conversation import Conversation, json_frame
 from tests.support.factories import NOON, make_image, make_job
 from tests.support.http_receivers import Receiver, breaks_tls
@@ -66,7 +65,7 @@ class Site:
             try:
                 async with asyncio.timeout(60):
                     await ready.wait()
-                await until(lambda: is_online(talk))  # a frame of before is heard by nobody
+                await talk.until_online()  # a frame of before is heard by nobody
                 yield talk
                 assert not task.done(), "the service has ended"
             finally:
@@ -77,10 +76,6 @@ class Site:
         number = next(self.numbers)
         await talk.send("front", json_frame(make_image(number), job_id=f"next-{number}"))
         await talk.wait_for("front/status", job_id=f"next-{number}", status="completed")
-
-
-def is_online(talk: Conversation) -> bool:
-    return any(each.payload == b"online" for each in talk.said("bridge/state"))
 
 
 @pytest.mark.parametrize("field", ["frame_url", "webhook_url"])

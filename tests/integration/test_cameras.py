@@ -33,9 +33,7 @@ async def service(
     stop = asyncio.Event()
     async with Conversation(broker.port, base) as talk, asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(settings, stop=stop))
-        async with asyncio.timeout(60):
-            while not any(each.payload == b"online" for each in talk.said("bridge/state")):  # noqa: ASYNC110 - polls a real part
-                await asyncio.sleep(0.05)
+        await talk.until_online()
         yield talk
         stop.set()
 

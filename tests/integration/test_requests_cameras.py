@@ -69,7 +69,7 @@ async def service(
     stop = asyncio.Event()
     async with Setting(broker.port, base) as talk, asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(settings, stop=stop))
-        await until(lambda: any(each.payload == b"online" for each in talk.said("bridge/state")))
+        await talk.until_online()
         await talk.wait_for("bridge/info")
         yield talk
         stop.set()

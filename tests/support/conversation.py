@@ -86,6 +86,12 @@ class Conversation:
             properties=sent,
         )
 
+    async def until_online(self) -> None:
+        """Wait until the service says that it hears, whatever was retained of an earlier run."""
+        async with asyncio.timeout(60), self._news:
+            while not any(each.payload == b"online" for each in self.said("bridge/state")):
+                await self._news.wait()
+
     async def wait_for(self, name: str, **fields: Any) -> Heard:
         """The first message below the base on `name` whose JSON has these fields, now or soon."""
         return (await self.wait_for_many(1, name, **fields))[0]
