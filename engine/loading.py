@@ -42,6 +42,7 @@ class Loaded:
     revision: str
     device: torch.device
     dtype: torch.dtype
+    quantization: str  #: of the weights: `none`, `int8`, `int4`
 
 
 def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
@@ -82,7 +83,8 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if options.compile or device.type == "cuda":
         report("warming up")
         warm_up(engine)
-    return Loaded(engine, files.name, files.revision, device, dtype)
+    quantization = options.quantization or "none"
+    return Loaded(engine, files.name, files.revision, device, dtype, quantization)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -383,6 +383,8 @@ def main(make_worker: Callable[..., Worker] = Worker) -> None:
             load_seconds=time.monotonic() - begin,
             vram_mb=vram,
             ram_mb=ram,
+            quantization=loaded.quantization,
+            max_crops=arguments.options.max_crops,
         )
     )
     worker.run()

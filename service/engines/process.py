@@ -157,6 +157,9 @@ class EngineProcess:
             dtype=ready.dtype if ready else options.dtype,
             state=state,
             message=message,
+            quantization=ready.quantization if ready else None,
+            max_crops=ready.max_crops if ready else None,
+            seconds_per_frame=ready.seconds_per_frame if ready else None,
         )
 
     @property
