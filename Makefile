@@ -130,7 +130,7 @@ soak: $(READY) ## Kills, all hostile messages in every way, then load; ARGS="loa
 	$(BIN)/python -m tests.soak $(ARGS)
 
 demo-model: $(READY) ## Train the demonstration model again, from its seed.
-	$(BIN)/python -m demo.train $(ARGS)
+	$(BIN)/python -m demo.training.train $(ARGS)
 
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
