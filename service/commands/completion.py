@@ -6,7 +6,6 @@ and nothing is offered where there is no answer.
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,7 +15,7 @@ from schemas.requests.jobs import JOB_LIST
 from schemas.requests.operation import Operation
 from schemas.requests.table import TABLE
 from service.commands.ask import ask
-from service.configuration import load_settings
+from service.commands.options import CommonOptions
 from service.errors import ServiceError
 
 _PATIENCE_S = 1.0
@@ -35,40 +34,40 @@ def complete_word(context: typer.Context, incomplete: str) -> list[str]:
         return []
     fields = {field.name: field for field in fields_of(operation.request)}
     words: Sequence[str] = context.params.get("words") or ()
-    config: Path | None = context.params.get("config")
+    common = CommonOptions.of(context.params)
     if words and (words[-1] == "=" or words[-1] in fields):  # bash splits there, or drops it
         typed = next((word for word in reversed(words) if word != "="), "")
-        return _values(fields.get(typed), incomplete, config)
+        return _values(fields.get(typed), incomplete, common)
     name, equals, start = incomplete.partition("=")
     if equals:
-        return [f"{name}={value}" for value in _values(fields.get(name), start, config)]
+        return [f"{name}={value}" for value in _values(fields.get(name), start, common)]
     given = {word.partition("=")[0] for word in words}
     found = [f"{field}=" for field in fields if field.startswith(incomplete) and field not in given]
-    return found if words else [*_bare(operation, fields, incomplete, config), *found]
+    return found if words else [*_bare(operation, fields, incomplete, common), *found]
 
 
 def _bare(
     operation: Operation[Any, Any],
     fields: dict[str, FieldSpec],
     start: str,
-    config: Path | None,
+    common: CommonOptions,
 ) -> list[str]:
     bare = operation.bare_field
-    return _values(fields[bare], start, config) if bare is not None else []
+    return _values(fields[bare], start, common) if bare is not None else []
 
 
-def _values(field: FieldSpec | None, start: str, config: Path | None) -> list[str]:
+def _values(field: FieldSpec | None, start: str, common: CommonOptions) -> list[str]:
     if field is None:
         return []
-    values = _job_ids(config) if field.name == "job_id" else field.values
+    values = _job_ids(common) if field.name == "job_id" else field.values
     return [value for value in values if value.startswith(start)]
 
 
-def _job_ids(config: Path | None) -> Sequence[str]:
+def _job_ids(common: CommonOptions) -> Sequence[str]:
     """The youngest jobs of a running service; none where there is none."""
 
     async def jobs() -> dict[str, Any]:
-        mqtt = load_settings(config).mqtt
+        mqtt = common.settings(is_silent=True).mqtt
         async with asyncio.timeout(_PATIENCE_S):
             return await ask(mqtt, JOB_LIST, {"limit": _MOST_JOBS}, timeout_s=_PATIENCE_S)
 

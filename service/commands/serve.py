@@ -9,18 +9,18 @@ import typer
 
 from service import logs
 from service.app import REAL_PARTS, Parts, serve
-from service.commands.options import ConfigOption
-from service.configuration import load_settings
+from service.commands.options import CommonOptions, talks_to_broker
 from service.settings import Settings
 
 
-def run(config: ConfigOption = None) -> None:
+@talks_to_broker
+def run(common: CommonOptions) -> None:
     """Caption the frames that arrive over MQTT, until stopped.
 
     The first SIGTERM or Ctrl-C lets running jobs finish within queue.shutdown_timeout and keeps the
     rest for the next start; a second one ends at once. Nothing is lost either way.
     """
-    settings = load_settings(config)
+    settings = common.settings()
     logs.configure(settings.logging.level, settings.logging.format)
     received = asyncio.run(serve_until_signalled(settings))
     if received is signal.SIGINT:
