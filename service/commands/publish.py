@@ -23,6 +23,7 @@ from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.commands.client import connect
+from service.commands.completion import complete_camera
 from service.commands.options import CommonOptions, read_choose, talks_to_broker
 from service.errors import ServiceError
 
@@ -42,7 +43,9 @@ def run(
     camera: Annotated[
         str,
         typer.Option(
-            metavar="ID", help="Camera the frames come from: letters, digits, _ and -, at most 64."
+            metavar="ID",
+            help="Camera the frames come from: letters, digits, _ and -, at most 64.",
+            autocompletion=complete_camera,
         ),
     ] = "camera_001",
     intensity: Annotated[
