@@ -72,6 +72,15 @@ def _plain_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _is_host(text: str) -> str:
+    """What cannot be asked of a resolver is an error of Python's own there."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ValueError("must be a host name or an address") from None
+    return text
+
+
 def _no_wildcards(text: str) -> str:
     base = _plain(text).rstrip("/")
     if not base or any(character in base for character in "+#") or base.startswith("$"):
@@ -127,6 +136,8 @@ def _is_zone(text: str) -> str:
 
 #: A host, a client id, a release.
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
+#: Asked of a resolver as it is.
+Host = Annotated[Name, AfterValidator(_is_host)]
 #: An account, a URL, a path on a server.
 Text = Annotated[str, Field(max_length=2048), AfterValidator(_plain)]
 #: Shown to nobody. MQTT and tokens in use stay below.
