@@ -19,6 +19,8 @@ from tests.support.certificates import Certificate
 from tests.support.factories import make_image
 from tests.support.tcp_proxy import TcpProxy
 
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
 _ACL = """\
 user camera
 topic write base/front/frame
@@ -55,6 +57,7 @@ async def problem(**mqtt: Any) -> str:
     with pytest.raises(BrokerError) as caught:
         async with asyncio.timeout(5), connect_newest(MqttSettings.model_validate(mqtt)):
             pass
+    gc.collect()  # paho leaves sockets to it
     return str(caught.value)
 
 
@@ -99,10 +102,8 @@ async def test_tls_where_there_is_none_and_none_where_there_is(
         assert "IP address mismatch" in said
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_websockets_where_there_are_none(mosquitto: EmbeddedBroker) -> None:
     said = await problem(port=mosquitto.port, transport="websockets")
-    gc.collect()  # paho leaves the socket to it
     assert said.endswith("; check mqtt.port, mqtt.transport and mqtt.websocket_path")
 
 
