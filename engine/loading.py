@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 Report = Callable[[str], None]
 
 _REPORT_EVERY_S = 2.0
+#: Seconds of encoding in one step on a CPU. With what the step reads and generates besides, whoever
+#: is more urgent waits for about two. Less would generate more often beside an encoding, for fewer
+#: rows at once.
+_ENCODE_LIMIT_S = 1.5
 
 
 class DeviceError(Exception):
@@ -79,7 +83,15 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
         pack_linears(model)
-    engine = Engine(model, tokenizer, slots=options.slots, compiled=options.compile, watch=watch)
+    engine = Engine(
+        model,
+        tokenizer,
+        slots=options.slots,
+        compiled=options.compile,
+        # What was compiled is a whole pass, and cannot be left half-way.
+        encode_limit_s=_ENCODE_LIMIT_S if device.type == "cpu" and not options.compile else None,
+        watch=watch,
+    )
     if options.compile or device.type == "cuda":
         report("warming up")
         warm_up(engine)

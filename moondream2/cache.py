@@ -6,7 +6,7 @@ same slot. Nothing is cleared between users: a row only ever reads what it has w
 that is replayed reads more, and masks it, see `graphs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -140,6 +140,16 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
     text(embeddings, positions, PrefixAttend(cache, slots))
+
+
+def prefill_in_units(
+    text: TextModel, embeddings: Tensor, cache: SlotCache, slot: int
+) -> Iterator[int]:
+    """Do what `prefill` does for one frame, (1, T, W), pausing after each block with its number."""
+    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(1, -1)
+    attend = PrefixAttend(cache, [slot])
+    for layer, _ in enumerate(text.forward_in_units(embeddings, positions, attend)):
+        yield layer
 
 
 class PrefixAttend:
