@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from engine.measuring import settle
 from engine.protocol import ModelOptions
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -47,6 +48,9 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     quantization: str  #: of the weights: `none`, `int8`, `int4`
+    max_crops: int  #: most local crops of a frame
+    #: Of a 1280×720 frame with a caption of normal length; None: it could not be answered.
+    seconds_per_frame: float | None
 
 
 def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
@@ -96,7 +100,24 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
         report("warming up")
         warm_up(engine)
     quantization = options.quantization or "none"
-    return Loaded(engine, files.name, files.revision, device, dtype, quantization)
+    report("measuring what a frame takes")
+    measured = settle(
+        engine,
+        options.max_crops,
+        options.target_seconds,
+        may_choose=quantization == "int8",
+        in_units=device.type == "cpu" and not options.compile,
+    )
+    return Loaded(
+        engine,
+        files.name,
+        files.revision,
+        device,
+        dtype,
+        quantization,
+        measured.max_crops,
+        measured.seconds_per_frame,
+    )
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -118,7 +118,7 @@ class Worker:
         self._loaded = loaded
         self._inbox = inbox
         self._pool = RankedPool()
-        self._preparation = Preparation(loaded, limits, options.max_crops)
+        self._preparation = Preparation(loaded, limits)
         self._jobs: dict[str, Job] = {}
         self._num_steps = 0
         self._num_out_of_memory = 0
@@ -384,7 +384,8 @@ def main(make_worker: Callable[..., Worker] = Worker) -> None:
             vram_mb=vram,
             ram_mb=ram,
             quantization=loaded.quantization,
-            max_crops=arguments.options.max_crops,
+            max_crops=loaded.max_crops,
+            seconds_per_frame=loaded.seconds_per_frame,
         )
     )
     worker.run()

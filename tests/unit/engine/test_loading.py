@@ -37,5 +37,8 @@ def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:
     options = ModelOptions(str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization="int8")
     loaded = load(options, told.append)
     assert loaded.dtype is torch.float32
+    assert loaded.quantization == "int8"
+    assert loaded.max_crops == loaded.engine.model.config.vision.max_crops  # it is a small one
+    assert 0 < (loaded.seconds_per_frame or 0) < 20
     assert any(isinstance(each, Int8Linear) for each in loaded.engine.model.modules())
     assert any(text.endswith("to cpu as int8") for text in told)
