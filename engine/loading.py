@@ -30,6 +30,7 @@ _REPORT_EVERY_S = 2.0
 #: is more urgent waits for about two. Less would generate more often beside an encoding, for fewer
 #: rows at once.
 _ENCODE_LIMIT_S = 1.5
+_SET_DEVICE = "set model.device to auto, cpu, cuda, cuda:N or mps"
 
 
 class DeviceError(Exception):
@@ -96,7 +97,7 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
         encode_limit_s=_ENCODE_LIMIT_S if device.type == "cpu" and not options.compile else None,
         watch=watch,
     )
-    if options.compile or device.type == "cuda":
+    if options.compile or device.type != "cpu":
         report("warming up")
         warm_up(engine)
     quantization = options.quantization or "none"
@@ -121,7 +122,9 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Make a device of a setting; `auto` is the first CUDA device if there is one.
+    """Make a device of a setting; `auto` is the first CUDA device if there is one, else the CPU.
+
+    `mps` is never chosen by itself: nobody has tried it on a Mac yet.
 
     Raises:
         DeviceError: There is no such device.
@@ -131,22 +134,31 @@ def choose_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise DeviceError(f"{wanted!r} is not a device, use cpu, cuda or cuda:N") from error
+        raise DeviceError(f"{wanted!r} is not a device: {_SET_DEVICE}") from error
     if device.type == "cpu":
         return torch.device("cpu")
+    if device.type == "mps":
+        return _mps()
     if device.type != "cuda":
-        raise DeviceError(f"{wanted!r} is not a device this runs on, use cpu, cuda or cuda:N")
+        raise DeviceError(f"{wanted!r} is not a device this runs on: {_SET_DEVICE}")
     index = device.index or 0
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        raise DeviceError(f"no CUDA device {index} here; is its driver loaded?")
+        raise DeviceError(f"no CUDA device {index} here; is its driver loaded? {_SET_DEVICE}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _mps() -> torch.device:
+    if not torch.backends.mps.is_available():
+        raise DeviceError(f"no mps here, which needs a Mac with its own chip: {_SET_DEVICE}")
+    logger.warning("mps has not been tried on any Mac yet: look at its captions, and tell us")
+    return torch.device("mps")
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     """Make a dtype of a setting; `auto` is bfloat16 where the device has instructions for it.
 
-    A CUDA device without them gets float16, a CPU float32.
+    A CUDA device without them gets float16, and so does MPS; a CPU float32.
     """
     if wanted != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
@@ -155,6 +167,8 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if has_bfloat16 else torch.float16
+    if device.type == "mps":
+        return torch.float16
     features = torch.cpu.get_capabilities()
     has_bfloat16 = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if has_bfloat16 else torch.float32

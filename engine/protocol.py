@@ -32,7 +32,7 @@ class ModelOptions:
 
     name: str  #: hub id or folder
     revision: str
-    device: str  #: `cpu`, `cuda`, `cuda:N`
+    device: str  #: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`
     dtype: str  #: `auto`, `float32`, `bfloat16`, `float16`
     #: most local crops of a frame; None: what the model was made for, or fewer where it runs in
     #: int8 on a CPU and a frame would take longer than `target_seconds`

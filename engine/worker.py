@@ -291,7 +291,11 @@ def _failed(job: Job, code: str, message: str, *, can_retry: bool) -> Failed:
 
 def memory_mb(device: torch.device) -> tuple[float, float]:
     """What this process holds of the device and of the machine, in MiB."""
-    vram = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+    vram = 0
+    if device.type == "cuda":
+        vram = torch.cuda.memory_reserved(device)
+    elif device.type == "mps":
+        vram = torch.mps.driver_allocated_memory()
     return vram / 2**20, psutil.Process().memory_info().rss / 2**20
 
 

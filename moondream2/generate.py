@@ -45,7 +45,7 @@ from moondream2.work import Live, Work, check, prefix_length
 _PREFIX_CROPS = 3
 #: Cost of the frames encoded whole in one step, in crops: a GPU needs several to be busy, a CPU is
 #: busy with one.
-_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
+_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32, "mps": 8}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who

@@ -211,6 +211,8 @@ class Passes:
         self._held = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
         self._held = self._make_pool(slots)
 
     @property
@@ -274,5 +276,5 @@ class Passes:
 
 def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
     """Bring picked bins to Python in one transfer: each (n,)."""
-    table = torch.stack((bins.double(), values.double(), chances.double())).tolist()
+    table = torch.stack((bins.float(), values.float(), chances.float())).tolist()
     return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]

@@ -27,7 +27,7 @@ _NONE = re.compile(
     + "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
     + "]"
 )
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
 
 
@@ -87,7 +87,7 @@ def _may_name_a_camera(text: str) -> str:
 def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
-        raise ValueError("must be auto, cpu, cuda, cuda:N, or a list of them")
+        raise ValueError("must be auto, cpu, cuda, cuda:N, mps, or a list of them")
     return value
 
 

@@ -167,7 +167,9 @@ class ModelSettings(_Section):
     )
     revision: Name = Field(default="2025-06-21", description="pinned; a branch is never followed")
     device: Devices = Field(
-        default="auto", description="auto, cpu, cuda, cuda:N, or a list: one engine each"
+        default="auto",
+        description="auto, cpu, cuda, cuda:N, mps, or a list: one engine each. auto: cuda where it "
+        "is, else cpu; mps, for Macs, has not been tried on one yet",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: bfloat16 where the device computes in it"

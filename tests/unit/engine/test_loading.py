@@ -14,8 +14,13 @@ def test_choose_device_auto_is_cpu_without_cuda() -> None:
 
 @pytest.mark.parametrize("wanted", ["cuda:99", "toaster", "mps", "meta"])
 def test_choose_device_that_is_not_there_says_so(wanted: str) -> None:
-    with pytest.raises(DeviceError, match=wanted.rsplit(":", 1)[-1]):
+    with pytest.raises(DeviceError, match=wanted.rsplit(":", 1)[-1]) as caught:
         choose_device(wanted)
+    assert "set model.device to auto, cpu, cuda, cuda:N or mps" in str(caught.value)
+
+
+def test_choose_dtype_auto_on_mps_is_float16() -> None:
+    assert choose_dtype("auto", torch.device("mps")) is torch.float16
 
 
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])

@@ -87,7 +87,7 @@ BROKEN = {
     "mqtt: " + "[" * 100_000: "is nested too deep",
     "mqtt: &a [*a]": "mqtt: Input should be a valid dictionary",
     "cameras: {bridge: {}}": "cameras.bridge.[key]: Value error, is a name of the service's own",
-    "model: {device: []}": "model.device: Value error, must be auto, cpu, cuda, cuda:N, or a list",
+    "model: {device: []}": "model.device: Value error, must be auto, cpu, cuda, cuda:N, mps, or a",
     "model: {device: banana}": "model.device: Value error, must be auto, cpu, cuda, cuda:N",
     "data_dir: !!null": "data_dir: Input is not a valid path",
 }
