@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from engine.measuring import settle
 from engine.protocol import ModelOptions
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 Report = Callable[[str], None]
 
 _REPORT_EVERY_S = 2.0
+#: Seconds of encoding in one step on a CPU. With what the step reads and generates besides, whoever
+#: is more urgent waits for about two. Less would generate more often beside an encoding, for fewer
+#: rows at once.
+_ENCODE_LIMIT_S = 1.5
+_SET_DEVICE = "set model.device to auto, cpu, cuda, cuda:N or mps"
 
 
 class DeviceError(Exception):
@@ -43,6 +49,9 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     quantization: str  #: of the weights: `none`, `int8`, `int4`
+    max_crops: int  #: most local crops of a frame
+    #: Of a 1280×720 frame with a caption of normal length; None: it could not be answered.
+    seconds_per_frame: float | None
 
 
 def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
@@ -79,16 +88,43 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
         pack_linears(model)
-    engine = Engine(model, tokenizer, slots=options.slots, compiled=options.compile, watch=watch)
-    if options.compile or device.type == "cuda":
+    engine = Engine(
+        model,
+        tokenizer,
+        slots=options.slots,
+        compiled=options.compile,
+        # What was compiled is a whole pass, and cannot be left half-way.
+        encode_limit_s=_ENCODE_LIMIT_S if device.type == "cpu" and not options.compile else None,
+        watch=watch,
+    )
+    if options.compile or device.type != "cpu":
         report("warming up")
         warm_up(engine)
     quantization = options.quantization or "none"
-    return Loaded(engine, files.name, files.revision, device, dtype, quantization)
+    report("measuring what a frame takes")
+    measured = settle(
+        engine,
+        options.max_crops,
+        options.target_seconds,
+        may_choose=quantization == "int8",
+        in_units=device.type == "cpu" and not options.compile,
+    )
+    return Loaded(
+        engine,
+        files.name,
+        files.revision,
+        device,
+        dtype,
+        quantization,
+        measured.max_crops,
+        measured.seconds_per_frame,
+    )
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Make a device of a setting; `auto` is the first CUDA device if there is one.
+    """Make a device of a setting; `auto` is the first CUDA device if there is one, else the CPU.
+
+    `mps` is never chosen by itself: nobody has tried it on a Mac yet.
 
     Raises:
         DeviceError: There is no such device.
@@ -98,22 +134,31 @@ def choose_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise DeviceError(f"{wanted!r} is not a device, use cpu, cuda or cuda:N") from error
+        raise DeviceError(f"{wanted!r} is not a device: {_SET_DEVICE}") from error
     if device.type == "cpu":
         return torch.device("cpu")
+    if device.type == "mps":
+        return _mps()
     if device.type != "cuda":
-        raise DeviceError(f"{wanted!r} is not a device this runs on, use cpu, cuda or cuda:N")
+        raise DeviceError(f"{wanted!r} is not a device this runs on: {_SET_DEVICE}")
     index = device.index or 0
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        raise DeviceError(f"no CUDA device {index} here; is its driver loaded?")
+        raise DeviceError(f"no CUDA device {index} here; is its driver loaded? {_SET_DEVICE}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _mps() -> torch.device:
+    if not torch.backends.mps.is_available():
+        raise DeviceError(f"no mps here, which needs a Mac with its own chip: {_SET_DEVICE}")
+    logger.warning("mps has not been tried on any Mac yet: look at its captions, and tell us")
+    return torch.device("mps")
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     """Make a dtype of a setting; `auto` is bfloat16 where the device has instructions for it.
 
-    A CUDA device without them gets float16, a CPU float32.
+    A CUDA device without them gets float16, and so does MPS; a CPU float32.
     """
     if wanted != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
@@ -122,6 +167,8 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if has_bfloat16 else torch.float16
+    if device.type == "mps":
+        return torch.float16
     features = torch.cpu.get_capabilities()
     has_bfloat16 = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if has_bfloat16 else torch.float32

@@ -34,14 +34,13 @@ class Preparation:
     Args:
         loaded: The model.
         limits: Of images.
-        max_crops: Most local crops of a frame; None: what the model was made for.
     """
 
-    def __init__(self, loaded: Loaded, limits: ImageLimits, max_crops: int | None) -> None:
+    def __init__(self, loaded: Loaded, limits: ImageLimits) -> None:
         self._vision = loaded.engine.model.config.vision
         self._device = loaded.device
         self._limits = limits
-        self._max_crops = max_crops
+        self._max_crops = loaded.max_crops
         self._scenes = Scenes()
 
     def prepare(self, job: Job) -> Crops | Similar:

@@ -32,14 +32,17 @@ class ModelOptions:
 
     name: str  #: hub id or folder
     revision: str
-    device: str  #: `cpu`, `cuda`, `cuda:N`
+    device: str  #: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`
     dtype: str  #: `auto`, `float32`, `bfloat16`, `float16`
-    max_crops: int | None = None  #: most local crops of a frame; None: what the model was made for
+    #: most local crops of a frame; None: what the model was made for, or fewer where it runs in
+    #: int8 on a CPU and a frame would take longer than `target_seconds`
+    max_crops: int | None = None
     slots: int | None = None  #: key/value slots; None: from free memory
     threads: int | None = None  #: CPU threads; None: as many as there are cores
     compile: bool = False  #: torch.compile of vision and prefill
     quantization: Literal["int8", "int4"] | None = None
     download: bool = True  #: fetch what is not on this machine
+    target_seconds: float = 20.0  #: of a 1280×720 frame, see `max_crops`
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Worker:
         self._loaded = loaded
         self._inbox = inbox
         self._pool = RankedPool()
-        self._preparation = Preparation(loaded, limits, options.max_crops)
+        self._preparation = Preparation(loaded, limits)
         self._jobs: dict[str, Job] = {}
         self._num_steps = 0
         self._num_out_of_memory = 0
@@ -291,7 +291,11 @@ def _failed(job: Job, code: str, message: str, *, can_retry: bool) -> Failed:
 
 def memory_mb(device: torch.device) -> tuple[float, float]:
     """What this process holds of the device and of the machine, in MiB."""
-    vram = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+    vram = 0
+    if device.type == "cuda":
+        vram = torch.cuda.memory_reserved(device)
+    elif device.type == "mps":
+        vram = torch.mps.driver_allocated_memory()
     return vram / 2**20, psutil.Process().memory_info().rss / 2**20
 
 
@@ -384,7 +388,8 @@ def main(make_worker: Callable[..., Worker] = Worker) -> None:
             vram_mb=vram,
             ram_mb=ram,
             quantization=loaded.quantization,
-            max_crops=arguments.options.max_crops,
+            max_crops=loaded.max_crops,
+            seconds_per_frame=loaded.seconds_per_frame,
         )
     )
     worker.run()

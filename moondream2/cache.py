@@ -6,7 +6,7 @@ same slot. Nothing is cleared between users: a row only ever reads what it has w
 that is replayed reads more, and masks it, see `graphs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -20,10 +20,10 @@ from moondream2.staging import to_device
 from moondream2.text import Attend, TextModel, attention
 
 #: Share of the free memory that the automatic size takes; the rest is for activations and others.
-_MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4}
+_MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4, "mps": 0.4}
 #: More slots than this are never chosen automatically. On a CPU the linear layers stop being free
 #: to share at about 16 rows; on a GPU attention dominates beyond 64.
-_MOST_SLOTS = {"cuda": 64, "cpu": 16}
+_MOST_SLOTS = {"cuda": 64, "cpu": 16, "mps": 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dt
     """Return how many slots suit the memory that is free now, at least one."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-    else:
+    else:  # MPS shares the memory of the machine
         free = psutil.virtual_memory().available
     fitting = int(free * _MEMORY_SHARE[device.type] / slot_bytes(config, dtype))
     return max(1, min(_MOST_SLOTS[device.type], fitting))
@@ -140,6 +140,16 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
     text(embeddings, positions, PrefixAttend(cache, slots))
+
+
+def prefill_in_units(
+    text: TextModel, embeddings: Tensor, cache: SlotCache, slot: int
+) -> Iterator[int]:
+    """Do what `prefill` does for one frame, (1, T, W), pausing after each block with its number."""
+    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(1, -1)
+    attend = PrefixAttend(cache, [slot])
+    for layer, _ in enumerate(text.forward_in_units(embeddings, positions, attend)):
+        yield layer
 
 
 class PrefixAttend:

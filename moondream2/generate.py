@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from moondream2.cache import automatic_slots
+from moondream2.encoding import Clock
 from moondream2.errors import MoondreamError
 from moondream2.graphs import Recorder
 from moondream2.model import Moondream
@@ -35,18 +36,16 @@ from moondream2.tasks import (
     Resized,
     Started,
     TaskDone,
-    Timings,
 )
 from moondream2.tokens import PromptError, Tokenizer
-from moondream2.work import Live, Work
+from moondream2.work import Live, Work, check, prefix_length
 
 #: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
 #: TFLOP of the public model, a crop 0.67.
 _PREFIX_CROPS = 3
-#: Cost of the frames encoded in one step, in crops. A GPU needs several frames to be busy. A CPU is
-#: busy with one, and a step of the public model lasts most of a second for each crop there: two of
-#: the smallest frames, or one of any size.
-_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32}
+#: Cost of the frames encoded whole in one step, in crops: a GPU needs several to be busy, a CPU is
+#: busy with one.
+_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32, "mps": 8}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
@@ -78,6 +77,8 @@ class Engine:
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile; the first passes then take a minute or more.
+        encode_limit_s: Seconds of encoding in one step, by `clock`: a frame that takes longer is
+            encoded in parts, frame after frame. None encodes whole frames, several in a step.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
     """
 
@@ -91,12 +92,19 @@ class Engine:
         graphs: bool = True,
         recorder: Callable[[], Recorder] | None = None,
         compiled: bool = False,
+        encode_limit_s: float | None = None,
+        clock: Clock = time.monotonic,
         watch: Watch | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self._encode_limit_s, self._clock = encode_limit_s, clock
         device = model.device
         slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
-        self._scheduler = Scheduler(slots, max_batch_crops or _MAX_BATCH_CROPS[device.type])
+        self._scheduler = Scheduler(
+            slots,
+            max_batch_crops or _MAX_BATCH_CROPS[device.type],
+            in_parts=encode_limit_s is not None,
+        )
         self._passes = Passes(
             model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
         )
@@ -131,7 +139,7 @@ class Engine:
         if request.key in self._work:
             raise ValueError(f"request {request.key!r} is already held")
         try:
-            self._check(request)
+            check(request, self.tokenizer)
         except PromptError as exc:
             self._events.append(Failed(request.key, exc))
             return
@@ -163,10 +171,12 @@ class Engine:
             # 2. Who runs: the most urgent, before anything else is computed.
             plan = self._scheduler.plan()
             for place in plan.stop:
-                del self._live[place.slot]
-            # 3. New frames, all in one pass.
+                self._stop(place)
+            # 3. New frames, all in one pass, or one of them further on its way.
             if plan.encode:
                 self._encode(plan.encode)
+            if plan.advance:
+                self._advance_encoding(plan.advance)
             # 4. Their rows, and further tasks of earlier frames.
             for start in plan.start:
                 self._start(start)
@@ -177,42 +187,43 @@ class Engine:
         events, self._events = self._events, []
         return events
 
-    def _check(self, request: Request) -> None:
-        """Raise PromptError for what this model cannot do."""
-        if not request.tasks:
-            raise PromptError("a request needs a task")
-        if request.max_tokens < 1 or request.max_objects < 1:
-            raise PromptError("max_tokens and max_objects must be at least 1")
-        if request.temperature < 0 or not 0 <= request.top_p <= 1:
-            raise PromptError("temperature must not be negative, top_p must be in 0..1")
-        room = self.model.config.text.max_context - self._prefix_length(request)
-        for index in range(len(request.tasks)):
-            length = row_of(request, index, self.tokenizer).num_positions
-            if length > room:
-                raise PromptError(f"the prompt has {length} tokens, there is room for {room}")
-
-    def _prefix_length(self, request: Request) -> int:
-        return 0 if request.crops is None else self.model.config.text.prefix_length
-
     def _encode(self, places: Sequence[Place]) -> None:
         """Encode frames and write their prefixes to their slots."""
-        frames = []
-        for place in places:
-            crops = self._work[place.key].request.crops
-            assert crops is not None, "only frames are encoded"
-            frames.append(crops)
+        frames = [self._work[place.key].crops for place in places]
         slots = [place.slot for place in places]
         watch = self._passes.encode(frames, slots, max_crops=self._scheduler.max_crops)
         self._encoding = watch, [place.key for place in places]
 
+    def _advance_encoding(self, place: Place) -> None:
+        """Encode a frame further into its slot."""
+        assert self._encode_limit_s is not None, "only parts are advanced"
+        work = self._work[place.key]
+        self._tell_start(work)
+        if work.encoding is None:
+            most = self._scheduler.max_crops
+            work.encoding = self._passes.encoding(work.crops, max_crops=most, clock=self._clock)
+        if self._passes.advance(work.encoding, place.slot, self._encode_limit_s):
+            work.encode_seconds += work.encoding.seconds
+            work.encoding = None
+            self._scheduler.encoded(place.key)
+
+    def _stop(self, place: Place) -> None:
+        """Take a slot from a row, or from a frame that is being encoded."""
+        self._live.pop(place.slot, None)
+        if encoding := self._work[place.key].encoding:
+            encoding.leave_slot()
+
+    def _tell_start(self, work: Work) -> None:
+        if not work.is_started:
+            work.is_started = True
+            self._events.append(Started(work.request.key))
+
     def _start(self, start: Start) -> None:
         """Put a task into its slot."""
         work = self._work[start.key]
-        length = self._prefix_length(work.request)
+        length = prefix_length(work.request, self.model.config.text)
         self._passes.begin(start.slot, length, start.source)
-        if not work.is_started:
-            work.is_started = True
-            self._events.append(Started(start.key))
+        self._tell_start(work)
         row = row_of(work.request, start.task, self.tokenizer)
         self._live[start.slot] = Live(start.key, start.task, start.slot, row, length)
 
@@ -240,7 +251,7 @@ class Engine:
                 text = f"the model computed no number for this frame in {dtype}, see model.dtype"
                 self._fail(live.key, NotANumberError(text))
                 continue
-            self._time_first_token(live)
+            self._work[live.key].time_first_token()
             if live.row.is_done:
                 self._end(live)
 
@@ -333,11 +344,6 @@ class Engine:
             if key in self._work:
                 self._work[key].encode_seconds += watch.seconds
 
-    def _time_first_token(self, live: Live) -> None:
-        work = self._work[live.key]
-        if work.first_token_seconds is None:
-            work.first_token_seconds = time.monotonic() - work.submitted_at
-
     def _end(self, live: Live) -> None:
         """Tell the answer of a row that has ended, and of its request when it was the last."""
         del self._live[live.slot]
@@ -348,12 +354,7 @@ class Engine:
             return
         del self._work[live.key]
         answers = tuple(work.answers[index] for index in range(len(work.request.tasks)))
-        self._events.append(Finished(live.key, answers, self._timings(work)))
-
-    def _timings(self, work: Work) -> Timings:
-        total = time.monotonic() - work.submitted_at
-        first = total if work.first_token_seconds is None else work.first_token_seconds
-        return Timings(work.encode_seconds, first, total, self._num_steps - work.submitted_in)
+        self._events.append(Finished(live.key, answers, work.timings(self._num_steps)))
 
     def _fail(self, key: str, error: MoondreamError) -> None:
         self._forget(key)
@@ -374,6 +375,8 @@ class Engine:
         capacity = self.capacity
         self._encoding = None
         self._live.clear()
+        for work in self._work.values():
+            work.encoding = None
         self._scheduler.restart()
         self._scheduler.narrow()
         self._passes.resize(self.capacity)

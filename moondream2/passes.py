@@ -18,6 +18,7 @@ from moondream2.branches import Branches
 from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
 from moondream2.compiled import CompiledPrefill, compile_vision
 from moondream2.crops import Crops
+from moondream2.encoding import Clock, Encoding
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
 from moondream2.model import Moondream
 from moondream2.row import Choice
@@ -118,8 +119,7 @@ class Passes:
         self._note("encode", sum(map(len, frames)))
         watch = Stopwatch(self._device)
         self._staging.receive(frames)
-        chunk = min(self._model.vision.crops_per_pass(), max_crops)
-        images = self._model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
+        images = self._model.vision.encode(frames, chunk=self._chunk(max_crops))  # (F, T - 1, W)
         prefix = self._model.prefix_embeddings(images)  # (F, T, W)
         # One frame keeps a CPU busy, and its activations stay in the cache.
         together = 1 if self._device.type == "cpu" else len(frames)
@@ -128,6 +128,15 @@ class Passes:
             self._prefill(self._model.text, prefix[part], self._pool.cache, slots[part])
         watch.stop()
         return watch
+
+    def encoding(self, crops: Crops, *, max_crops: int, clock: Clock) -> Encoding:
+        """Begin to encode a frame in parts; nothing is computed yet."""
+        return Encoding(self._model, crops, chunk=self._chunk(max_crops), clock=clock)
+
+    def advance(self, encoding: Encoding, slot: int, limit_s: float) -> bool:
+        """Encode a frame further, see `Encoding.advance`."""
+        self._note("encode", encoding.num_crops)
+        return encoding.advance(self._pool.cache, slot, limit_s)
 
     def begin(self, slot: int, length: int, source: int | None) -> None:
         """Make a slot ready for a row.
@@ -202,12 +211,17 @@ class Passes:
         self._held = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
         self._held = self._make_pool(slots)
 
     @property
     def _pool(self) -> _Pool:
         assert self._held is not None, "memory did not suffice for the pool, make a smaller one"
         return self._held
+
+    def _chunk(self, max_crops: int) -> int:
+        return min(self._model.vision.crops_per_pass(), max_crops)
 
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
@@ -262,5 +276,5 @@ class Passes:
 
 def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
     """Bring picked bins to Python in one transfer: each (n,)."""
-    table = torch.stack((bins.double(), values.double(), chances.double())).tolist()
+    table = torch.stack((bins.float(), values.float(), chances.float())).tolist()
     return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]

@@ -25,13 +25,15 @@ def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
 
     Args:
         model: On its device and in its dtype; for inference only.
-        weights: `int8` is for CUDA, and runs elsewhere; `int4` needs CUDA and bfloat16.
+        weights: `int8` is for CUDA, and runs on a CPU; `int4` needs CUDA and bfloat16.
 
     Raises:
         QuantizeError: torchao is not installed, or the format does not run on the device.
     """
     if weights == "int4" and (model.device.type != "cuda" or str(model.dtype) != "torch.bfloat16"):
         raise QuantizeError(f"int4 weights need CUDA and bfloat16, not {model.device}")
+    if model.device.type == "mps":
+        raise QuantizeError("int8 weights need CUDA or a CPU, not mps")
     torchao = _torchao()
     if weights == "int8":
         config = torchao.Int8WeightOnlyConfig(set_inductor_config=False)

@@ -66,8 +66,9 @@ def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick
         tokens[places] = _draw(scores[places], [rows[index] for index in drawn])
     chances = scores.softmax(-1)
     own = chances.gather(1, tokens[:, None])[:, 0]
-    # One transfer for all three; float64 holds every id exactly.
-    table = torch.stack((tokens.double(), own.double(), chances[:, stop].double())).tolist()
+    # One transfer for all three; float32 holds ids below 2^24 exactly. MPS has no float64.
+    assert logits.shape[-1] <= 1 << 24, "a vocabulary whose ids float32 cannot hold"
+    table = torch.stack((tokens.float(), own, chances[:, stop])).tolist()
     return [Pick(int(token), own, stop) for token, own, stop in zip(*table, strict=True)]
 
 

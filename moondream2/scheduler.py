@@ -3,6 +3,9 @@
 The most urgent work goes first at every step, and a step stays short: the crops of one vision pass
 are bounded. A frame is encoded into one slot, where its tasks run one after the other; while slots
 are spare, its other tasks run beside it on copies. No torch here, and no clock.
+
+Where a frame takes longer than a step may, it is encoded over several (`in_parts`): one frame of a
+class at a time, and none while a more urgent class is being answered.
 """
 
 from collections import deque
@@ -37,6 +40,8 @@ class Plan:
     stop: list[Place] = field(default_factory=list)
     #: Frames to encode into slots, most urgent first.
     encode: list[Place] = field(default_factory=list)
+    #: The frame to encode further, as far as a step goes; told by `encoded` when it is done.
+    advance: Place | None = None
     #: Rows that begin.
     start: list[Start] = field(default_factory=list)
 
@@ -50,10 +55,15 @@ class _Job:
     pending: deque[int]
     #: Slots it holds, with the task that runs there; None between two tasks.
     slots: dict[int, int | None] = field(default_factory=dict)
+    #: Its encoding has begun and is not done; what is done of it outlasts the loss of its slot.
+    is_begun: bool = False
+    #: Its prefix is in its slots, or it needs none.
+    is_ready: bool = True
 
     @property
-    def order(self) -> tuple[tuple[float, ...], int]:
-        return self.rank, self.arrival
+    def order(self) -> tuple[tuple[float, ...], bool, tuple[float, ...], int]:
+        # Inside a class what was begun goes on first, so that not many frames are half encoded.
+        return self.rank[:1], not self.is_begun, self.rank, self.arrival
 
     @property
     def home(self) -> int:
@@ -67,12 +77,14 @@ class Scheduler:
     Args:
         slots: Key/value slots there are.
         max_crops: Most crops encoded in one step; a frame that has more gets a step of its own.
+        in_parts: Encode frame after frame, each over as many steps as it takes.
     """
 
-    def __init__(self, slots: int, max_crops: int) -> None:
+    def __init__(self, slots: int, max_crops: int, *, in_parts: bool = False) -> None:
         assert slots > 0, "at least one slot is needed"
         assert max_crops > 0, "at least one crop a pass is needed"
         self._all_slots, self._all_crops = slots, max_crops
+        self._in_parts = in_parts
         #: Most rows at once.
         self.limit = slots
         #: Most crops encoded in one step.
@@ -124,6 +136,11 @@ class Scheduler:
         """Forget a job and free its slots."""
         self._free.update(self._jobs.pop(key).slots)
 
+    def encoded(self, key: str) -> None:
+        """Note that a frame that was advanced is done: its tasks start with the next step."""
+        job = self._jobs[key]
+        job.is_begun, job.is_ready = False, True
+
     def finish(self, key: str, slot: int) -> bool:
         """Note that the task in a slot has ended.
 
@@ -147,11 +164,13 @@ class Scheduler:
             self._continue(job, plan)
         for job in self._running():
             self._spread(job, plan)
+        plan.advance = self._advance()
         return plan
 
     def restart(self) -> None:
         """Forget what runs and let all of it wait again; tasks that have ended stay ended."""
         for job in self._jobs.values():
+            job.is_begun = False
             for slot in list(job.slots):
                 self._interrupt(job, slot)
 
@@ -187,30 +206,55 @@ class Scheduler:
         for job in self._waiting():
             if job.num_crops and num_crops and num_crops + job.num_crops > self.max_crops:
                 return
+            if job.num_crops and self._in_parts and not self._may_encode(job):
+                return
             if self._num_spare <= 0 and not self._make_room(job, plan):
                 return
             num_crops += job.num_crops
             slot = self._take(job)
+            if job.num_crops and self._in_parts:
+                job.is_begun, job.is_ready = True, False
+                continue
             task = job.slots[slot] = job.pending.popleft()
             if job.num_crops:
                 plan.encode.append(Place(job.key, task, slot))
             plan.start.append(Start(job.key, task, slot, None))
+
+    def _may_encode(self, job: _Job) -> bool:
+        """Whether nothing of its class is being encoded, and nothing more urgent runs at all."""
+        others = [each for each in self._running() if each is not job]
+        return not any(
+            each.rank[:1] < job.rank[:1] if each.is_ready else each.rank[:1] <= job.rank[:1]
+            for each in others
+        )
+
+    def _advance(self) -> Place | None:
+        """Choose the frame to encode further: the most urgent, if nothing more urgent runs."""
+        for job in self._running():
+            if not job.is_ready:
+                slot, task = job.home, job.pending[0]
+                return Place(job.key, task, slot) if self._may_encode(job) else None
+        return None
 
     def _make_room(self, urgent: _Job, plan: Plan) -> bool:
         """Take a slot from the least urgent job of a greater class, if there is one."""
         running = self._running()
         if not running or running[-1].rank[:1] <= urgent.rank[:1]:
             return False
-        victim = running[-1]
+        # A frame that is not encoded yet keeps what was done of it, so it goes first.
+        victim = max(running, key=lambda job: (job.rank[:1], not job.is_ready, job.order))
         # Copies go before the slot that the frame was encoded into.
         slot = list(victim.slots)[-1]
-        if (task := victim.slots[slot]) is not None:
+        task = victim.slots[slot] if victim.is_ready else victim.pending[0]
+        if task is not None:
             plan.stop.append(Place(victim.key, task, slot))
         self._interrupt(victim, slot)
         return True
 
     def _continue(self, job: _Job, plan: Plan) -> None:
         """Start the next task of a job in slots whose task has ended."""
+        if not job.is_ready:
+            return
         for slot in [slot for slot, task in job.slots.items() if task is None]:
             if not job.pending:
                 self._release(job, slot)
@@ -220,7 +264,7 @@ class Scheduler:
 
     def _spread(self, job: _Job, plan: Plan) -> None:
         """Run more tasks of a job on copies of its prefix, in slots that no waiting job needs."""
-        while job.pending and self._num_spare > len(self._waiting()):
+        while job.is_ready and job.pending and self._num_spare > len(self._waiting()):
             source = job.home if job.num_crops else None
             slot = self._take(job)
             task = job.slots[slot] = job.pending.popleft()

@@ -4,6 +4,7 @@ The layers hold no keys or values. Whoever runs them passes an `Attend`, which d
 may see and where keys are kept; so training, the prefix pass and cached decoding share this code.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -125,6 +126,16 @@ class TextModel(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, layer, attend)
         return x
+
+    def forward_in_units(
+        self, embeddings: Tensor, positions: Tensor, attend: Attend
+    ) -> Iterator[Tensor]:
+        """Run all blocks as `forward` does and pause after each, yielding its output."""
+        cos, sin = self.rotary.at(positions)
+        x = embeddings
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cos, sin, layer, attend)
+            yield x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next token: (..., W) output of `forward` to (..., vocabulary)."""

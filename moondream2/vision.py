@@ -5,7 +5,7 @@ of a frame are stitched to one grid, averaged down to the size of a crop and joi
 position, with the global crop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -82,10 +82,14 @@ class VisionModel(nn.Module):
         Returns:
             (N, grid², W) patch features after the final norm.
         """
-        x = self.patch_emb(self.patches(crops)) + self.pos_emb
+        x = self.embed(crops)
         for block in self.blocks:
             x = block(x)
         return self.post_ln(x)  # type: ignore[no-any-return]
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """Embed the patches of crops, (N, 3, S, S), with their places: (N, grid², W)."""
+        return self.patch_emb(self.patches(crops)) + self.pos_emb  # type: ignore[no-any-return]
 
     def encode(self, frames: Sequence[Crops], *, chunk: int | None = None) -> Tensor:
         """Encode the crops of several frames to their image embeddings.
@@ -106,6 +110,27 @@ class VisionModel(nn.Module):
         features = torch.split(torch.cat(passes), [len(frame) for frame in frames])
         joined = [self.join(own, frame.tiling) for own, frame in zip(features, frames, strict=True)]
         return self.project(torch.stack(joined))
+
+    def encode_in_units(self, frame: Crops, *, chunk: int | None = None) -> Iterator[Tensor | None]:
+        """Encode one frame as `encode` does, bit for bit, and pause after each block of each pass.
+
+        Args:
+            frame: Its crops.
+            chunk: As for `encode`.
+
+        Yields:
+            None at each pause; at the last one the image embedding, (1, grid², text width).
+        """
+        device, dtype = self.pos_emb.device, self.pos_emb.dtype
+        passes = []
+        for part in torch.split(frame.pixels.to(device), chunk or self.crops_per_pass()):
+            x = self.embed(normalise(part, dtype, self.pixel_dtype))
+            for block in self.blocks:
+                x = block(x)
+                yield None
+            passes.append(self.post_ln(x))
+        joined = self.join(torch.cat(passes), frame.tiling)
+        yield self.project(torch.stack([joined]))
 
     def crops_per_pass(self) -> int:
         """Return how many crops go through the blocks together when `encode` may choose."""

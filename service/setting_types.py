@@ -36,7 +36,7 @@ _NONE = re.compile(
     + "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
     + "]"
 )
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
 
 
@@ -110,7 +110,7 @@ def _are_devices(value: Any, read: Callable[[Any], str | tuple[str, ...]]) -> st
         devices = ()
     names = (devices,) if isinstance(devices, str) else devices
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
-        raise ValueError("must be auto, cpu, cuda, cuda:N, or a list of them")
+        raise ValueError("must be auto, cpu, cuda, cuda:N, mps, or a list of them")
     return devices
 
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -168,7 +168,9 @@ class ModelSettings(_Section):
     )
     revision: Name = Field(default="2025-06-21", description="pinned; a branch is never followed")
     device: Devices = Field(
-        default="auto", description="auto, cpu, cuda, cuda:N, or a list: one engine each"
+        default="auto",
+        description="auto, cpu, cuda, cuda:N, mps, or a list: one engine each. auto: cuda where it "
+        "is, else cpu; mps, for Macs, has not been tried on one yet",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: bfloat16 where the device computes in it"
@@ -177,7 +179,16 @@ class ModelSettings(_Section):
         default=None,
         ge=1,
         le=100,
-        description="most local crops of a frame, quality against time; none: the model's own (12)",
+        description="most local crops of a frame, quality against time. auto or none: the model's "
+        "own (12); in int8 on a CPU as many as target_seconds allows, by what is measured at the "
+        "start",
+    )
+    target_seconds: float = Field(
+        default=20.0,
+        ge=0.1,
+        le=3600,
+        description="seconds that a 1280×720 frame may take where max_crops follows from it; with "
+        "one crop it can be more",
     )
     slots: int | None = Field(
         default=None,
@@ -232,6 +243,11 @@ class ModelSettings(_Section):
         description="whether a model/load request may fetch a model that is not on this machine; "
         "name always may be",
     )
+
+    @field_validator("max_crops", mode="before")
+    @classmethod
+    def _none_if_auto(cls, value: object) -> object:
+        return None if value == "auto" else value
 
 
 class QueueSettings(_Section):

@@ -110,7 +110,7 @@ def run(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="cpu|cuda|cuda:N", help="Where to compute; none: model.device."),
+        typer.Option(metavar="cpu|cuda|cuda:N|mps", help="Where to compute; none: model.device."),
     ] = None,
     dtype: Annotated[
         Dtype | None,

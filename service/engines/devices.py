@@ -18,6 +18,7 @@ def engine_options(settings: ModelSettings) -> list[ModelOptions]:
             threads=settings.threads,
             compile=settings.compile,
             quantization=settings.quantization,
+            target_seconds=settings.target_seconds,
         )
         for device in devices
     ]

@@ -349,6 +349,27 @@ async def test_out_of_memory_time_and_again_gets_a_fresh_process() -> None:
         assert engine.pid != first
 
 
+async def test_critical_frame_goes_between_the_parts_of_another() -> None:
+    """Each frame is encoded for four seconds or more, in steps of one and a half."""
+    picture = make_image(size=(1280, 720))
+    async with make_engine(command=command("slow:0.15"), slots=2) as engine:
+        await engine.load()
+        await engine.submit(make_submit("low", picture, rank=(1.0,)))
+        assert (await next_event(engine, Started)).key == "low"
+        begin = asyncio.get_running_loop().time()
+        await engine.submit(make_submit("critical", make_image(), rank=(0.0,)))
+        order = [await next_event(engine, Started, Done, Failed) for _ in range(3)]
+        assert [(type(event), event.key) for event in order] == [
+            (Started, "critical"),
+            (Done, "critical"),
+            (Done, "low"),
+        ]
+        waited = order[1].engine_seconds - order[1].timings["encode_seconds"]
+        # One step of the other frame, and its own prompt; more where the machine is busy.
+        assert waited < 4.0
+        assert asyncio.get_running_loop().time() - begin < 30
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

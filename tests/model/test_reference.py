@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moondream2.generate import Engine
+from moondream2.int8 import can_shrink, shrink_linears
 from moondream2.model import Moondream
 from moondream2.sampling import nucleus
 from moondream2.tasks import (
@@ -90,6 +91,29 @@ def test_everything_at_once_equals_reference() -> None:
     requests, groups = grouped(cases())
     events = run(engine(slots=len(cases()), max_batch_crops=64), requests)
     _check_all(groups, answers(events))
+
+
+def test_everything_in_parts_equals_reference() -> None:
+    """A step for each unit of encoding, and rows that generate between."""
+    requests, groups = grouped(cases())
+    _check_all(groups, answers(run(engine(slots=7, encode_limit_s=0.0), requests)))
+
+
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_everything_in_parts_equals_whole_frames_bit_for_bit(is_int8: bool) -> None:
+    """Frames alone, so that the same rows read together."""
+    model = Moondream.load(FIXTURES)
+    if is_int8:
+        if not can_shrink():
+            pytest.skip("no int8 kernels for this processor")
+        shrink_linears(model)
+    for request in grouped(cases())[0]:
+        brief = replace(request, max_tokens=3, max_objects=1)
+        whole, parts = (
+            answers(run(Engine(model, tokenizer(), slots=1, encode_limit_s=limit_s), [brief]))
+            for limit_s in (None, 0.0)
+        )
+        assert parts == whole
 
 
 def test_everything_at_once_with_replayed_steps_equals_reference() -> None:

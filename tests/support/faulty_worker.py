@@ -8,6 +8,7 @@ Run as `python -m tests.support.faulty_worker FAULT` and the options of `engine.
     stuck:PREFIX   decoding its image never ends
     oom:N          the first N passes run out of memory
     odd:PREFIX     preparing its image raises what nobody foresaw
+    slow:SECONDS   each block of the image encoder takes so much longer
 """
 
 import os
@@ -39,6 +40,9 @@ class FaultyWorker(Worker):
         super().__init__(*arguments)
         self._kind, _, self._argument = fault.partition(":")
         self._num_passes = 0
+        if self._kind == "slow":
+            for block in self._engine.model.vision.blocks:
+                block.register_forward_pre_hook(lambda *_: time.sleep(float(self._argument)))
 
     def _prepare(self, job: Any) -> Any:
         if self._is_at("stuck", job.submit.key):

@@ -14,8 +14,13 @@ def test_choose_device_auto_is_cpu_without_cuda() -> None:
 
 @pytest.mark.parametrize("wanted", ["cuda:99", "toaster", "mps", "meta"])
 def test_choose_device_that_is_not_there_says_so(wanted: str) -> None:
-    with pytest.raises(DeviceError, match=wanted.rsplit(":", 1)[-1]):
+    with pytest.raises(DeviceError, match=wanted.rsplit(":", 1)[-1]) as caught:
         choose_device(wanted)
+    assert "set model.device to auto, cpu, cuda, cuda:N or mps" in str(caught.value)
+
+
+def test_choose_dtype_auto_on_mps_is_float16() -> None:
+    assert choose_dtype("auto", torch.device("mps")) is torch.float16
 
 
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])
@@ -37,5 +42,8 @@ def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:
     options = ModelOptions(str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization="int8")
     loaded = load(options, told.append)
     assert loaded.dtype is torch.float32
+    assert loaded.quantization == "int8"
+    assert loaded.max_crops == loaded.engine.model.config.vision.max_crops  # it is a small one
+    assert 0 < (loaded.seconds_per_frame or 0) < 20
     assert any(isinstance(each, Int8Linear) for each in loaded.engine.model.modules())
     assert any(text.endswith("to cpu as int8") for text in told)

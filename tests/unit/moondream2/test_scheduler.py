@@ -236,3 +236,120 @@ def test_every_task_ends_once_and_slots_are_never_shared(
     expected = [(f"job{i}", task) for i, job in enumerate(found) for task in range(job[2])]
     assert sorted(ended) == sorted(expected)
     assert made.free == made.limit
+
+
+def in_parts(**jobs: float) -> Scheduler:
+    """Return a scheduler that encodes in parts, with jobs of two crops by their class."""
+    made = Scheduler(3, 10, in_parts=True)
+    for key, rank in jobs.items():
+        made.add(key, (rank,), num_crops=2, num_tasks=1)
+    return made
+
+
+def advanced(plan: Plan) -> str | None:
+    return plan.advance and plan.advance.key
+
+
+def test_in_parts_one_frame_is_encoded_after_the_other() -> None:
+    made = in_parts(a=1.0, b=1.0)
+    assert [advanced(made.plan()) for _ in range(3)] == ["a", "a", "a"]
+    made.encoded("a")
+    plan = made.plan()
+    assert (started(plan), advanced(plan)) == ([("a", 0)], "b")
+
+
+def test_in_parts_the_more_urgent_frame_goes_between() -> None:
+    made = in_parts(low=2.0)
+    made.plan()
+    made.add("critical", (0.0,), num_crops=2, num_tasks=1)
+    assert advanced(made.plan()) == "critical"
+    made.encoded("critical")
+    plan = made.plan()
+    assert (started(plan), advanced(plan)) == ([("critical", 1)], None)
+    assert advanced(made.plan()) is None  # while it is answered
+    made.finish("critical", 1)
+    assert advanced(made.plan()) == "low"
+
+
+def test_in_parts_question_waits_for_no_frame_that_is_being_encoded() -> None:
+    made = in_parts(a=1.0)
+    made.plan()
+    made.add("q", (1.0,), num_crops=0, num_tasks=1)
+    assert started(made.plan()) == [("q", 1)]
+
+
+def test_in_parts_slot_is_taken_from_the_frame_that_is_being_encoded() -> None:
+    """It keeps what was done of it; one that is answered would have to be encoded again."""
+    made = in_parts(done=2.0, begun=2.0)
+    made.limit = 2
+    made.plan()
+    made.encoded("done")
+    made.plan()
+    made.add("critical", (0.0,), num_crops=2, num_tasks=1)
+    assert made.plan().stop == [Place("begun", 0, 1)]
+
+
+def test_in_parts_what_was_begun_goes_on_before_others_of_its_class() -> None:
+    made = in_parts(begun=2.0)
+    made.limit = 1
+    made.plan()
+    made.add("critical", (0.0,), num_crops=2, num_tasks=1)
+    made.add("earlier", (2.0, -1.0), num_crops=2, num_tasks=1)
+    made.plan()
+    made.encoded("critical")
+    made.plan()
+    made.finish("critical", 0)
+    assert advanced(made.plan()) == "begun"
+
+
+@settings(max_examples=100)
+@given(jobs, st.integers(1, 6), st.randoms(use_true_random=False))
+def test_in_parts_every_task_ends_once_and_few_frames_are_half_encoded(
+    found: list[tuple[int, int, int]], slots: int, draw: Random
+) -> None:
+    """Jobs arrive, end, are cancelled and restart at random."""
+    made = Scheduler(slots, 8, in_parts=True)
+    waiting = [(f"job{i}", *job) for i, job in enumerate(found)]
+    running: dict[int, tuple[str, int]] = {}
+    prefixes: dict[int, str] = {}
+    half: set[str] = set()
+    ended: set[tuple[str, int]] = set()
+    for _ in range(4000):
+        if waiting and draw.random() < 0.5:
+            key, rank, crops, tasks = waiting.pop()
+            made.add(key, (float(rank),), num_crops=crops, num_tasks=tasks)
+        if draw.random() < 0.02:
+            made.restart()
+            for state in (running, prefixes, half):
+                state.clear()
+        plan = made.plan()
+        for place in plan.stop:
+            running.pop(place.slot, None)
+        assert plan.encode == []
+        for start in plan.start:
+            assert start.slot not in running
+            running[start.slot] = (start.key, start.task)
+            if start.source is not None:
+                prefixes[start.slot] = prefixes[start.source]
+            if found[int(start.key[3:])][1]:
+                assert prefixes[start.slot] == start.key
+        if place := plan.advance:
+            assert place.slot not in running
+            prefixes[place.slot] = place.key
+            half.add(place.key)
+            classes = [found[int(key[3:])][0] for key in half]
+            assert len(classes) == len(set(classes))
+            mine = found[int(place.key[3:])][0]
+            assert all(found[int(key[3:])][0] >= mine for key, _ in running.values())
+            if draw.random() < 0.3:
+                half.discard(place.key)
+                made.encoded(place.key)
+        for slot in [slot for slot in running if draw.random() < 0.4]:
+            key, task = running.pop(slot)
+            assert (key, task) not in ended
+            ended.add((key, task))
+            made.finish(key, slot)
+        if not waiting and not len(made):
+            break
+    assert ended == {(f"job{i}", task) for i, job in enumerate(found) for task in range(job[2])}
+    assert made.free == made.limit

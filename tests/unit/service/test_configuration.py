@@ -87,7 +87,7 @@ BROKEN = {
     "mqtt: " + "[" * 100_000: "is nested too deep",
     "mqtt: &a [*a]": "mqtt: must be a mapping",
     "cameras: {bridge: {}}": "cameras.bridge: Value error, is a name of the service's own",
-    "model: {device: []}": "model.device: Value error, must be auto, cpu, cuda, cuda:N, or a list",
+    "model: {device: []}": "model.device: Value error, must be auto, cpu, cuda, cuda:N, mps, or a",
     "model: {device: banana}": "model.device: Value error, must be auto, cpu, cuda, cuda:N",
     "data_dir: !!null": "data_dir: must be a path",
 }
