@@ -10,9 +10,11 @@ from PIL import Image
 
 from engine.measuring import settle
 from engine.protocol import ModelOptions
+from engine.quantization import Host, Quantization, Sizes, choose_quantization, shortage
+from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.generate import Engine
-from moondream2.hub import Hub, resolve
+from moondream2.hub import Hub, ModelFiles, resolve
 from moondream2.int8 import load_int8
 from moondream2.model import Moondream
 from moondream2.packed import can_pack, pack_linears
@@ -48,7 +50,7 @@ class Loaded:
     revision: str
     device: torch.device
     dtype: torch.dtype
-    quantization: str  #: of the weights: `none`, `int8`, `int4`
+    quantization: Quantization  #: of the weights
     max_crops: int  #: most local crops of a frame
     #: Of a 1280×720 frame with a caption of normal length; None: it could not be answered.
     seconds_per_frame: float | None
@@ -74,16 +76,14 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     report(f"looking for {options.name}")
     hub = Hub(download=options.download, progress=_Progress(report).tell)
     files = resolve(options.name, options.revision, hub=hub)
-    is_int8 = device.type == "cpu" and options.quantization == "int8"
-    kind = "int8" if is_int8 else name_of(dtype)
-    report(f"loading {files.folder} to {device} as {kind}")
-    if is_int8:
+    quantization = _choose_format(options, files, device, dtype, report)
+    if device.type == "cpu" and quantization == "int8":
         model, dtype = load_int8(files.folder, revision=files.release), torch.float32
     else:
         model = Moondream.load(files.folder, device=device, dtype=dtype, revision=files.release)
-        if options.quantization is not None:
-            report(f"shrinking the weights to {options.quantization}")
-            quantize_weights(model, options.quantization)
+        if quantization != "none":
+            report(f"shrinking the weights to {quantization}")
+            quantize_weights(model, quantization)
     tokenizer = Tokenizer.load(files.tokenizer_file, model.config)
     if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
@@ -100,7 +100,6 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     if options.compile or device.type != "cpu":
         report("warming up")
         warm_up(engine)
-    quantization = options.quantization or "none"
     report("measuring what a frame takes")
     measured = settle(
         engine,
@@ -119,6 +118,30 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
         measured.max_crops,
         measured.seconds_per_frame,
     )
+
+
+def _choose_format(
+    options: ModelOptions,
+    files: ModelFiles,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Report,
+) -> Quantization:
+    """Choose the format of the weights, and report it with what memory has to say to that.
+
+    Raises:
+        MoondreamError: The model's `config.json` is unusable, or the device cannot run the format.
+    """
+    host = Host.here(device)
+    sizes = Sizes.of(MoondreamConfig.from_folder(files.folder, revision=files.release))
+    quantization = choose_quantization(options.quantization, options.dtype, host, sizes)
+    is_int8 = device.type == "cpu" and quantization == "int8"
+    loading = f"loading {files.folder} to {device} as {'int8' if is_int8 else name_of(dtype)}"
+    if short := shortage(quantization, dtype, host, sizes):
+        logger.warning("%s %s", options.name, short)
+        loading = f"{loading}, which {short}"
+    report(loading)
+    return quantization
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -169,9 +192,7 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if has_bfloat16 else torch.float16
     if device.type == "mps":
         return torch.float16
-    features = torch.cpu.get_capabilities()
-    has_bfloat16 = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16 if Host.here(device).has_bfloat16 else torch.float32
 
 
 def name_of(dtype: torch.dtype) -> str:

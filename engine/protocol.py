@@ -40,7 +40,7 @@ class ModelOptions:
     slots: int | None = None  #: key/value slots; None: from free memory
     threads: int | None = None  #: CPU threads; None: as many as there are cores
     compile: bool = False  #: torch.compile of vision and prefill
-    quantization: Literal["int8", "int4"] | None = None
+    quantization: Literal["auto", "none", "int8", "int4"] = "auto"
     download: bool = True  #: fetch what is not on this machine
     target_seconds: float = 20.0  #: of a 1280×720 frame, see `max_crops`
 

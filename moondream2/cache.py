@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-import psutil
 import torch
 from torch import Tensor
 
 from moondream2.branches import Branches
 from moondream2.config import TextConfig
+from moondream2.memory import available_bytes
 from moondream2.staging import to_device
 from moondream2.text import Attend, TextModel, attention
 
@@ -123,7 +123,7 @@ def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dt
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:  # MPS shares the memory of the machine
-        free = psutil.virtual_memory().available
+        free = available_bytes()
     fitting = int(free * _MEMORY_SHARE[device.type] / slot_bytes(config, dtype))
     return max(1, min(_MOST_SLOTS[device.type], fitting))
 

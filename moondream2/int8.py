@@ -3,18 +3,21 @@
 Weights have a scale for each output, fixed at loading. Activations are shrunk as they come, each
 row (a token or a patch) by its own greatest value, so that what a row gives does not depend on the
 rows beside it, bit for bit. Products are added up in 32 bits and come out in float32; norms,
-attention, the embedding, the patch embedding and the region heads stay in float32.
+attention and the embedding stay in float32. The patch embedding and the region heads have weights
+of 16 bits: float32 products of all other kernels depend on how many rows there are.
 
-A processor without VNNI adds pairs of 8-bit products in 16 bits, where the greatest ones would
-overflow: activations have 7 bits there.
+Where kernels add pairs of 8-bit products in 16 bits, the greatest ones would overflow: activations
+have 7 bits there.
 """
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moondream2.config import DEFAULT_REVISION, MoondreamConfig
@@ -26,9 +29,13 @@ from moondream2.weights import tensors_of
 _ENGINE = "fbgemm"
 _LEAST = 1e-30  # a row of zeros has no scale of its own
 _WEIGHT_STEPS = 127
+_FULL_STEPS, _REDUCED_STEPS = 127, 63  # of activations, in 8 and in 7 bits
 
-#: Layers that are shrunk. What reads pixels and what gives coordinates stays exact: it is small.
+#: Layers in 8 bits. What reads pixels and what gives coordinates has 16: it is small.
 _SHRUNK = ("vision.blocks.", "vision.proj_mlp.", "text.blocks.", "text.lm_head")
+#: Kernels for one and for two rows add in another order than those for more; of six rows there is
+#: one kernel for all processors.
+_ROWS = 6
 
 
 class Int8Linear(nn.Module):
@@ -37,14 +44,15 @@ class Int8Linear(nn.Module):
     Args:
         weight: (out, in) float32 on the CPU.
         bias: (out,) float32.
+        steps: Of an activation from zero to its row's greatest; None: `activation_steps()`.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, steps: int | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._packed = _pack(weight)
         self._bias = bias
-        steps = 127 if _has_vnni() else 63
+        steps = steps or activation_steps()
         self._step, self._zero = 1.0 / steps, steps + 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,6 +66,40 @@ class Int8Linear(nn.Module):
         if self._bias is not None:
             out.add_(self._bias)
         return out.view(*x.shape[:-1], self.out_features)
+
+
+class HalfLinear(nn.Module):
+    """The same with weights of 16 bits and activations of 32, for what 8 bits are too coarse.
+
+    Args:
+        weight: (out, in) float32 on the CPU, below 65,504.
+        bias: (out,) float32.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        with _kernels():
+            self._packed: object = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) to (..., out), float32."""
+        rows = x.reshape(-1, self.in_features)  # (N, in)
+        padded = F.pad(rows, (0, 0, 0, -len(rows) % _ROWS))
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(padded, self._packed)
+        return out[: len(rows)].view(*x.shape[:-1], self.out_features)
+
+
+@cache
+def activation_steps() -> int:
+    """Steps of an activation from zero to its row's greatest that cannot overflow here.
+
+    Asked of the kernels themselves: what a processor can do is not what they use. AVX-VNNI without
+    AVX-512, which most small computers have, is one that they leave unused.
+    """
+    greatest = torch.ones(1, 64)
+    found = Int8Linear(greatest, None, _FULL_STEPS)(greatest)
+    return _FULL_STEPS if round(found.item()) == greatest.numel() else _REDUCED_STEPS
 
 
 def can_shrink() -> bool:
@@ -91,21 +133,21 @@ def load_int8(folder: Path | str, *, revision: str = DEFAULT_REVISION) -> Moondr
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}
     halves: dict[str, Tensor] = {}  # weights whose bias has not been read, or the reverse
-    shrunk = set(_names(model))
+    linears = set(_names(model))
     for name, tensor in tensors_of(folder, shapes):
         layer, _, part = name.rpartition(".")
-        if layer not in shrunk:
+        if layer not in linears:
             state[name] = tensor
             continue
         halves[part] = tensor
         if len(halves) == 2:
-            model.set_submodule(layer, Int8Linear(halves.pop("weight"), halves.pop("bias")))
+            model.set_submodule(layer, _shrunk(layer, halves.pop("weight"), halves.pop("bias")))
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(False).eval()
 
 
 def shrink_linears(model: Moondream) -> None:
-    """Replace the layers of a model in memory, one by one, and cast the rest to float32.
+    """Replace the linear layers of a model in memory, one by one; cast the rest to float32.
 
     Args:
         model: On the CPU, in any dtype.
@@ -118,14 +160,28 @@ def shrink_linears(model: Moondream) -> None:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear)
         weight, bias = linear.weight.detach().float(), linear.bias.detach().float()
-        model.set_submodule(name, Int8Linear(weight, bias))
+        model.set_submodule(name, _shrunk(name, weight, bias))
     model.float()
+
+
+def shrunk_bytes(model: Moondream) -> int:
+    """What the weights of a model take once they are shrunk; it can be on the meta device."""
+    linears = {f"{name}.weight": 1 if name.startswith(_SHRUNK) else 2 for name in _names(model)}
+    return sum(
+        parameter.numel() * linears.get(name, torch.float32.itemsize)
+        for name, parameter in model.named_parameters()
+    )
 
 
 def _names(model: Moondream) -> Iterator[str]:
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith(_SHRUNK):
+        if isinstance(module, nn.Linear):
             yield name
+
+
+def _shrunk(name: str, weight: Tensor, bias: Tensor) -> Int8Linear | HalfLinear:
+    form = Int8Linear if name.startswith(_SHRUNK) else HalfLinear
+    return form(weight, bias)
 
 
 def _pack(weight: Tensor) -> object:
@@ -149,8 +205,3 @@ def _kernels() -> Iterator[None]:
         yield
     finally:
         torch.backends.quantized.engine = before
-
-
-def _has_vnni() -> bool:
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_vnni") or features.get("avx_vnni"))

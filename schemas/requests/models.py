@@ -10,6 +10,7 @@ from schemas.requests.operation import Operation
 from schemas.status import LoadedModel, ModelStatus
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["auto", "none", "int8", "int4"]
 
 
 def _goes_nowhere(revision: str) -> str:
@@ -36,6 +37,7 @@ class LoadRequest(Request):
         default=None, description="needed where several of the model are there"
     )
     dtype: Dtype | None = None
+    quantization: Quantization | None = None
 
 
 class ModelSwitch(Answer):
@@ -44,6 +46,7 @@ class ModelSwitch(Answer):
     model: str
     revision: str
     dtype: Dtype
+    quantization: Quantization
     state: Literal["loading", "loaded", "returning", "failed"] = Field(
         description="`returning`: it failed, and the former model is being loaded again"
     )

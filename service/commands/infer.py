@@ -43,6 +43,15 @@ class Dtype(StrEnum):
     FLOAT16 = "float16"
 
 
+class Quantization(StrEnum):
+    """Formats of the weights."""
+
+    AUTO = "auto"
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 @reads_settings
 def run(
     common: CommonOptions,
@@ -119,6 +128,14 @@ def run(
             help="Number format. float32 is exact, bfloat16 is fast on a GPU; none: model.dtype.",
         ),
     ] = None,
+    quantization: Annotated[
+        Quantization | None,
+        typer.Option(
+            metavar="auto|none|int8|int4",
+            help="Format of the weights. auto: int8 on a CPU without bfloat16 instructions or "
+            "memory for it; not given: model.quantization.",
+        ),
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -139,6 +156,7 @@ def run(
         "revision": revision,
         "device": device,
         "dtype": dtype.value if dtype else None,
+        "quantization": quantization.value if quantization else None,
         "slots": batch,
     }
     options, *_ = engine_options(
@@ -203,6 +221,7 @@ async def _run(
     async with engine:
         with Console(stderr=True).status(f"loading {options.name}"):
             await engine.load()
+        printer.quantization = engine.state.quantization
         waiting = iter(enumerate(images))
         while not printer.is_complete:
             while engine.free and (item := next(waiting, None)):
@@ -267,6 +286,9 @@ class _Printer:
     Args:
         images: As given.
         as_json: One object a line, else a paragraph.
+
+    Attributes:
+        quantization: Of the weights that answer; None until they are loaded.
     """
 
     def __init__(self, images: Sequence[Path], as_json: bool) -> None:
@@ -275,6 +297,7 @@ class _Printer:
         self._ready: dict[int, dict[str, Any]] = {}
         self._num_printed = 0
         self.num_failed = 0
+        self.quantization: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -289,8 +312,8 @@ class _Printer:
             path = self._images[self._num_printed]
             self._num_printed += 1
             if self._as_json:
-                line = json.dumps({"image": str(path), **following}, ensure_ascii=False)
-                typer.echo(line)
+                line = {"image": str(path), **following, "quantization": self.quantization}
+                typer.echo(json.dumps(line, ensure_ascii=False))
             else:
                 typer.echo("\n".join((str(path), *_paragraph(following))))
 

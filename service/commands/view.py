@@ -84,7 +84,8 @@ class View:
         text.append(f"  {self._state}", style="green" if self._state == "online" else "bold red")
         if self._info:
             model = self._info.model
-            text.append(f"  {model.name} on {model.device}, {model.dtype}: {model.state}", "dim")
+            kind = model.dtype if model.quantization in {None, "none"} else model.quantization
+            text.append(f"  {model.name} on {model.device}, {kind}: {model.state}", "dim")
         if self._health and self._health.status != "healthy":
             text.append(f"  {self._health.status}", _HEALTH_COLORS[self._health.status])
         return text

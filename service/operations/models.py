@@ -102,6 +102,7 @@ class ModelOperations:
                 name=wanted.name,
                 revision=wanted.revision,
                 dtype=wanted.dtype,
+                quantization=wanted.quantization,
                 download=wanted.download,
             )
 
@@ -138,19 +139,21 @@ class ModelOperations:
         Raises:
             OperationError: `not_found` or `bad_request`.
         """
-        has, settings = self._models.chosen, self._settings
+        settings = self._settings
+        has = replace(
+            self._models.chosen,
+            dtype=request.dtype or self._models.chosen.dtype,
+            quantization=request.quantization or self._models.chosen.quantization,
+        )
         name = request.model or has.name
-        dtype = request.dtype or has.dtype
         for known in (has, replace(has, name=settings.name, revision=settings.revision)):
             if name == known.name and request.revision in {None, known.revision}:
                 is_own = (name, known.revision) == (settings.name, settings.revision)
                 download = is_own or known.download
-                return replace(known, dtype=dtype, download=download)
+                return replace(known, download=download)
         found = [each for each in await self._available() if each.model == name]
         revision = _revision(request, found) or self._downloaded(name, request.revision)
-        return replace(
-            has, name=name, revision=revision, dtype=dtype, download=settings.allow_download
-        )
+        return replace(has, name=name, revision=revision, download=settings.allow_download)
 
     def _downloaded(self, name: str, revision: str | None) -> str:
         """The revision of a model that is not here.
@@ -199,6 +202,7 @@ def _described(switch: Switch) -> ModelSwitch:
             "model": options.name,
             "revision": options.revision,
             "dtype": options.dtype,
+            "quantization": options.quantization,
             "state": switch.state,
             "error": switch.error,
             "started_at": switch.started_at,

@@ -108,7 +108,15 @@ def test_documents_are_valid(path: Path, code: str) -> None:
     elif "status" in document:
         StatusDocument.model_validate(document)
     else:
-        assert set(document) == {"image", "caption", "queries", "choices", "objects", "points"}
+        assert set(document) == {
+            "image",
+            "caption",
+            "queries",
+            "choices",
+            "objects",
+            "points",
+            "quantization",
+        }
 
 
 @pytest.mark.parametrize(("path", "code"), _YAML, ids=_ids(_YAML))

@@ -325,6 +325,7 @@ async def test_infer_gives_the_reference_captions_in_order(recorded: list[dict[s
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert [line["image"] for line in lines] == [str(FIXTURE / each["file"]) for each in recorded]
     for line, record in zip(lines, recorded, strict=True):
+        assert line["quantization"] == "none"
         assert line["caption"]["token_ids"] == record["caption"]["normal"]["token_ids"]
         assert line["caption"]["text"] == record["caption"]["normal"]["text"]
         assert 0 < line["caption"]["confidence"] <= 1

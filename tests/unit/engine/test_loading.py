@@ -1,8 +1,12 @@
+from typing import Literal
+
+import psutil
 import pytest
 import torch
 
 from engine.loading import DeviceError, choose_device, choose_dtype, load, name_of
 from engine.protocol import ModelOptions
+from moondream2.errors import QuantizeError
 from moondream2.int8 import Int8Linear, can_shrink
 from tests.support.checkpoints import FIXTURES
 
@@ -35,15 +39,51 @@ def test_choose_dtype_auto_on_cpu_follows_its_instructions() -> None:
     assert choose_dtype("auto", torch.device("cpu")) is expected
 
 
+def options(dtype: str, quantization: Literal["auto", "none", "int8", "int4"]) -> ModelOptions:
+    return ModelOptions(
+        str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization=quantization
+    )
+
+
 @pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
 def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:
     told: list[str] = []
-    options = ModelOptions(str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization="int8")
-    loaded = load(options, told.append)
-    assert loaded.dtype is torch.float32
-    assert loaded.quantization == "int8"
+    loaded = load(options(dtype, "int8"), told.append)
+    assert (loaded.dtype, loaded.quantization) == (torch.float32, "int8")
     assert loaded.max_crops == loaded.engine.model.config.vision.max_crops  # it is a small one
     assert 0 < (loaded.seconds_per_frame or 0) < 20
     assert any(isinstance(each, Int8Linear) for each in loaded.engine.model.modules())
     assert any(text.endswith("to cpu as int8") for text in told)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_small_model_stays_exact_by_itself(dtype: str) -> None:
+    loaded = load(options(dtype, "auto"), [].append)
+    assert loaded.quantization == "none"
+    assert loaded.dtype is choose_dtype(dtype, torch.device("cpu"))
+
+
+def test_int4_on_a_cpu_is_refused_before_anything_is_read() -> None:
+    told: list[str] = []
+    with pytest.raises(QuantizeError, match=r"model\.quantization: int4"):
+        load(options("auto", "int4"), told.append)
+    assert not [text for text in told if text.startswith("loading")]
+
+
+class Memory:
+    """A machine with little of it."""
+
+    available = 1 << 20
+
+
+def test_too_little_memory_is_said_before_loading(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    told: list[str] = []
+    load(options("float32", "auto"), told.append)
+    (said,) = [text for text in told if text.startswith("loading")]
+    assert "as float32, which needs about" in said
+    assert "GiB are available; model.quantization: int8 needs" in said
+    assert "needs about" in caplog.text

@@ -71,9 +71,15 @@ async def test_what_is_not_said_stays_as_it_is(cache: Path) -> None:
         chosen = it.models.chosen
         assert (chosen.name, chosen.revision, chosen.dtype) == ("acme/eye", "main", "float16")
         assert not chosen.download
-        await operations.load(LoadRequest(model="tiny", dtype="auto"))
+        await operations.load(LoadRequest(model="tiny", dtype="auto", quantization="int8"))
         chosen = it.models.chosen
         assert (chosen.revision, chosen.dtype, chosen.download) == ("local", "auto", True)
+        await operations.load(LoadRequest(dtype="float32"))
+        chosen = it.models.chosen
+        assert (chosen.dtype, chosen.quantization) == ("float32", "int8")
+        switch = (await operations.info(Nothing())).switch
+        assert switch is not None
+        assert switch.quantization == "int8"
 
 
 async def test_folder_is_loaded_by_the_name_in_the_list(cache: Path, tmp_path: Path) -> None:

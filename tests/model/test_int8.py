@@ -1,0 +1,60 @@
+"""The shipped demonstration model in 8 bits: the same whatever the company, and nearly as good."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from demo.evaluate import MODEL, YES_OR_NO, camera_image
+from demo.scenes.scene import EVALUATION_SEEDS, draw_scene
+from moondream2.crops import prepare
+from moondream2.generate import Engine
+from moondream2.int8 import can_shrink, load_int8
+from moondream2.tasks import Answer, Caption, Choose, Detect, Event, Point, Query, Request
+from moondream2.tokens import Tokenizer
+from tests.support.generation import answers
+
+pytestmark = pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
+
+TASKS = (
+    Caption("normal"),
+    Query("Is there a car?"),
+    Detect("person"),
+    Detect("car"),
+    Point("person"),
+    Choose("Is there a cat?", YES_OR_NO),
+)
+
+
+class Company:
+    """One model, asked about frames that come and go; each frame has all kinds of tasks."""
+
+    def __init__(self, number: int) -> None:
+        self.model = load_int8(MODEL)
+        self._tokenizer = Tokenizer.load(MODEL / "tokenizer.json", self.model.config)
+        scenes = [draw_scene(EVALUATION_SEEDS + index) for index in range(number)]
+        # Frames of one crop beside frames of several.
+        self._crops = [
+            prepare(camera_image(scene), self.model.config.vision, 1 if index % 3 == 0 else None)
+            for index, scene in enumerate(scenes)
+        ]
+
+    def ask(self, frames: Sequence[int], slots: int) -> dict[str, tuple[Answer, ...]]:
+        """Ask about some at first, then about another every few steps."""
+        engine = Engine(self.model, self._tokenizer, slots=slots)
+        return answers(self._events(engine, list(frames), random.Random(0)))
+
+    def _events(self, engine: Engine, waiting: list[int], rng: random.Random) -> Iterator[Event]:
+        while waiting or engine.has_work:
+            if waiting and (not engine.has_work or rng.random() < 0.3):
+                index = waiting.pop(0)
+                engine.submit(Request(str(index), (0.0,), self._crops[index], TASKS, max_tokens=40))
+            yield from engine.step()
+
+
+def test_frame_alone_is_answered_as_in_a_batch_bit_for_bit() -> None:
+    """Words, probabilities and coordinates; others join it and leave at every stage."""
+    company = Company(12)
+    together = company.ask(range(12), slots=8)
+    for index in range(12):
+        assert company.ask([index], slots=1)[str(index)] == together[str(index)]
