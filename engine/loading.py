@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from engine.protocol import ModelOptions
+from engine.requirements import check_requirements
 from moondream2.crops import prepare
 from moondream2.generate import Engine
 from moondream2.hub import Hub, resolve
@@ -60,6 +61,7 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     """
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
+    check_requirements(options, device, dtype)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     report(f"looking for {options.name}")

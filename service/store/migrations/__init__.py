@@ -26,9 +26,7 @@ def upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Two instances that start together must not both create the tables.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    script = ScriptDirectory.from_config(config)
+    config, script = _steps()
     _refuse_newer(connection, script)
 
     def steps(revision: Any, _: MigrationContext) -> list[StampStep | RevisionStep]:
@@ -37,6 +35,24 @@ def upgrade(connection: Connection) -> None:
     with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()
+
+
+def missing_steps(connection: Connection) -> int:
+    """How many steps `upgrade` would take, without taking any.
+
+    Raises:
+        StoreError: As there.
+    """
+    _, script = _steps()
+    _refuse_newer(connection, script)
+    present = MigrationContext.configure(connection).get_current_revision()
+    return len(script._upgrade_revs("head", present))
+
+
+def _steps() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config, ScriptDirectory.from_config(config)
 
 
 def _refuse_newer(connection: Connection, script: ScriptDirectory) -> None:
