@@ -1,6 +1,7 @@
 """The child behind `download`: `python -m engine.download NAME REVISION`.
 
-Finds the model's files as the engine would, fetches what is missing, and prints their folder. What is wrong is one line on stderr, and the exit code is 1.
+Finds the model's files as the engine would, fetches what is missing, and prints their folder. What
+is wrong is one line on stderr, and the exit code is 1.
 """
 
 import argparse

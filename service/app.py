@@ -160,6 +160,8 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 await base.stop.wait()
                 logger.info("stopping", extra={"action": "service_stopping"})
                 monitor.is_stopping = True
+                with contained("bridge/stats cannot be published"):  # what was wanted is no crash
+                    await monitor.publish_stats()
 
 
 def _operations(

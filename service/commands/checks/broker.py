@@ -37,8 +37,9 @@ async def check_broker(settings: Settings) -> list[Finding]:
         async with _connected(settings, wanted) as (connection, reason):
             if reason is not None:
                 return [Finding("broker", "TODO", f"{where}: {reason}")]
-            state = connection.state
-            refused = [*_refused_reads(state), *await _refused_writes(connection, settings)]
+            refused = await _refused_writes(connection, settings)
+            state = connection.state  # now it has its release as well
+            refused = [*_refused_reads(state), *refused]
     except TlsFilesError as error:
         return [Finding("broker", "TODO", str(error))]
     text = f"{where}, MQTT {state.protocol}"

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from broker.topics import BridgeName, Topics
-from schemas.status import BridgeInfo, Health, Stats
+from schemas.status import BridgeInfo, Health, SystemStatus
 from service.commands.checks.finding import Finding
 from service.commands.client import connect
 from service.errors import ServiceError
@@ -17,6 +17,12 @@ from service.settings import Settings
 _RETAINED_S = 0.7  # what is retained comes at once, or there is none
 _T = TypeVar("_T", bound=BaseModel)
 _NAMES: tuple[BridgeName, ...] = ("state", "info", "health", "stats")
+
+
+class _Stats(BaseModel):
+    """Of `bridge/stats`, all that is asked for here."""
+
+    system_status: SystemStatus
 
 
 async def check_running(settings: Settings) -> list[Finding]:
@@ -50,8 +56,8 @@ def _why_not(settings: Settings, state: str, said: dict[str, bytes]) -> str:
     if not state:
         where = f"below mqtt.base_topic {settings.mqtt.base_topic}"
         return f"has never run {where} on this broker: start it, or see mqtt.base_topic"
-    stats = _read(Stats, said.get("stats"))
-    if isinstance(stats, Stats) and stats.system_status == "stopping":
+    stats = _read(_Stats, said.get("stats"))
+    if isinstance(stats, _Stats) and stats.system_status == "stopping":
         return f"{state}: it was stopped; start it with `moondream2mqtt serve`"
     return f"{state}: it ended without a word, or lost the broker; its log says why"
 
