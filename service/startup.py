@@ -6,6 +6,7 @@ say all of it without starting anything.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -16,11 +17,11 @@ from service.clock import Clock
 from service.delivery.signatures import Signer
 from service.errors import ConfigurationError, UrlRefusedError
 from service.folders import access
-from service.http.urls import parse_url
+from service.http.urls import AllowedHosts, parse_url
 from service.mqtt_options import tls_options
 from service.settings import Settings
 from service.sources import overlaps
-from service.stages import frigate_api, url_policy
+from service.stages import frigate_api
 from service.triggers.snapshots import Snapshots
 
 _TLS_PORT, _PLAIN_PORT = 8883, 1883
@@ -39,15 +40,11 @@ class Doubt:
 
 def refusals(settings: Settings) -> Iterator[ConfigurationError]:
     """Why the service does not start with these settings, one by one; the first ends `serve`."""
-    for check in (*_urls(settings), _check_tls, _check_webhooks, url_policy, _check_frigate):
+    for check in (*_urls(settings), *_CHECKS):
         try:
             check(settings)
         except ConfigurationError as error:
             yield error
-    try:
-        Snapshots(settings.triggers, _limits(settings), Clock(), version("moondream2mqtt"))
-    except ConfigurationError as error:
-        yield error
 
 
 def doubts(settings: Settings) -> Iterator[Doubt]:
@@ -58,9 +55,9 @@ def doubts(settings: Settings) -> Iterator[Doubt]:
     for i, folder in enumerate(settings.folders):
         for text in access.doubts(folder):
             yield Doubt(f"folders.{i}", text)
-    secret = settings.webhooks.secret
-    if secret is not None and Signer(secret.get_secret_value()).is_weak:
-        yield Doubt("webhooks.secret", "has a key of less than 24 bytes: make a longer one")
+    with suppress(ConfigurationError):  # which is a refusal
+        if (signer := _signer(settings)) is not None and signer.is_weak:
+            yield Doubt("webhooks.secret", "has a key of less than 24 bytes: make a longer one")
     base, prefix = settings.mqtt.base_topic, settings.homeassistant.discovery_prefix
     if settings.homeassistant.enabled and base == prefix:
         yield Doubt("homeassistant.discovery_prefix", "is mqtt.base_topic as well: change one")
@@ -87,10 +84,6 @@ def _urls(settings: Settings) -> Iterator[Callable[[Settings], object]]:
             yield lambda _, path=path, url=url: check(path, url)
 
 
-def _limits(settings: Settings) -> ImageLimits:
-    return ImageLimits(**settings.frames.model_dump())
-
-
 def _check_tls(settings: Settings) -> None:
     try:
         tls_context(tls_options(settings.mqtt.tls))
@@ -98,13 +91,24 @@ def _check_tls(settings: Settings) -> None:
         raise ConfigurationError(str(error)) from error
 
 
-def _check_webhooks(settings: Settings) -> None:
-    if settings.webhooks.secret is not None:
-        Signer(settings.webhooks.secret.get_secret_value())
+def _signer(settings: Settings) -> Signer | None:
+    secret = settings.webhooks.secret
+    return None if secret is None else Signer(secret.get_secret_value())
 
 
-def _check_frigate(settings: Settings) -> None:
-    frigate_api(settings, Clock())
+def _check_triggers(settings: Settings) -> None:
+    limits = ImageLimits(**settings.frames.model_dump())
+    Snapshots(settings.triggers, limits, Clock(), version("moondream2mqtt"))
+
+
+_CHECKS: tuple[Callable[[Settings], object], ...] = (
+    _check_tls,
+    _signer,
+    lambda settings: AllowedHosts(settings.webhooks.allow_hosts, "webhooks.allow_hosts"),
+    lambda settings: AllowedHosts(settings.fetch.allow_hosts, "fetch.allow_hosts"),
+    lambda settings: frigate_api(settings, Clock()),
+    _check_triggers,
+)
 
 
 def _doubts_of_tls(settings: Settings) -> Iterator[Doubt]:

@@ -27,8 +27,9 @@ _DISK_S = 20.0
 
 def checks_of(settings: Settings, config: Path | None) -> Iterator[Check]:
     """Everything but what takes the model itself."""
-    at_settings = partial(_look_at_settings, settings, config)
-    yield Check("configuration", _DISK_S, partial(in_thread, at_settings))
+    refused = partial(_refusals, settings, config)
+    yield Check("configuration", _DISK_S, partial(in_thread, refused))
+    yield Check("configuration", _DISK_S, partial(in_thread, partial(_doubts, settings)))
     yield Check("broker", _NETWORK_S, partial(check_broker, settings))
     yield Check("device", _CHILD_S, partial(check_engines, settings))
     yield Check("disk", _DISK_S, partial(in_thread, partial(check_disk, settings)))
@@ -44,9 +45,11 @@ def measuring(settings: Settings, tell: Callable[[str], None]) -> Check:
     return Check("speed", inf, partial(measure, settings, tell))
 
 
-def _look_at_settings(settings: Settings, config: Path | None) -> list[Finding]:
-    return [
-        Finding("configuration", "ok", str(config) if config else "no file, defaults hold"),
-        *(Finding("configuration", "TODO", str(each)) for each in refusals(settings)),
-        *(Finding(each.setting, "note", each.text) for each in doubts(settings)),
-    ]
+def _refusals(settings: Settings, config: Path | None) -> list[Finding]:
+    read = str(config) if config else "no file, defaults hold"
+    refused = [Finding("configuration", "TODO", str(each)) for each in refusals(settings)]
+    return [Finding("configuration", "ok", read), *refused]
+
+
+def _doubts(settings: Settings) -> list[Finding]:
+    return [Finding(each.setting, "note", each.text) for each in doubts(settings)]

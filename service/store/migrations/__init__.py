@@ -61,5 +61,6 @@ def _refuse_newer(connection: Connection, script: ScriptDirectory) -> None:
         if revision not in known:
             raise StoreError(
                 f"the store has schema {revision}, written by a newer version of the service; "
-                f"this one knows up to {script.get_current_head()}"
+                f"this one knows up to {script.get_current_head()}: install that version again, or "
+                "set data_dir (or store.url) to another place"
             )
