@@ -8,6 +8,7 @@ say all of it without starting anything.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 from broker.errors import TlsFilesError
@@ -73,15 +74,16 @@ def _urls(settings: Settings) -> Iterator[Callable[[Settings], object]]:
         urls[f"cameras.{name}.webhook_url"] = each.webhook_url
         urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url
 
-    def check(path: str, url: str) -> None:
-        try:
-            parse_url(url)
-        except UrlRefusedError as error:
-            raise ConfigurationError(f"{path}: {error}") from error
-
     for path, url in urls.items():
         if url is not None:
-            yield lambda _, path=path, url=url: check(path, url)
+            yield partial(_check_url, path, url)
+
+
+def _check_url(path: str, url: str, _: Settings) -> None:
+    try:
+        parse_url(url)
+    except UrlRefusedError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
 
 
 def _check_tls(settings: Settings) -> None:

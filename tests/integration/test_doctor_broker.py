@@ -111,7 +111,7 @@ async def test_nothing_is_left_on_the_broker(mosquitto: EmbeddedBroker, topic_ba
             host=mosquitto.host,
             port=mosquitto.port,
             client_id=f"leaves-{protocol.replace('.', '')}",
-            protocol=protocol,  # type: ignore[arg-type]
+            protocol=protocol,
             keeps_session=False,
         )
         states = []

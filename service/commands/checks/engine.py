@@ -35,7 +35,7 @@ async def check_engines(settings: Settings) -> list[Finding]:
     return [
         _model(settings.model, engines[0]),
         *_devices(found),
-        *(finding for each in engines for finding in _hints(settings.model, each)),
+        *(finding for each in engines for finding in hints(settings.model, each)),
     ]
 
 
@@ -76,8 +76,13 @@ def _how_to_mend(engine: dict[str, Any]) -> str:
     return "; install a PyTorch built for your driver, or set model.device to auto"
 
 
-def _hints(model: ModelSettings, engine: dict[str, Any]) -> Iterator[Finding]:
-    """What would be slow, or not fit."""
+def hints(model: ModelSettings, engine: dict[str, Any]) -> Iterator[Finding]:
+    """What would be slow, or not fit.
+
+    Args:
+        model: The settings.
+        engine: An `EngineReport` of `engine.probe`.
+    """
     is_cpu, is_int8 = engine["device"] == "cpu", model.quantization == "int8"
     needed = engine["num_weights"] * (
         _INT8_BYTES if is_cpu and is_int8 else _BYTES.get(engine["dtype"], 0.0)

@@ -59,7 +59,9 @@ def check_folders(settings: Settings) -> list[Finding]:
     findings = []
     for number, folder in enumerate(settings.folders):
         problem = reading_problem(folder.path)
-        text = f"{folder.path}: {problem}; see folders.{number}.path" if problem else ""
-        level = "TODO" if problem else "ok"
-        findings.append(Finding(f"folders.{number}", level, text or f"{folder.path} can be read"))
+        name = f"folders.{number}"
+        if problem is None:
+            findings.append(Finding(name, "ok", f"{folder.path} can be read"))
+        else:
+            findings.append(Finding(name, "TODO", f"{folder.path}: {problem}; see {name}.path"))
     return findings

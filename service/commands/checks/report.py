@@ -7,7 +7,7 @@ not get a traceback for an answer.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
@@ -110,7 +110,8 @@ async def in_thread(work: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
             outcome = partial(done.set_result, work())
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             outcome = partial(done.set_exception, error)
-        loop.call_soon_threadsafe(settle, outcome)
+        with suppress(RuntimeError):  # the loop has ended while this thread was held up
+            loop.call_soon_threadsafe(settle, outcome)
 
     Thread(target=run, daemon=True).start()
     return await done

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from broker.topics import BridgeName, Topics
 from schemas.status import BridgeInfo, Health, SystemStatus
-from service.commands.checks.finding import Finding
+from service.commands.checks.finding import Finding, Level
 from service.commands.client import connect
 from service.errors import ServiceError
 from service.settings import Settings
@@ -91,7 +91,7 @@ def _health(said: dict[str, bytes]) -> Iterator[Finding]:
         for name, check in health.checks.items()
         if check.status != "healthy"
     ]
-    level = "TODO" if health.status == "unhealthy" else "note" if ill else "ok"
+    level: Level = "TODO" if health.status == "unhealthy" else "note" if ill else "ok"
     yield Finding("health", level, "; ".join(ill) or health.status)
 
 

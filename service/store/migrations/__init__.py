@@ -46,7 +46,7 @@ def missing_steps(connection: Connection) -> int:
     _, script = _steps()
     _refuse_newer(connection, script)
     present = MigrationContext.configure(connection).get_current_revision()
-    return len(script._upgrade_revs("head", present))
+    return sum(1 for _ in script.iterate_revisions("head", present or "base"))
 
 
 def _steps() -> tuple[Config, ScriptDirectory]:
