@@ -93,7 +93,7 @@ class Client:
         client = _Paho(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if self._is_5 else False,
+            clean_session=None if self._is_5 else not options.keeps_session,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_5 else MQTTProtocolVersion.MQTTv311,
             transport=options.transport,
             reconnect_on_failure=False,
@@ -130,14 +130,14 @@ class Client:
         # No Maximum Packet Size: the broker would skip larger frames, and nobody would know.
         properties = _make_properties(
             PacketTypes.CONNECT,
-            SessionExpiryInterval=options.session_expiry,
+            SessionExpiryInterval=options.session_expiry if options.keeps_session else 0,
             ReceiveMaximum=options.receive_maximum,
         )
         self._paho.connect(
             options.host,
             options.port,
             options.keepalive,
-            clean_start=False,
+            clean_start=not options.keeps_session,
             properties=properties,
         )
 

@@ -31,6 +31,7 @@ class ConnectionOptions:
     websocket_path: str = "/mqtt"
     keepalive: int = 30  #: seconds
     session_expiry: int = 86400  #: seconds
+    keeps_session: bool = True  #: False: nothing is left on the broker, and nothing found there
     receive_maximum: int = 16  #: messages the broker may send before an acknowledgement
     max_inflight_bytes: int = 16 << 20  #: received and not released; above it nothing is read
     tls: TlsOptions | None = None

@@ -46,3 +46,29 @@ def check_filter(topic_filter: str) -> None:
         is_wildcard = level == "+" or (level == "#" and i == len(levels) - 1)
         if not is_wildcard and re.search(r"[+#{}\x00]", level):
             raise ValueError(f"{topic_filter}: {level!r} cannot be a level")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether a topic can match both filters."""
+    left, right = one.split("/"), other.split("/")
+    for mine, theirs in zip(left, right, strict=False):
+        if "#" in {mine, theirs}:
+            return True
+        if mine != theirs and "+" not in {mine, theirs}:
+            return False
+    # `a/#` matches `a` as well.
+    longer = max(left, right, key=len)[min(len(left), len(right)) :]
+    return longer in ([], ["#"])
+
+
+def covers(outer: str, inner: str) -> bool:
+    """Whether `outer` matches every topic that `inner` matches."""
+    wide, narrow = outer.split("/"), inner.split("/")
+    if wide[0] in {"+", "#"} and narrow[0].startswith("$"):
+        return False
+    for i, level in enumerate(wide):
+        if level == "#":
+            return True
+        if i >= len(narrow) or narrow[i] == "#" or level not in {"+", narrow[i]}:
+            return False
+    return len(wide) == len(narrow)

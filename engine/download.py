@@ -1,7 +1,7 @@
-"""The child behind `download` and `doctor`: `python -m engine.download NAME REVISION`.
+"""The child behind `download`: `python -m engine.download NAME REVISION`.
 
-Finds the model's files as the engine would, fetches them unless `--offline` is given, and prints
-their folder. What is wrong is one line on stderr, and the exit code is 1.
+Finds the model's files as the engine would, fetches what is missing, and prints their folder. What
+is wrong is one line on stderr, and the exit code is 1.
 """
 
 import argparse
@@ -24,17 +24,16 @@ from moondream2.hub import Hub, resolve
 
 
 def main() -> int:
-    """Fetch or only find the files."""
+    """Fetch the files."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("revision")
-    parser.add_argument("--offline", action="store_true")
     chosen = parser.parse_args()
     # Its warnings of single attempts would stand between the bars; the last error is told below.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         with _Bars() as bars:
-            hub = Hub(download=not chosen.offline, progress=bars.show)
+            hub = Hub(download=True, progress=bars.show)
             folder = resolve(chosen.name, chosen.revision, hub=hub).folder
     except MoondreamError as error:
         sys.stderr.write(f"moondream2mqtt: {' '.join(str(error).split())}\n")

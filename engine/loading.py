@@ -11,6 +11,7 @@ from PIL import Image
 from engine.measuring import settle
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Quantization, Sizes, choose_quantization, shortage
+from engine.requirements import check_requirements
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -71,6 +72,7 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     """
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
+    check_requirements(options, device, dtype)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     report(f"looking for {options.name}")
@@ -130,7 +132,7 @@ def _choose_format(
     """Choose the format of the weights, and report it with what memory has to say to that.
 
     Raises:
-        MoondreamError: The model's `config.json` is unusable, or the device cannot run the format.
+        MoondreamError: The model's `config.json` is unusable.
     """
     host = Host.here(device)
     sizes = Sizes.of(MoondreamConfig.from_folder(files.folder, revision=files.release))

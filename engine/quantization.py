@@ -12,7 +12,6 @@ import torch
 
 from moondream2.cache import slot_bytes
 from moondream2.config import MoondreamConfig
-from moondream2.errors import QuantizeError
 from moondream2.int8 import can_shrink, shrunk_bytes
 from moondream2.memory import available_bytes
 from moondream2.model import Moondream
@@ -89,14 +88,7 @@ def choose_quantization(wanted: str, dtype: str, host: Host, sizes: Sizes) -> Qu
         dtype: As in the settings; whoever names one gets exactly that, unless `wanted` is not auto.
         host: What runs the model.
         sizes: Of the model.
-
-    Raises:
-        QuantizeError: The device cannot run what is wanted.
     """
-    if wanted == "int4" and host.device != "cuda":
-        raise QuantizeError(
-            f"model.quantization: int4 needs a CUDA device, not {host.device}; int8 runs here"
-        )
     if wanted == "none" or wanted == "int8" or wanted == "int4":
         return wanted
     is_exact = dtype != "auto" or host.device != "cpu" or sizes.num_weights < _LEAST_WEIGHTS

@@ -4,6 +4,8 @@ Worth minutes at the start when a device encodes all day: it fuses what lies bet
 products. Both passes are captured whole; what could not be would be an error, not a slow pass.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +13,28 @@ import torch
 from torch import Tensor
 
 from moondream2.cache import Segment, SlotCache
+from moondream2.errors import CompileError
 from moondream2.text import TextModel, attention
 from moondream2.vision import VisionModel
 
 #: The name of what makes code of a captured pass, or the thing itself.
 Backend = str | Callable[..., Any]
 _BACKEND = "inductor"  # torch's own
+_COMPILERS = ("g++", "clang++", "c++")
+
+
+def check_compiler() -> None:
+    """See that torch will find what turns its code into a program, on any device.
+
+    Raises:
+        CompileError: It will not.
+    """
+    wanted = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ([wanted] if wanted else _COMPILERS)):
+        raise CompileError(
+            f"compiling needs a C++ compiler, and {wanted or 'none'} was found: install g++ (and "
+            "gcc, for CUDA), or set model.compile to false"
+        )
 
 
 def compile_vision(vision: VisionModel, backend: Backend = _BACKEND) -> None:

@@ -9,6 +9,7 @@ the full weights. A CPU has `moondream2.int8` instead: here each weight is expan
 import importlib
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from moondream2.errors import QuantizeError
@@ -30,10 +31,7 @@ def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
     Raises:
         QuantizeError: torchao is not installed, or the format does not run on the device.
     """
-    if weights == "int4" and (model.device.type != "cuda" or str(model.dtype) != "torch.bfloat16"):
-        raise QuantizeError(f"int4 weights need CUDA and bfloat16, not {model.device}")
-    if model.device.type == "mps":
-        raise QuantizeError("int8 weights need CUDA or a CPU, not mps")
+    check_format(weights, model.device, model.dtype)
     torchao = _torchao()
     if weights == "int8":
         config = torchao.Int8WeightOnlyConfig(set_inductor_config=False)
@@ -53,11 +51,25 @@ def quantize_weights(model: Moondream, weights: WeightFormat) -> None:
     torchao.quantize_(model, config, filter_fn=shrinks)
 
 
+def check_format(weights: WeightFormat, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise `QuantizeError` where `quantize_weights` would, before anything is loaded."""
+    if weights == "int4" and (device.type != "cuda" or dtype != torch.bfloat16):
+        kind = str(dtype).removeprefix("torch.")
+        raise QuantizeError(
+            f"model.quantization: int4 needs CUDA and bfloat16, not {device} in {kind}: "
+            "set it to int8, or change model.device or model.dtype"
+        )
+    if device.type == "mps":
+        raise QuantizeError("model.quantization: int8 needs CUDA or a CPU, not mps: set it to none")
+    _torchao()
+
+
 def _torchao() -> Any:
     # Optional and slow to import, so only a process that wants it pays.
     try:
         return importlib.import_module("torchao.quantization")
     except ImportError as exc:
         raise QuantizeError(
-            "int8 and int4 weights need torchao: install the extra `quantized`"
+            "int8 and int4 weights need torchao: install the extra `quantized` "
+            "(moondream2mqtt[quantized])"
         ) from exc

@@ -119,6 +119,20 @@ def tensors_of(
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[tuple[str, Tensor]]:
     """The same one by one, in the order of `shapes`, for who need not keep them all."""
+    stored = find_tensors(folder, shapes)
+    read = _Reader()
+    for name, shape in shapes.items():
+        yield name, _take(read, stored, name, shape, torch.device(device), dtype)
+
+
+def find_tensors(
+    folder: Path | str, shapes: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, _Stored]:
+    """See from the heads of the files that all is there, and that it is of this model.
+
+    Raises:
+        ModelFileError: A file is missing or damaged, or the tensors are not those of the model.
+    """
     stored: dict[str, _Stored] = {}
     for path in _checkpoint_files(Path(folder)):
         for name, tensor in _inventory(path):
@@ -126,9 +140,7 @@ def tensors_of(
                 raise ModelFileError(f"{path}: holds {name} a second time")
             stored[name] = tensor
     _check_names(Path(folder), stored, shapes)
-    read = _Reader()
-    for name, shape in shapes.items():
-        yield name, _take(read, stored, name, shape, torch.device(device), dtype)
+    return stored
 
 
 def public_name(key: str) -> str:

@@ -17,8 +17,7 @@ from schemas.status import Figures
 from service.boundary import contained
 from service.broker_view import BrokerView
 from service.engines.view import EnginesView
-from service.errors import ConfigurationError, ServiceError, UrlRefusedError
-from service.http.urls import parse_url
+from service.errors import ConfigurationError, ServiceError
 from service.integrations import (
     Triggering,
     make_following,
@@ -63,6 +62,7 @@ from service.stages import (
     start_engines,
     url_policy,
 )
+from service.startup import doubts, refusals
 from service.store.store import Store
 from service.store.view import StoreView
 from service.tasks import running
@@ -91,7 +91,8 @@ async def serve(
         ConfigurationError: A setting that only shows when it is used, e.g. an unreadable key file.
         ServiceError: The store cannot be opened, or another client uses our client id.
     """
-    _check_urls(settings)
+    for refusal in refusals(settings):
+        raise refusal
     try:
         async with open_base(settings, parts, stop) as base:
             await _run(base, on_ready)
@@ -106,6 +107,7 @@ async def serve(
 
 async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
     _greet(base.settings)
+    _warn(base.settings)
     async with open_store(base) as store, start_engines(base) as engines:
         waiting = await once_there_is_room(store.recover, base.stop)
         async with (
@@ -158,6 +160,8 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 await base.stop.wait()
                 logger.info("stopping", extra={"action": "service_stopping"})
                 monitor.is_stopping = True
+                with contained("bridge/stats cannot be published"):  # what was wanted is no crash
+                    await monitor.publish_stats()
 
 
 def _operations(
@@ -269,24 +273,14 @@ def _greet(settings: Settings) -> None:
     )
 
 
+def _warn(settings: Settings) -> None:
+    """Say what limps with these settings; `doctor` says the same."""
+    with contained("the settings cannot be looked through"):
+        for doubt in doubts(settings):
+            logger.warning("%s", doubt, extra={"action": "setting_doubted"})
+
+
 def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
     """The error that came first; blocks within blocks have put it into groups within groups."""
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _check_urls(settings: Settings) -> None:
-    """A typo in a URL shows now, not in the dead letters."""
-    urls = {
-        "webhooks.url": settings.webhooks.url,
-        "homeassistant.updates_url": settings.homeassistant.updates_url,
-    }
-    for name, each in settings.cameras.items():
-        urls[f"cameras.{name}.webhook_url"] = each.webhook_url
-        urls[f"cameras.{name}.snapshot_url"] = each.snapshot_url
-    for path, url in urls.items():
-        try:
-            if url is not None:
-                parse_url(url)
-        except UrlRefusedError as error:
-            raise ConfigurationError(f"{path}: {error}") from error

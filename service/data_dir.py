@@ -5,10 +5,11 @@ right to write, a file in the way, a disk mounted read-only) is the operator's t
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from service.errors import ConfigurationError, StoreFullError
 
@@ -28,6 +29,19 @@ def open_data_dir(path: Path) -> None:
         # Not os.access: what it says of network shares and of root is not what happens.
         with TemporaryFile(dir=path):
             pass
+
+
+def check_data_dir(path: Path) -> None:
+    """See that `open_data_dir` would succeed, and leave nothing behind.
+
+    Raises:
+        ConfigurationError, StoreFullError: As there.
+    """
+    folder = path.absolute()
+    # A folder that may not be looked into counts as missing, and its parent decides.
+    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    with usable(f"data_dir {path}"), TemporaryDirectory(dir=existing):
+        pass
 
 
 @contextmanager

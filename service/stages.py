@@ -210,7 +210,7 @@ async def open_store(base: Base) -> AsyncIterator[Store]:
 
     def opening() -> Awaitable[Store]:
         opened = base.parts.open_store(
-            _where(settings),
+            store_location(settings),
             instance=base.instance,
             base_topic=settings.mqtt.base_topic,
             clock=base.clock,
@@ -477,7 +477,8 @@ async def once_there_is_room(work: Callable[[], Awaitable[_T]], stop: asyncio.Ev
             raise Stopped
 
 
-def _where(settings: Settings) -> str | Path:
+def store_location(settings: Settings) -> str | Path:
+    """The database: a URL, or a file in `data_dir`."""
     return settings.store.url or Path(settings.data_dir, "jobs.sqlite3").absolute()
 
 

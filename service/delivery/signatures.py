@@ -4,11 +4,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import logging
 
 from service.errors import ConfigurationError
 
-logger = logging.getLogger(__name__)
+_LEAST_BYTES = 24  # of a key, as Standard Webhooks has it
 
 
 class Signer:
@@ -29,14 +28,16 @@ class Signer:
     @staticmethod
     def _read(secret: str) -> bytes:
         try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except (binascii.Error, ValueError) as error:
             raise ConfigurationError(
                 "webhooks.secret: must be whsec_ followed by base64 of 24 to 64 random bytes"
             ) from error
-        if len(key) < 24:
-            logger.warning("webhooks.secret has only %d bytes, 24 are the least to use", len(key))
-        return key
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether a key is shorter than the standard asks for."""
+        return any(len(key) < _LEAST_BYTES for key in self._keys)
 
     def sign(self, message_id: str, timestamp: int, body: bytes) -> str:
         """Return the value of `webhook-signature`: one signature per key."""

@@ -28,6 +28,7 @@ from service.clock import Clock
 from service.delivery.documents import Rejection
 from service.errors import FrameError
 from service.folder_settings import FolderSettings
+from service.folders.access import unreadable
 from service.folders.aftermath import clear_away, moved_to
 from service.folders.clips import ClipFrame, clip_frames, open_file
 from service.folders.names import shown, taken_at
@@ -167,7 +168,7 @@ class FolderFrames:
         try:
             found, folder.problem = await asyncio.to_thread(_pass_over, folder)
         except OSError as error:
-            found, folder.problem = [], f"cannot be read: {error.strerror or type(error).__name__}"
+            found, folder.problem = [], unreadable(error)
         if folder.problem and folder.problem != before:
             logger.warning("folder %s: %s", shown(str(folder.settings.path)), folder.problem)
         for each in found:

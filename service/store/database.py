@@ -78,7 +78,7 @@ class Database:
         where: str | Path,
         disk_usage: DiskUsage = shutil.disk_usage,
     ) -> None:
-        self._url = _parse(where)
+        self._url = url_of(where)
         self._disk_usage = disk_usage
         self._turn = asyncio.Lock()
         self._refusal: str | None = None
@@ -259,8 +259,13 @@ def in_groups(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield [*group, *[group[-1]] * (length - len(group))]
 
 
-def _parse(where: str | Path) -> URL:
-    """The parser's own messages are not passed on: they repeat what may be a password."""
+def url_of(where: str | Path) -> URL:
+    """A database's path or URL, with the driver.
+
+    Raises:
+        ConfigurationError: It is none of ours. The parser's own messages are not passed on: they
+            repeat what may be a password.
+    """
     if isinstance(where, Path):
         return URL.create("sqlite+pysqlite", database=str(where))
     try:

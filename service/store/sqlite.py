@@ -69,7 +69,7 @@ class SqliteConnections:
     def __init__(self, url: URL, path: Path, disk_usage: DiskUsage) -> None:
         with usable(f"store {path}"):
             _prepare_file(path)
-            self._lock = _lock(path)
+            self._lock = lock(path)
         self._folder = path.parent
         self._disk_usage = disk_usage
         # BEGIN IMMEDIATE: a writer holds the lock from the start, so what it reads stays true.
@@ -165,7 +165,7 @@ def _prepare_file(path: Path) -> None:
     path.chmod(0o600)
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
     """Keep other services from the file for as long as the descriptor is open.
 
     Two of them would recover and send each other's jobs. The system lets go of the lock when the

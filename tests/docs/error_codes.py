@@ -47,6 +47,7 @@ _OF_CLASS = {
 #: Raised towards the operator or inside the service: in the log, never in a document.
 _INSIDE = {
     "AnswerTooLargeError",
+    "CompileError",
     "ConfigurationError",
     "DeviceError",
     "DownloadError",

@@ -1,7 +1,7 @@
 """A broker that does not let us listen everywhere: Mosquitto's rules cannot say so, others' can."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,7 +17,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     """Speak as much of MQTT 3.1.1 as the test needs; refuse what begins with `no/`."""
     try:
         while head := await reader.read(1):
-            body = await reader.readexactly((await reader.readexactly(1))[0])  # short packets
+            body = await reader.readexactly(await _length(reader))
             kind = head[0] >> 4
             if kind == _CONNECT:
                 writer.write(b"\x20\x02\x00\x00")
@@ -34,6 +34,16 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
+async def _length(reader: asyncio.StreamReader) -> int:
+    length = shift = 0
+    while True:
+        [byte] = await reader.readexactly(1)
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return length
+        shift += 7
+
+
 def _filters(body: bytes) -> list[bytes]:
     found, at = [], 2
     while at < len(body):
@@ -44,11 +54,26 @@ def _filters(body: bytes) -> list[bytes]:
 
 
 @asynccontextmanager
-async def connected(*subscriptions: Subscription) -> AsyncIterator[Connection]:
+async def refusing_broker() -> AsyncIterator[int]:
+    """Its port."""
     server = await asyncio.start_server(_serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    options = ConnectionOptions(host="127.0.0.1", port=port, client_id="c", protocol="3.1.1")
-    async with server, Connection(options, subscriptions) as connection:
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def connected(*subscriptions: Subscription) -> AsyncIterator[Connection]:
+    async with refusing_broker() as port:
+        options = ConnectionOptions(host="127.0.0.1", port=port, client_id="c", protocol="3.1.1")
+        async with connection_to(options, subscriptions) as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def connection_to(
+    options: ConnectionOptions, subscriptions: Sequence[Subscription]
+) -> AsyncIterator[Connection]:
+    async with Connection(options, subscriptions) as connection:
         async with asyncio.timeout(20):
             await connection.wait_connected()
         yield connection

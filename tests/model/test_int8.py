@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
-
 from demo.evaluate import MODEL, YES_OR_NO, camera_image
+
 from demo.scenes.scene import EVALUATION_SEEDS, draw_scene
 from moondream2.crops import prepare
 from moondream2.generate import Engine

@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from broker.connection import Connection
+from broker.options import Subscription
 from service.app import Parts, serve
 from service.engines.process import EngineProcess
 from service.settings import Settings
@@ -18,13 +19,18 @@ _READY_S = 60.0  # generous: a loaded machine is no failure
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, scratch: Path, *, pace_ms: float = 1.0
+    settings: Settings,
+    scratch: Path,
+    *,
+    pace_ms: float = 1.0,
+    note_subscriptions: Callable[[Iterable[Subscription]], None] | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run the service; the task is its life, and done once the context is left.
 
     Args:
         scratch: A folder for the engine.
         pace_ms: What a frame takes it.
+        note_subscriptions: Is told what each connection subscribes to.
     """
     stop, ready = asyncio.Event(), asyncio.Event()
     options = ("--scratch", str(scratch), "--pace-ms", str(pace_ms))
@@ -33,6 +39,8 @@ async def serving(
 
     def connect(*args: Any, **kwargs: Any) -> Connection:
         made.append(Connection(*args, **kwargs))
+        if note_subscriptions is not None:
+            note_subscriptions(args[1] if len(args) > 1 else ())
         return made[-1]
 
     parts = Parts(engine=partial(EngineProcess, command=command), connection=connect)

@@ -26,9 +26,7 @@ def upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Two instances that start together must not both create the tables.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    script = ScriptDirectory.from_config(config)
+    config, script = _steps()
     _refuse_newer(connection, script)
 
     def steps(revision: Any, _: MigrationContext) -> list[StampStep | RevisionStep]:
@@ -39,11 +37,30 @@ def upgrade(connection: Connection) -> None:
         environment.run_migrations()
 
 
+def missing_steps(connection: Connection) -> int:
+    """How many steps `upgrade` would take, without taking any.
+
+    Raises:
+        StoreError: As there.
+    """
+    _, script = _steps()
+    _refuse_newer(connection, script)
+    present = MigrationContext.configure(connection).get_current_revision()
+    return sum(1 for _ in script.iterate_revisions("head", present or "base"))
+
+
+def _steps() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config, ScriptDirectory.from_config(config)
+
+
 def _refuse_newer(connection: Connection, script: ScriptDirectory) -> None:
     known = {revision.revision for revision in script.walk_revisions()}
     for revision in MigrationContext.configure(connection).get_current_heads():
         if revision not in known:
             raise StoreError(
                 f"the store has schema {revision}, written by a newer version of the service; "
-                f"this one knows up to {script.get_current_head()}"
+                f"this one knows up to {script.get_current_head()}: install that version again, or "
+                "set data_dir (or store.url) to another place"
             )

@@ -5,7 +5,6 @@ import torch
 
 from engine.quantization import Host, Sizes, choose_quantization, shortage
 from moondream2.config import public_config
-from moondream2.errors import QuantizeError
 
 GIB = 1 << 30
 #: Flags as torch names them.
@@ -72,12 +71,6 @@ def test_model_that_fits_in_caches_stays_exact(on: Host) -> None:
 )
 def test_what_is_wanted_is_taken_as_said(wanted: str, on: Host, dtype: str) -> None:
     assert choose_quantization(wanted, dtype, on, PUBLIC) == wanted
-
-
-@pytest.mark.parametrize("device", ["cpu", "mps"])
-def test_int4_without_cuda_names_the_setting(device: str) -> None:
-    with pytest.raises(QuantizeError, match=r"model\.quantization: int4 .* not " + device):
-        choose_quantization("int4", "auto", host(device=device), PUBLIC)
 
 
 def test_needs_of_the_public_model_are_those_that_were_measured() -> None:

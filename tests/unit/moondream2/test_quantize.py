@@ -44,7 +44,7 @@ def test_quantize_int8_leaves_vision_embedding_and_head() -> None:
 
 
 def test_quantize_int4_on_the_cpu_is_refused() -> None:
-    with pytest.raises(QuantizeError, match="need CUDA"):
+    with pytest.raises(QuantizeError, match="needs CUDA"):
         quantize_weights(random_model(), "int4")
 
 

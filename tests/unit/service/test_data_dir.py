@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.data_dir import open_data_dir, usable
+from service.data_dir import check_data_dir, open_data_dir, usable
 from service.errors import ConfigurationError, StoreFullError
 
 
@@ -19,6 +19,22 @@ def test_open_makes_the_folder_for_its_owner_alone_and_leaves_nothing_in_it(
     open_data_dir(path)  # it may be there already
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert list(path.iterdir()) == []
+
+
+def test_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_data_dir(tmp_path / "new" / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "data", "much/deeper"])
+def test_check_says_what_open_says(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("x")
+    said = []
+    for look in (check_data_dir, open_data_dir):
+        with pytest.raises(ConfigurationError) as caught:
+            look(tmp_path / "file" / below)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("below", ["", "data"])

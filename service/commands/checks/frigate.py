@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.clock import Clock
+from service.commands.checks.finding import Finding
 from service.errors import ServiceError
 from service.frigate.api import Account, FrigateApi, describes_itself, mqtt_prefix
 from service.frigate_settings import FrigateSettings
@@ -12,28 +13,32 @@ from service.stages import frigate_api
 _MOST_NAMED = 5
 
 
-async def check_frigate(settings: Settings) -> tuple[bool, str] | None:
-    """Whether it can be followed as the settings want it, and in words; None: it is not."""
+async def check_frigate(settings: Settings) -> list[Finding]:
+    """Whether it can be followed as the settings want it; nothing where it is not followed."""
     if not settings.frigate.enabled:
-        return None
+        return []
     try:
         frigate = frigate_api(settings, Clock())
         if frigate is None:
-            return True, "pictures from its snapshot topics; nothing is written without frigate.url"
-        return await _ask(frigate, settings.frigate)
+            text = "pictures from its snapshot topics; nothing is written without frigate.url"
+            return [Finding("frigate", "ok", text)]
+        return [await _ask(frigate, settings.frigate)]
     except ServiceError as error:
-        return False, str(error)
+        text = str(error)
+        remedy = "" if "frigate." in text else ": is it running, and is frigate.url right?"
+        return [Finding("frigate", "TODO", f"{text}{remedy}")]
 
 
-async def _ask(frigate: FrigateApi, settings: FrigateSettings) -> tuple[bool, str]:
+async def _ask(frigate: FrigateApi, settings: FrigateSettings) -> Finding:
     version, account = await frigate.version(), await frigate.account()
     config = await frigate.config()
     prefix = mqtt_prefix(config)
     found = f"{frigate.where}, {version}, {account.name or 'no account'} as {account.role or '?'}"
     problem = _problem(account, prefix, settings)
     if problem is not None:
-        return False, f"{found}: {problem}"
-    return True, f"{found}, topics below {prefix}{_left_alone(config, settings)}"
+        return Finding("frigate", "TODO", f"{found}: {problem}")
+    text = f"{found}, topics below {prefix}{_left_alone(config, settings)}"
+    return Finding("frigate", "ok", text)
 
 
 def _problem(account: Account, prefix: str | None, settings: FrigateSettings) -> str | None:
