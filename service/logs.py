@@ -54,6 +54,7 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "action": getattr(record, "action", None),
+            "job_id": getattr(record, "job_id", None),
         }
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)
