@@ -1,13 +1,13 @@
 """From options to a running model: choose device and dtype, find the files, load, warm up."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 
+from engine.progress import DownloadProgress, ReportShare
 from engine.protocol import ModelOptions
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -23,8 +23,6 @@ from moondream2.tokens import Tokenizer
 logger = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
-
-_REPORT_EVERY_S = 2.0
 
 
 class DeviceError(Exception):
@@ -45,13 +43,19 @@ class Loaded:
     quantization: str  #: of the weights: `none`, `int8`, `int4`
 
 
-def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
+def load(
+    options: ModelOptions,
+    report: Report,
+    watch: Watch | None = None,
+    report_download: ReportShare | None = None,
+) -> Loaded:
     """Load a model, downloading what is missing if that is allowed.
 
     Args:
         options: What to load.
-        report: Told what is going on, every few seconds for as long as it moves.
+        report: Told of each step.
         watch: Passed to the engine.
+        report_download: Told how a download gets on, every second; None: `report` is.
 
     Raises:
         MoondreamError: Files are missing, damaged or of another model.
@@ -62,12 +66,13 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     dtype = choose_dtype(options.dtype, device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report(f"looking for {options.name}")
-    hub = Hub(download=options.download, progress=_Progress(report).tell)
-    files = resolve(options.name, options.revision, hub=hub)
+    report(f"looking for the model {options.name}")
+    with DownloadProgress(report_download or (lambda message, _: report(message))) as progress:
+        hub = Hub(download=options.download, progress=progress.tell)
+        files = resolve(options.name, options.revision, hub=hub)
     is_int8 = device.type == "cpu" and options.quantization == "int8"
     kind = "int8" if is_int8 else name_of(dtype)
-    report(f"loading {files.folder} to {device} as {kind}")
+    report(f"loading the model {files.folder} to {device} as {kind}")
     if is_int8:
         model, dtype = load_int8(files.folder, revision=files.release), torch.float32
     else:
@@ -141,18 +146,3 @@ def warm_up(engine: Engine) -> None:
     engine.submit(Request("warm-up", (0.0,), crops, (Caption(length),), max_tokens=8))
     while engine.has_work:
         engine.step()
-
-
-class _Progress:
-    """Turns the hub's stream of byte counts into a line now and then."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._told_at = 0.0
-
-    def tell(self, file: str, done: int, total: int) -> None:
-        if time.monotonic() - self._told_at < _REPORT_EVERY_S:
-            return
-        self._told_at = time.monotonic()
-        share = f", {100 * done // total} %" if total else ""
-        self._report(f"downloading {file}: {done >> 20} MiB{share}")

@@ -317,7 +317,12 @@ def _one_line(error: Exception) -> str:
 def _load(channel: Channel, options: ModelOptions, watch: Watch) -> Loaded:
     """Load the model, or tell the service why not and end."""
     try:
-        return load(options, lambda message: channel.send(Loading(message)), watch)
+        return load(
+            options,
+            lambda message: channel.send(Loading(message)),
+            watch,
+            lambda message, share: channel.send(Loading(message, share)),
+        )
     except MoondreamError as error:
         can_retry = isinstance(error, DownloadError)
         failure = LoadFailed(error.code, _one_line(error), can_retry)
