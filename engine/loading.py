@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -66,7 +67,8 @@ def load(
     dtype = choose_dtype(options.dtype, device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report(f"looking for the model {options.name}")
+    if not Path(options.name).expanduser().is_dir():
+        report(f"looking for the model {options.name}")
     with DownloadProgress(report_download or (lambda message, _: report(message))) as progress:
         hub = Hub(download=options.download, progress=progress.tell)
         files = resolve(options.name, options.revision, hub=hub)
