@@ -63,8 +63,8 @@ class DownloadProgress:
 
     def look(self) -> None:
         """Report what has changed since the last look."""
-        if not self._file:
-            return
+        if not self._file or (self._total and self._done >= self._total):
+            return  # what is whole is followed by the next step
         now = self._monotonic()
         message, share = self._message(now), self._share()
         if now - self._moved_at >= _SILENT_S:

@@ -45,6 +45,9 @@ LOCAL = "local"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CHUNK = 2**22
 
+# The library's 10 MiB are a minute without a sign on a slow line; less than this is many calls.
+constants.DOWNLOAD_CHUNK_SIZE = 2**18
+
 #: Called while a file downloads: its name, bytes so far, bytes in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
 

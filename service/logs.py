@@ -6,6 +6,7 @@ name cannot forge a line.
 
 import json
 import logging
+import os
 import re
 from collections import deque
 from datetime import UTC, datetime
@@ -158,6 +159,7 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
     warnings: at INFO the HTTP ones write whole URLs, passwords included, and at DEBUG aiosqlite
     writes every value of a statement.
     """
+    _hold_standard_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
@@ -168,3 +170,15 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
     logging.getLogger("py.warnings").propagate = level == "debug"
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hold_standard_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr, to nothing.
+
+    Else the next connection gets that number, and what a library prints is sent to the broker.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
