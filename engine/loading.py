@@ -74,7 +74,7 @@ def load(
         files = resolve(options.name, options.revision, hub=hub)
     is_int8 = device.type == "cpu" and options.quantization == "int8"
     kind = "int8" if is_int8 else name_of(dtype)
-    report(f"loading the model {files.folder} to {device} as {kind}")
+    report(f"loading the model {files.name} to {device} as {kind}")
     if is_int8:
         model, dtype = load_int8(files.folder, revision=files.release), torch.float32
     else:
