@@ -234,11 +234,10 @@ class Connection:
 
     def _greet(self, state: ConnectionState) -> None:
         logger.info(
-            "connected to the broker at %s:%d with MQTT %s as %s",
+            "connected to the broker at %s:%d with MQTT %s",
             self._options.host,
             self._options.port,
             state.protocol,
-            self._options.client_id,
             extra={"action": "broker_connected"},
         )
 

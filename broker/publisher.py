@@ -161,7 +161,7 @@ class Publisher:
             camera_id: For a document that does not name its camera.
 
         Returns:
-            Whether it was handed over.
+            Whether it was handed over, or will be with the next connection, as what is retained.
 
         Raises:
             KeyError, ValueError: See `address`.
@@ -169,6 +169,8 @@ class Publisher:
         message = address(document, self._topics, camera_id=camera_id)
         if message.retain:
             self._retained[message.topic] = message
+            if not self._connection.is_connected:
+                return True  # sent now as well, it would be there twice
         return self._send(message)
 
     def keep(self, document: BaseModel, *, camera_id: str) -> None:

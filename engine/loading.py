@@ -1,14 +1,15 @@
 """From options to a running model: choose device and dtype, find the files, load, warm up."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
 
 from engine.measuring import settle
+from engine.progress import DownloadProgress, ReportShare
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Quantization, Sizes, choose_quantization, shortage
 from engine.requirements import check_requirements
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
 
-_REPORT_EVERY_S = 2.0
 #: Seconds of encoding in one step on a CPU. With what the step reads and generates besides, whoever
 #: is more urgent waits for about two. Less would generate more often beside an encoding, for fewer
 #: rows at once.
@@ -57,13 +57,19 @@ class Loaded:
     seconds_per_frame: float | None
 
 
-def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> Loaded:
+def load(
+    options: ModelOptions,
+    report: Report,
+    watch: Watch | None = None,
+    report_download: ReportShare | None = None,
+) -> Loaded:
     """Load a model, downloading what is missing if that is allowed.
 
     Args:
         options: What to load.
-        report: Told what is going on, every few seconds for as long as it moves.
+        report: Told of each step.
         watch: Passed to the engine.
+        report_download: Told how a download gets on, every second; None: `report` is.
 
     Raises:
         MoondreamError: Files are missing, damaged or of another model.
@@ -75,9 +81,11 @@ def load(options: ModelOptions, report: Report, watch: Watch | None = None) -> L
     check_requirements(options, device, dtype)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report(f"looking for {options.name}")
-    hub = Hub(download=options.download, progress=_Progress(report).tell)
-    files = resolve(options.name, options.revision, hub=hub)
+    if not Path(options.name).expanduser().is_dir():
+        report(f"looking for the model {options.name}")
+    with DownloadProgress(report_download or (lambda message, _: report(message))) as progress:
+        hub = Hub(download=options.download, progress=progress.tell)
+        files = resolve(options.name, options.revision, hub=hub)
     quantization = _choose_format(options, files, device, dtype, report)
     if device.type == "cpu" and quantization == "int8":
         model, dtype = load_int8(files.folder, revision=files.release), torch.float32
@@ -138,7 +146,8 @@ def _choose_format(
     sizes = Sizes.of(MoondreamConfig.from_folder(files.folder, revision=files.release))
     quantization = choose_quantization(options.quantization, options.dtype, host, sizes)
     is_int8 = device.type == "cpu" and quantization == "int8"
-    loading = f"loading {files.folder} to {device} as {'int8' if is_int8 else name_of(dtype)}"
+    kind = "int8" if is_int8 else name_of(dtype)
+    loading = f"loading the model {files.name} to {device} as {kind}"
     if short := shortage(quantization, dtype, host, sizes):
         logger.warning("%s %s", options.name, short)
         loading = f"{loading}, which {short}"
@@ -211,18 +220,3 @@ def warm_up(engine: Engine) -> None:
     engine.submit(Request("warm-up", (0.0,), crops, (Caption(length),), max_tokens=8))
     while engine.has_work:
         engine.step()
-
-
-class _Progress:
-    """Turns the hub's stream of byte counts into a line now and then."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._told_at = 0.0
-
-    def tell(self, file: str, done: int, total: int) -> None:
-        if time.monotonic() - self._told_at < _REPORT_EVERY_S:
-            return
-        self._told_at = time.monotonic()
-        share = f", {100 * done // total} %" if total else ""
-        self._report(f"downloading {file}: {done >> 20} MiB{share}")

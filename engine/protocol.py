@@ -18,7 +18,7 @@ from typing import Literal
 from engine.codec import Codec
 
 #: Raised with every change of a message; `tests/unit/engine/test_protocol.py` asks for it.
-VERSION = 3
+VERSION = 4
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -108,6 +108,7 @@ class Loading:
     """Engine to service: what the engine is doing before it is ready."""
 
     message: str
+    share: float | None = None  #: of a download that is done, 0..1; None: this is a step of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import queue
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NoReturn, assert_never
@@ -321,7 +322,12 @@ def _one_line(error: Exception) -> str:
 def _load(channel: Channel, options: ModelOptions, watch: Watch) -> Loaded:
     """Load the model, or tell the service why not and end."""
     try:
-        return load(options, lambda message: channel.send(Loading(message)), watch)
+        return load(
+            options,
+            lambda message: channel.send(Loading(message)),
+            watch,
+            lambda message, share: channel.send(Loading(message, share)),
+        )
     except MoondreamError as error:
         can_retry = isinstance(error, DownloadError)
         failure = LoadFailed(error.code, _one_line(error), can_retry)
@@ -333,8 +339,9 @@ def _load(channel: Channel, options: ModelOptions, watch: Watch) -> Loaded:
     except Exception:  # whatever a library finds wrong with a model is said in one sentence
         logger.exception("the model cannot be loaded")
         failure = LoadFailed("model_error", _UNEXPECTED, can_retry=True)
-    channel.send(failure)
-    _exit(_EXIT_FAILED_LOAD, failure.message)
+    channel.send(failure)  # the service logs it, and how often
+    sys.stderr.flush()
+    os._exit(_EXIT_FAILED_LOAD)
 
 
 def _read_arguments() -> argparse.Namespace:
@@ -358,11 +365,26 @@ def _greet() -> Channel:
     return channel
 
 
+def _configure_log() -> None:
+    """Our own lines, and the errors of libraries.
+
+    Theirs below that are whole URLs of requests, tokens included, retries that we tell of as a
+    download that does not get on, and Python's `warnings`, which are for who writes programs.
+    """
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
+    for name in ("__main__", "engine", "moondream2"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    huggingface = logging.getLogger("huggingface_hub")  # brings a handler of its own
+    huggingface.handlers, huggingface.propagate = [], True
+    huggingface.setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+
+
 def main(make_worker: Callable[..., Worker] = Worker) -> None:
     """Load the model and serve the socket named on the command line."""
     die_with_parent()
     threading.excepthook = _end_on_error
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    _configure_log()
     channel = _greet()
     arguments = _read_arguments()
     inbox: Inbox = queue.SimpleQueue()

@@ -5,6 +5,7 @@ alone run. The vocabulary of the 2025-06-21 release comes from a repository of i
 `tokenizer.json` beside its weights is an older one that yields wrong words without any error.
 """
 
+import errno
 import hashlib
 import json
 import re
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its base class
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
@@ -23,6 +25,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    XetDownloadError,
 )
 from huggingface_hub.utils.tqdm import tqdm
 
@@ -41,6 +44,9 @@ LOCAL = "local"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CHUNK = 2**22
+
+# The library's 10 MiB are a minute without a sign on a slow line; less than this is many calls.
+constants.DOWNLOAD_CHUNK_SIZE = 2**18
 
 #: Called while a file downloads: its name, bytes so far, bytes in all (0 while unknown).
 Progress = Callable[[str, int, int], None]
@@ -104,10 +110,60 @@ class Hub:
             )
         except RemoteEntryNotFoundError as exc:
             raise _AbsentFileError(f"{what}: the repository has no such file") from exc
-        except (HTTPError, OSError, RuntimeError, HFValidationError) as exc:
-            raise DownloadError(f"{what}: {_reason(exc, download=self.download)}") from exc
+        except (HTTPError, OSError, RuntimeError, HFValidationError, XetDownloadError) as exc:
+            raise DownloadError(f"{what}: {self._reason(exc)}") from exc
         _verify(path)
         return path
+
+    def _reason(self, exc: Exception) -> str:
+        """Say in one line why a file could not be had, and what to do."""
+        match exc:
+            case GatedRepoError():
+                return "access must be granted on the hub first; then set HF_TOKEN"
+            case RepositoryNotFoundError():
+                return (
+                    "the hub has no such repository, or it is private: check model.name, or set "
+                    "HF_TOKEN"
+                )
+            case RevisionNotFoundError():
+                return "the repository has no such revision: check model.revision"
+            case LocalEntryNotFoundError() | OfflineModeIsEnabled() if not self.download:
+                return (
+                    "not in the cache; fetch it with `moondream2mqtt download`, let requests do so "
+                    "with model.allow_download, or set model.name to a folder"
+                )
+            case OfflineModeIsEnabled():
+                return "HF_HUB_OFFLINE keeps it from being fetched: unset it"
+            case LocalEntryNotFoundError() if isinstance(exc.__cause__, HfHubHTTPError):
+                return self._reason(exc.__cause__)
+            case HfHubHTTPError():
+                return (
+                    f"{self._where} answers {exc.response.status_code}; it may pass, otherwise "
+                    "check HF_TOKEN and HF_ENDPOINT"
+                )
+            case LocalEntryNotFoundError():
+                return (
+                    f"{self._where} cannot be reached; download on a machine with network and copy "
+                    "the cache (HF_HOME), or set model.name to a folder"
+                )
+            case HTTPError():
+                return (
+                    f"the connection to {self._where} broke off ({type(exc).__name__}); what has "
+                    "come is kept"
+                )
+            case OSError() if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+                return f"no room in the cache {self._cache}: free some, or set HF_HOME elsewhere"
+            case OSError() if exc.errno is not None:
+                return f"the cache {self._cache} cannot be used: {exc.strerror}; see HF_HOME"
+        return f"{type(exc).__name__}: {exc}"
+
+    @property
+    def _where(self) -> str:
+        return f"the hub {self.endpoint or constants.ENDPOINT}"
+
+    @property
+    def _cache(self) -> Path:
+        return self.cache_dir or Path(constants.HF_HUB_CACHE)
 
 
 def resolve(
@@ -212,11 +268,26 @@ def _meter(name: str, progress: Progress | None) -> type[Any]:
             super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
             self.n = kwargs.get("initial") or 0
             self.total = kwargs.get("total")
+            self.num_transferred = self.n
 
         def update(self, n: float | None = 1) -> None:
             self.n += int(n or 0)
+            self._tell()
+
+        # With these two, one bar serves both counts of a transfer in chunks (Xet): what has come,
+        # and what stands in the file, which is much later.
+
+        def update_transfer(self, n: float) -> None:
+            self.num_transferred += int(n)
+            self._tell()
+
+        def set_transfer_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+            pass
+
+        def _tell(self) -> None:
             if progress is not None:
-                progress(name, self.n, int(self.total or 0))
+                total, here = int(self.total or 0), max(self.n, self.num_transferred)
+                progress(name, min(here, total) if total else here, total)
 
     return Meter
 
@@ -241,22 +312,3 @@ def _verify(path: Path) -> None:
         path.unlink()
         blob.unlink()
         raise DownloadError(f"{path.name}: damaged on the way, removed; download it again")
-
-
-def _reason(exc: Exception, *, download: bool) -> str:
-    """Say in one line why a file could not be had, and what to do."""
-    match exc:
-        case GatedRepoError():
-            return "access must be granted on the hub first; then set HF_TOKEN"
-        case RepositoryNotFoundError():
-            return "the hub has no such repository, or it is private"
-        case RevisionNotFoundError():
-            return "the repository has no such revision"
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled() if not download:
-            return "not in the cache; download it first, or set model.name to a folder"
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            return (
-                "the hub cannot be reached; download on a machine with network and copy the cache, "
-                "or set model.name to a folder"
-            )
-    return f"{type(exc).__name__}: {exc}"

@@ -158,7 +158,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))
                 await base.stop.wait()
-                logger.info("stopping", extra={"action": "service_stopping"})
+                _say_goodbye(queue)
                 monitor.is_stopping = True
                 with contained("bridge/stats cannot be published"):  # what was wanted is no crash
                     await monitor.publish_stats()
@@ -261,7 +261,7 @@ async def _report_ready(engines: Sequence[Engine], on_ready: Callable[[], None])
 def _greet(settings: Settings) -> None:
     mqtt, model = settings.mqtt, settings.model
     logger.info(
-        "version %s, broker %s:%d, base topic %s, model %s %s on %s",
+        "moondream2mqtt %s: broker %s:%d, topics below %s, model %s %s on %s",
         VERSION,
         mqtt.host,
         mqtt.port,
@@ -278,6 +278,15 @@ def _warn(settings: Settings) -> None:
     with contained("the settings cannot be looked through"):
         for doubt in doubts(settings):
             logger.warning("%s", doubt, extra={"action": "setting_doubted"})
+
+
+def _say_goodbye(queue: Queue) -> None:
+    """What becomes of the jobs that are here."""
+    num_running, num_waiting = queue.dispatcher.num_running, len(queue.jobs)
+    finish = "1 job finishes" if num_running == 1 else f"{num_running} jobs finish"
+    wait = f", {num_waiting} wait for the next start" if num_waiting else ""
+    rest = f": {finish}{wait}" if num_running or num_waiting else ""
+    logger.info("stopping%s", rest, extra={"action": "service_stopping"})
 
 
 def _first(group: BaseExceptionGroup[BrokerError]) -> BrokerError:

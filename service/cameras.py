@@ -104,7 +104,8 @@ class Cameras:
         for camera_id in dict.fromkeys([*self._settings.cameras, *named]):
             earlier = kept.pop(camera_id, KeptCamera())
             self._load(camera_id, earlier.seen, earlier.overrides)
-        seen = {name: now if each.seen is None else each.seen for name, each in kept.items()}
+        self._leave_unseen(kept, now)
+        seen = {name: each.seen for name, each in kept.items() if each.seen is not None}
         newest = sorted(seen, key=lambda camera_id: seen[camera_id], reverse=True)
         for camera_id in newest:
             if len(self._cameras) < self._settings.max_cameras:
@@ -113,6 +114,15 @@ class Cameras:
                 self._leaving[camera_id] = seen[camera_id]
                 self._saved.pop(camera_id, None)
                 self._saved_names.pop(camera_id, None)
+
+    def _leave_unseen(self, kept: dict[str, KeptCamera], now: float) -> None:
+        """Do not know those that were in the file once, and of which no frame has ever come."""
+        for camera_id in [name for name, each in kept.items() if each.seen is None]:
+            del kept[camera_id]
+            self._saved.pop(camera_id, None)
+            self._saved_names.pop(camera_id, None)
+            if self._store.instances.is_alone:  # on a server it may be in another's file
+                self._leaving[camera_id] = now
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Be told of each camera that becomes known, changes, or is forgotten; must be quick."""
@@ -288,6 +298,8 @@ class Cameras:
         names = self._new_names()
         if not seen and not forgotten and not names:
             return
+        new = [self._topics.settings(each) for each in seen if each not in self._saved]
+        await self._store.retained.note(new)
         await self._store.save_cameras(seen, forgotten, names)
         self._saved |= seen
         self._saved_names |= names

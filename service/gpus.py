@@ -26,7 +26,7 @@ class GpuReader:
             count = pynvml.nvmlDeviceGetCount()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
         except pynvml.NVMLError as error:
-            logger.info("no NVIDIA readings: %s", error)
+            logger.debug("no NVIDIA readings: %s", error)
         return self
 
     def __exit__(

@@ -6,6 +6,7 @@ name cannot forge a line.
 
 import json
 import logging
+import os
 import re
 from collections import deque
 from datetime import UTC, datetime
@@ -24,8 +25,12 @@ _QUIET = (
     "httpx",
     "huggingface_hub",
     "paho",
+    "py.warnings",
     "sqlalchemy",
+    "urllib3",
 )
+_TWINS = "broker"  # both connections say the same when the broker comes or goes
+_TWINS_S = 5.0
 _MOST_DOCUMENTS = 200  # more warnings than that in one interval say nothing new
 _THROTTLED_S = 600.0
 _MOST_THROTTLED = 20
@@ -54,10 +59,32 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "action": getattr(record, "action", None),
+            "job_id": getattr(record, "job_id", None),
         }
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)
         return json.dumps({key: value for key, value in content.items() if value is not None})
+
+
+class _Twins(logging.Filter):
+    """Lets one of two equal lines through that follow each other at once.
+
+    The service has two connections to the broker. What befalls one alone differs in its text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = ("", 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_TWINS):
+            return True
+        text, created = record.getMessage(), record.created
+        before, self._last = self._last, (text, created)
+        is_twin = text == before[0] and created - before[1] < _TWINS_S
+        if is_twin:
+            self._last = ("", 0.0)  # a third one is news
+        return not is_twin
 
 
 class BridgeLog(logging.Handler):
@@ -69,6 +96,7 @@ class BridgeLog(logging.Handler):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(_Twins())
         self._clock = clock
         self._documents: deque[LogDocument] = deque(maxlen=_MOST_DOCUMENTS)
         self._unexpected: deque[tuple[float, str]] = deque(maxlen=_MOST_DOCUMENTS)
@@ -127,13 +155,30 @@ class Throttle:
 def configure(level: str, form: Literal["text", "json"]) -> None:
     """Send the log to stderr.
 
-    Libraries are held at warnings: at INFO the HTTP ones write whole URLs, passwords included, and
-    at DEBUG aiosqlite writes every value of a statement.
+    Python's `warnings` are for who writes programs, and show at DEBUG only. Libraries are held at
+    warnings: at INFO the HTTP ones write whole URLs, passwords included, and at DEBUG aiosqlite
+    writes every value of a statement.
     """
+    _hold_standard_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
+    handler.addFilter(_Twins())
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").propagate = level == "debug"
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hold_standard_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr, to nothing.
+
+    Else the next connection gets that number, and what a library prints is sent to the broker.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free

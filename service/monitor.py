@@ -32,6 +32,8 @@ from service.logs import BridgeLog
 logger = logging.getLogger(__name__)
 
 _INFO_CHECK_S = 0.2  # how soon a change of the model's state shows in bridge/info
+# What a model does before it is ready changes every second, and each message has all settings.
+_PROGRESS_EVERY_S = 2.0
 
 ReadGpus = Callable[[], tuple[Gpu, ...]]
 
@@ -93,6 +95,7 @@ class Monitor:
         self._started_at = clock.monotonic()
         self._since = clock.now()
         self._published: BridgeInfo | None = None
+        self._published_at = 0.0
         self._telling = asyncio.Lock()  # what is said last is the newest
         self.is_stopping = False
 
@@ -166,10 +169,13 @@ class Monitor:
 
     async def _follow_info(self) -> None:
         while True:
-            info = self.info()
-            if info != self._published and self._announcer.announce(info):
+            info, now = self.info(), self._clock.monotonic()
+            is_progress = _but_for_progress(info) == _but_for_progress(self._published)
+            is_due = not is_progress or now >= self._published_at + _PROGRESS_EVERY_S
+            if info != self._published and is_due and self._announcer.announce(info):
                 is_first, self._published = self._published is None, info
-                if not is_first:  # what the engines have become shows in both
+                self._published_at = now
+                if not is_first and not is_progress:  # what the engines are now shows in both
                     with contained("bridge/stats cannot be published"):
                         await self.publish_stats()
             await asyncio.sleep(_INFO_CHECK_S)
@@ -202,6 +208,13 @@ class Monitor:
         if self._engines.model().state == "unloaded":
             return "unloaded"
         return "failed" if self._engines.health().status == "unhealthy" else "loading"
+
+
+def _but_for_progress(info: BridgeInfo | None) -> BridgeInfo | None:
+    """What is left when the words of a model that is loading are taken away."""
+    if info is None or info.model.state != "loading":
+        return info
+    return info.model_copy(update={"model": info.model.model_copy(update={"message": None})})
 
 
 def _fingerprint(instance: str) -> str:

@@ -380,6 +380,11 @@ class LoggingSettings(_Section):
         default="info", description="least severity shown"
     )
     format: Literal["text", "json"] = Field(default="text", description="json: one object a line")
+    captions: bool = Field(
+        default=True,
+        description="whether the line of each caption has its words; off, what cameras see stays "
+        "out of the journal",
+    )
 
 
 class Settings(BaseSettings):

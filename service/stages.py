@@ -29,9 +29,11 @@ from service.delivery.attempts import Attempts
 from service.delivery.batch_reports import BatchReports
 from service.delivery.dead_letters import DeadLetters
 from service.delivery.deliver import Deliver
+from service.delivery.end_log import EndLog
 from service.delivery.frigate import FrigateSender
 from service.delivery.mqtt import MqttSender
 from service.delivery.overflow import Overflow
+from service.delivery.retained import RetainedMessages
 from service.delivery.webhooks import WebhookSender
 from service.engines.devices import engine_options
 from service.engines.dispatch import Dispatcher
@@ -281,7 +283,11 @@ async def open_delivery(base: Base, store: Store, output: Output) -> AsyncIterat
     )
     cameras = Cameras(settings, base.topics, store, output.publisher, clock)
     await cameras.load()
-    deliver = Deliver(store, base.topics, output.publisher, base.statistics, clock, cameras)
+    await RetainedMessages(store, settings, base.topics, cameras, clock).settle()
+    end_log = EndLog(captions=settings.logging.captions)
+    deliver = Deliver(
+        store, base.topics, output.publisher, base.statistics, clock, cameras, end_log
+    )
     frigate = frigate_api(settings, clock)
     async with running() as tasks:
         tasks.start("cameras", cameras.run)

@@ -29,6 +29,7 @@ from service.delivery.documents import (
     result_document,
     without_senders_words,
 )
+from service.delivery.end_log import EndLog
 from service.delivery.ends import Ends
 from service.delivery.place import Place
 from service.statistics import Statistics
@@ -76,6 +77,7 @@ class Deliver:
         statistics: Counts every ending.
         clock: For timestamps.
         cameras: Know whose caption is the newest.
+        end_log: Writes a line of each end; None: with the captions.
 
     Attributes:
         ends: Who waits for the end of a job.
@@ -89,8 +91,10 @@ class Deliver:
         statistics: Statistics,
         clock: Clock,
         cameras: Cameras,
+        end_log: EndLog | None = None,
     ) -> None:
         self._store = store
+        self._end_log = end_log or EndLog()
         self._documents = Documents(topics)
         self._announcer = announcer
         self._statistics = statistics
@@ -131,12 +135,12 @@ class Deliver:
     def _count_rejection(self, rejection: Rejection) -> None:
         self._statistics.ended(JobStatus.REJECTED, rejection.error.code)
         self._count_of_camera(rejection.camera_id, JobStatus.REJECTED, rejection.error.code)
-        logger.warning(
-            "%s %s rejected: %s",
-            rejection.job_id or "-",
+        self._end_log.rejected(
+            rejection.job_id,
             rejection.camera_id or rejection.origin,
+            rejection.error.code,
             rejection.error.message,
-            extra={"action": "frame_rejected"},
+            self._clock.monotonic(),
         )
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[Job]:
@@ -158,6 +162,7 @@ class Deliver:
                 if (camera := self._cameras.get(each.job.camera_id)) is not None:
                     camera.newest_caption_at = None  # the store knows
                 continue
+            self._end_log.captioned(each.job, each.captioned.result, each.captioned.latency)
             self._statistics.completed(
                 each.job.priority,
                 each.captioned.latency,
@@ -262,17 +267,11 @@ class Deliver:
         reason = job.error.code if job.error else None
         self._statistics.ended(job.status, reason)
         self._count_of_camera(job.camera_id, job.status, reason)
-        finished_at = job.finished_at or self._clock.now()
-        log = logger.warning if job.status is JobStatus.FAILED else logger.info
-        log(
-            "%s %s %s%s in %.2f s",
-            job.job_id,
-            job.camera_id,
-            job.status.value,
-            f" ({reason})" if reason else "",
-            max(0.0, (finished_at - job.received_at).total_seconds()),  # the clock may be set
-            extra={"action": f"job_{job.status.value}"},
-        )
+        if job.status is not JobStatus.COMPLETED:
+            finished_at = job.finished_at or self._clock.now()
+            took = (finished_at - job.received_at).total_seconds()
+            seconds = max(0.0, took)  # the clock may be set
+            self._end_log.ended(job, reason, seconds, self._clock.monotonic())
         for on_end in self._subscribers:
             with contained(f"the end of {job.key} cannot be told"):
                 on_end(job)

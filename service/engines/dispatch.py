@@ -337,18 +337,23 @@ class Dispatcher:
                 if running := self._in(feed, event.key):
                     self._measure(running, event)
                     await self._leave(running, event)
-            case Lost():
-                num_jobs = len(event.keys)
-                logger.error(
-                    "the engine was lost with %d jobs: %s",
-                    num_jobs,
-                    event.message,
-                    extra={"action": "engine_lost"},
-                )
+            case Lost():  # which is in the log already
+                if event.keys:
+                    num_jobs = len(event.keys)
+                    logger.warning(
+                        "%d jobs were in the engine that was lost",
+                        num_jobs,
+                        extra={"action": "engine_lost"},
+                    )
+                self._queue.pace.loading = None
                 for key in event.keys:
                     if running := self._in(feed, key):
                         await self._leave(running, event)
-            case Ready() | Loading() | LoadFailed() | Capacity() | Alive():
+            case Loading() | LoadFailed():
+                self._queue.pace.loading = event.message
+            case Ready():
+                self._queue.pace.loading = None
+            case Capacity() | Alive():
                 pass  # its capacity is read when it counts
             case _:
                 assert_never(event)

@@ -39,6 +39,7 @@ from engine.protocol import (
 from schemas.status import LoadedModel, ModelState, ModelStatus
 from service.backoff import Backoff
 from service.engines.child import Child
+from service.engines.load_log import LoadLog
 from service.errors import EngineError, EngineLostError
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class EngineProcess:
         self._step_timeout = step_timeout
         self._backoff = backoff
         self._command = command
+        self._load_log = LoadLog()
         #: What shall be loaded; None: nothing. Told apart by identity, so that loading the same
         #: options again is a new start.
         self._target: ModelOptions | None = options
@@ -289,6 +291,7 @@ class EngineProcess:
             target = self._running = await self._next_target()
             self._failure = None
             self._set("loading", "starting")
+            self._load_log.begin()
             has_worked = await self._run_child(target)
             if self._target is target:
                 failures = 1 if has_worked else failures + 1
@@ -354,14 +357,17 @@ class EngineProcess:
                 self._alive = message
                 return
             case Loading():
+                self._load_log.step(message)
                 self._set("loading", message.message)
             case Ready():
                 self._ready, self._loaded_at = message, datetime.now(UTC)
                 self._capacity = message.capacity
+                self._load_log.ready(message)
                 self._set("ready", None)
             case LoadFailed():
                 self._can_retry = message.can_retry
                 self._failure = EngineError(message.code, message.message)
+                self._load_log.failed(message)
                 self._set("failed", message.message)
             case Capacity():
                 self._capacity = message.capacity

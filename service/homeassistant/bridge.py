@@ -9,6 +9,7 @@ from schemas.status import ModelState
 from service.homeassistant.device import BRIDGE, PROGRAM, Component, Components, Device, object_id
 from service.homeassistant.templates import (
     HEALTH_ATTRIBUTES,
+    MODEL_ATTRIBUTES,
     UPDATE,
     literal,
     of_document,
@@ -135,6 +136,8 @@ class _Bridge:
             "sensor",
             stat_t=self._info,
             val_tpl=of_document("d.model.state if d.model is mapping else None"),
+            json_attr_t=self._info,
+            json_attr_tpl=MODEL_ATTRIBUTES,
             dev_cla="enum",
             ops=list(get_args(ModelState)),
             ent_cat="diagnostic",

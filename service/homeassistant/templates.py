@@ -83,6 +83,13 @@ HEALTH_ATTRIBUTES = (
     "{% endfor %}{{ (ns.found if d else {}) | to_json }}"
 )
 
+#: What a model does before it is ready, or why it failed; then how long a frame takes it.
+MODEL_ATTRIBUTES = (
+    _DOCUMENT + "{% set m = d.model if d.model is mapping else {} %}"
+    "{{ (dict(message=(m.get('message') or '')[:500],"
+    " seconds_per_frame=m.get('seconds_per_frame')) if m else {}) | to_json }}"
+)
+
 #: Home Assistant refuses a document with nulls or with anything else in it.
 UPDATE = (
     _DOCUMENT + "{% set u = dict(installed_version=d.get('installed_version'),"

@@ -22,6 +22,7 @@ class Pace:
     capacity: int = 0  #: most jobs in the engines at once; 0: no engine is ready
     num_running: int = 0  #: jobs in the engines
     is_paused: bool = False
+    loading: str | None = None  #: what an engine does before it is ready, or why it is not
     _alone: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ALONE))
     _intervals: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_INTERVALS))
     _last_end: float | None = None  # of the ends that came while the engines were busy
@@ -50,7 +51,8 @@ class Pace:
         if self.is_paused:
             return Place(position, None, "Waiting, processing is paused")
         if not self.capacity:
-            return Place(position, None, "Waiting for the model to load")
+            why = f": {self.loading}" if self.loading else ""
+            return Place(position, None, f"Waiting for the model to load{why}")
         num_ahead = position - 1
         verb = "is" if num_ahead == 1 else "are"
         message = f"Waiting, {num_ahead} {verb} ahead" if num_ahead else "Next"

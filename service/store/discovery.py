@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, true
 
 from schemas.outbox import OutboxMessage
 from service.store.database import Database, in_groups
-from service.store.outbox import Outbox, insert_messages
+from service.store.outbox import Outbox, insert_unnoted
 from service.store.rows import Stamp
 from service.store.tables import discovery, outbox
 from service.store.timekeeper import Timekeeper
@@ -135,7 +135,7 @@ def _change(
     ]
     if rows:
         connection.execute(insert(discovery), rows)
-    return insert_messages(connection, messages, stamp)
+    return insert_unnoted(connection, messages, stamp)
 
 
 def _waiting(connection: Connection, message_ids: Sequence[int]) -> set[int]:

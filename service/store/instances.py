@@ -23,7 +23,15 @@ from service.errors import InstanceInUseError
 from service.store.database import Database, in_groups
 from service.store.outbox import Outbox
 from service.store.rows import JOB_COLUMNS, to_job
-from service.store.tables import batches, frigate_events, instances, jobs, outbox, switches
+from service.store.tables import (
+    batches,
+    frigate_events,
+    instances,
+    jobs,
+    outbox,
+    retained,
+    switches,
+)
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 #: Seconds between two counts: one small transaction each.
@@ -135,7 +143,7 @@ def _claim_all(connection: Connection, name: str) -> None:
     others = jobs.c.instance != name
     connection.execute(update(jobs).where(others, _IS_OPEN).values(instance=name))
     # Each start claims all, so there are never rows of two instances in a file.
-    for table in (outbox, batches, switches, frigate_events):
+    for table in (outbox, batches, switches, frigate_events, retained):
         connection.execute(update(table).where(table.c.instance != name).values(instance=name))
 
 

@@ -21,6 +21,7 @@ from schemas.outbox import Channel, OutboxMessage
 from service.boundary import contained
 from service.errors import StoreError
 from service.store.database import Database, in_groups
+from service.store.retained import note_messages
 from service.store.rows import (
     LONGEST_DUE,
     MICROSECONDS,
@@ -252,7 +253,18 @@ def meet_unsendable(connection: Connection, met: list[UnreadableRow], instance: 
 def insert_messages(
     connection: Connection, messages: Sequence[OutboxMessage], stamp: Stamp
 ) -> list[OutboxMessage]:
-    """Write messages in the caller's transaction and return them with their ids."""
+    """Write messages in the caller's transaction and return them with their ids.
+
+    What of them the broker will retain is noted, so that it can be taken back.
+    """
+    note_messages(connection, stamp.instance, messages)
+    return insert_unnoted(connection, messages, stamp)
+
+
+def insert_unnoted(
+    connection: Connection, messages: Sequence[OutboxMessage], stamp: Stamp
+) -> list[OutboxMessage]:
+    """The same for a caller that keeps what is retained itself."""
     if not messages:
         return []
     ids = connection.scalars(

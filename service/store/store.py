@@ -34,6 +34,7 @@ from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Known
 from service.store.lists import Filter, OrderBy, Place
 from service.store.outbox import Outbox
+from service.store.retained import RetainedTopics
 from service.store.rows import MICROSECONDS
 from service.store.set_aside import FinalMessages, SetAside, set_aside
 from service.store.sqlite import DiskUsage
@@ -63,6 +64,7 @@ class Store:
         instances: Who else uses the database.
         batches: Frames that came many in one request.
         discovery: What is published for Home Assistant.
+        retained: Which topics the broker keeps a message of ours on.
         frigate: What Frigate has said of what is followed.
         folder_files: What was taken from watched folders.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
@@ -87,6 +89,7 @@ class Store:
         self.discovery = PublishedDiscovery(
             database, instance, base_topic, self._timekeeper, self.outbox
         )
+        self.retained = RetainedTopics(database, instance)
         self.frigate = FrigateEvents(database, instance, self._timekeeper)
         self.folder_files = FolderFiles(database, instance)
         self.keep_finished_frames = True

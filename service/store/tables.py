@@ -236,3 +236,11 @@ folder_files = Table(
 Index(
     "folder_files_by_change", folder_files.c.instance, folder_files.c.folder, folder_files.c.changed
 )
+#: Topics that the broker retains a message of ours on, or will once the outbox is empty; those of
+#: discovery have a table of their own. See `retained.py`.
+retained = Table(
+    "retained",
+    metadata,
+    Column("instance", String(128), primary_key=True),
+    Column("topic", String(1024), primary_key=True),
+)

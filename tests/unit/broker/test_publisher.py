@@ -126,6 +126,8 @@ def test_outbox_row_says_how_often_it_was_lost() -> None:
 class ScriptedConnection:
     """Takes messages as a connection does; the test says what becomes of them."""
 
+    is_connected = True
+
     def __init__(self) -> None:
         self.sent: list[Publish] = []
         self.problem: BrokerError | None = None  # raised at once

@@ -1,10 +1,5 @@
-import hashlib
 import json
-import re
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,96 +7,25 @@ import pytest
 
 from moondream2.config import DEFAULT_REVISION, MoondreamConfig, public_config
 from moondream2.errors import DownloadError, ModelFileError
-from moondream2.hub import Hub, ModelFiles, resolve
+from moondream2.hub import Hub, ModelFiles, _meter, resolve
 from tests.support.checkpoints import FIXTURES, ODD_SHAPE
+from tests.support.hub_server import HubServer, serving
+from tests.support.small_disk import DiskUnavailableError, a_small_disk
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 5000
-
-
-@dataclass
-class HubServer:
-    """The part of the hub's protocol that a download uses, over real HTTP."""
-
-    #: (repository, file) -> content.
-    files: dict[tuple[str, str], bytes]
-    requests: list[tuple[str, str]] = field(default_factory=list)
-    #: Served instead of the content, while the checksum stays that of the content.
-    damage: bytes | None = None
-    #: The next bodies that are longer end after so many bytes.
-    cuts: list[int] = field(default_factory=list)
-    url: str = ""
-
-    def handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                self._answer(with_body=False)
-
-            def do_GET(self) -> None:
-                self._answer(with_body=True)
-
-            def _answer(self, *, with_body: bool) -> None:
-                server.requests.append((self.command, self.path))
-                found = re.fullmatch(r"/(.+/.+)/resolve/([^/]+)/(.+)", self.path)
-                body = server.files.get((found[1], found[3])) if found else None
-                if body is None:
-                    known = found and any(repo == found[1] for repo, _ in server.files)
-                    self.send_response(404)
-                    self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-                    self.send_header("X-Repo-Commit", COMMIT)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self._send(body, with_body=with_body)
-
-            def _send(self, body: bytes, *, with_body: bool) -> None:
-                etag = hashlib.sha256(body).hexdigest()
-                content = server.damage or body
-                span = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                start = int(span[1]) if span else 0
-                self.send_response(206 if span else 200)
-                self.send_header("ETag", f'"{etag}"')
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("Accept-Ranges", "bytes")
-                self.send_header("Content-Length", str(len(content) - start))
-                if span:
-                    total = len(content)
-                    self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-                self.end_headers()
-                if not with_body:
-                    return
-                if server.cuts and len(content) > server.cuts[0]:
-                    content = content[: server.cuts.pop(0)]
-                    self.close_connection = True
-                self.wfile.write(content[start:])
-
-        return Handler
 
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
     public = json.dumps({"architectures": ["HfMoondream"], "config": {}}).encode()
-    hub = HubServer(
-        {
-            ("vikhyatk/moondream2", "config.json"): public,
-            ("vikhyatk/moondream2", "model.safetensors"): WEIGHTS,
-            ("vikhyatk/moondream2", "tokenizer.json"): b'{"the": "older one"}',
-            ("moondream/starmie-v1", "tokenizer.json"): b'{"the": "right one"}',
-        }
-    )
-    http = ThreadingHTTPServer(("127.0.0.1", 0), hub.handler())
-    hub.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,), name="hub")
-    thread.start()
-    yield hub
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    files = {
+        ("vikhyatk/moondream2", "config.json"): public,
+        ("vikhyatk/moondream2", "model.safetensors"): WEIGHTS,
+        ("vikhyatk/moondream2", "tokenizer.json"): b'{"the": "older one"}',
+        ("moondream/starmie-v1", "tokenizer.json"): b'{"the": "right one"}',
+    }
+    with serving(files) as hub:
+        yield hub
 
 
 def _fetch(server: HubServer, tmp_path: Path, name: str, **options: Any) -> ModelFiles:
@@ -171,6 +95,67 @@ def test_download_reports_progress_up_to_the_size(server: HubServer, tmp_path: P
     _fetch(server, tmp_path, "vikhyatk/moondream2", progress=lambda *step: seen.append(step))
     weights = [step[1:] for step in seen if step[0] == "model.safetensors"]
     assert weights[-1] == (len(WEIGHTS), len(WEIGHTS))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (403, "GatedRepo", "access must be granted on the hub first; then set HF_TOKEN"),
+        (401, "RepoNotFound", "no such repository, or it is private: check model.name"),
+        (403, "", "answers 403; it may pass, otherwise check HF_TOKEN and HF_ENDPOINT"),
+        (404, "RevisionNotFound", "no such revision: check model.revision"),
+        (503, "", "answers 503; it may pass"),
+    ],
+)
+def test_refusal_of_the_hub_is_one_sentence_that_names_the_setting(
+    status: int,
+    code: str,
+    sentence: str,
+    server: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    server.refusal = (status, code)
+    with pytest.raises(DownloadError, match=sentence) as caught:
+        _fetch(server, tmp_path, "vikhyatk/moondream2")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+def test_download_on_a_full_disk_names_the_cache(server: HubServer, tmp_path: Path) -> None:
+    sentence = r"no room in the cache .*set HF_HOME"
+    try:
+        with (
+            a_small_disk(tmp_path / "cache", 512 << 10) as disk,
+            pytest.raises(DownloadError, match=sentence),
+        ):
+            _fetch(server, disk.folder, "vikhyatk/moondream2")
+    except DiskUnavailableError as error:
+        pytest.skip(str(error))
+
+
+def test_progress_never_goes_back_where_a_download_is_cut_off_and_resumed(
+    server: HubServer, tmp_path: Path
+) -> None:
+    server.pace, server.cuts = (100_000, 0.0), [700_000]
+    seen: list[int] = []
+    _fetch(server, tmp_path, "vikhyatk/moondream2", progress=lambda *step: seen.append(step[1]))
+    of_weights = [each for each in seen if each > 1000]
+    assert of_weights == sorted(of_weights)
+    assert of_weights[-1] == len(WEIGHTS)
+
+
+def test_transfer_in_chunks_has_one_count(server: HubServer, tmp_path: Path) -> None:
+    """Xet reports what has come and what stands in the file, to one bar where that has both."""
+    seen: list[tuple[int, int]] = []
+    bar = _meter("model.safetensors", lambda _, done, total: seen.append((done, total)))(total=90)
+    for num_come, num_written in ((30, 0), (40, 50), (30, 40)):
+        bar.update_transfer(num_come)
+        bar.set_transfer_postfix_str("fast")
+        bar.update(num_written)
+    assert [done for done, _ in seen] == [30, 30, 70, 70, 90, 90]
+    assert {total for _, total in seen} == {90}
 
 
 def test_download_that_breaks_off_is_resumed_to_the_whole_file(

@@ -1,5 +1,6 @@
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,8 @@ def _keep_root_logger() -> Iterator[None]:
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
+    logging.captureWarnings(False)
+    logging.getLogger("py.warnings").propagate = True
 
 
 def test_escape_keeps_a_hostile_name_on_one_line() -> None:
@@ -48,6 +51,36 @@ def test_http_libraries_do_not_log_urls(capsys: pytest.CaptureFixture[str]) -> N
     configure("debug", "text")
     logging.getLogger("httpx").info("POST https://me:secret@host/")
     assert "secret" not in capsys.readouterr().err
+
+
+def test_two_connections_that_say_the_same_are_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("info", "text")
+    for name, text in [
+        ("broker.network", "no connection: refused"),
+        ("broker.network", "no connection: refused"),
+        ("broker.network", "no connection: not authorized"),
+        ("broker.connection", "connected"),
+        ("service.delivery.end_log", "front normal 0.30 s: A cat"),
+        ("service.delivery.end_log", "front normal 0.30 s: A cat"),
+        ("broker.connection", "connected"),
+    ]:
+        logging.getLogger(name).info(text)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in lines] == [
+        "no connection: refused",
+        "no connection: not authorized",
+        "connected",
+        *["front normal 0.30 s: A cat"] * 2,
+    ]
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_for_programmers_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info", "text")
+    warnings.warn("this will change", FutureWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
 
 
 def test_bridge_log_keeps_warnings_until_taken() -> None:

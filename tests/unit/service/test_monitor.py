@@ -212,6 +212,26 @@ async def test_info_is_published_when_it_changes_and_only_then() -> None:
     assert len(made.wall.all(Health)) == 1
 
 
+async def test_words_of_a_start_are_published_at_most_every_two_seconds() -> None:
+    made = site()
+    loading = TINY.model_copy(update={"state": "loading", "message": "starting"})
+    made.engine.state = loading
+    async with running(made):
+        await until(lambda: bool(made.wall.all(BridgeInfo)))
+        made.engine.state = loading.model_copy(update={"message": "loading the model"})
+        await asyncio.sleep(0.5)  # two looks
+        assert len(made.wall.all(BridgeInfo)) == 1
+        for share in (1, 2, 3, 4):
+            made.engine.state = loading.model_copy(update={"message": f"{share} %"})
+            made.clock.advance(1.0)
+            await asyncio.sleep(0.5)
+        made.engine.state = TINY
+        await until(lambda: made.wall.all(BridgeInfo)[-1].model.state == "ready")
+    messages = [each.model.message for each in made.wall.all(BridgeInfo)]
+    assert messages == ["starting", "2 %", "4 %", None]
+    assert len(made.wall.all(Stats)) == 2  # at the start, and when it became ready
+
+
 async def test_info_is_not_published_again_after_an_error() -> None:
     answers = iter(["5", "broken"])
 

@@ -425,6 +425,18 @@ def test_states_of_the_model(states: Shown) -> None:
     assert states(bridge, topic, make_info("another"))["model"] == "None"
 
 
+def test_attributes_of_the_model_say_what_it_does(fill: Filled) -> None:
+    template = make_bridge(FACTS).components["model_state"]["json_attr_tpl"]
+    info = make_info("m")
+    words = "downloading model: 43 % of 3.8 GB"
+    loading = info.model.model_copy(update={"state": "loading", "message": words})
+    found = json.loads(fill(template, info.model_copy(update={"model": loading})))
+    assert found == {"message": words, "seconds_per_frame": None}
+    ready = info.model.model_copy(update={"seconds_per_frame": 0.25})
+    found = json.loads(fill(template, info.model_copy(update={"model": ready})))
+    assert found == {"message": "", "seconds_per_frame": 0.25}
+
+
 def test_a_model_is_ordered_by_its_name(home_assistant: HomeAssistantSchemas) -> None:
     model = make_bridge(FACTS).components["model"]
     wanted = Rendering(str(model["cmd_tpl"]), FACTS.models[1], attributes=None)

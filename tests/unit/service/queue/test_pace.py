@@ -36,6 +36,9 @@ def test_message_without_an_engine_names_the_model() -> None:
     pace = Pace()
     alone(pace, 0.07)
     assert pace.place(3) == Place(3, None, "Waiting for the model to load")
+    pace.loading = "downloading model: 43 % of 3.8 GB"
+    message = "Waiting for the model to load: downloading model: 43 % of 3.8 GB"
+    assert pace.place(3) == Place(3, None, message)
 
 
 def test_message_while_paused_says_so() -> None:

@@ -159,7 +159,7 @@ async def test_open_again_changes_nothing(store_url: str) -> None:
         job = make_job()
         await store.accept([job], {job.key: b"x"}, [])
     async with Database(store_url) as database:
-        assert await database.read(revision) == "0013"
+        assert await database.read(revision) == "0014"
         assert await Store(database, "").get(job.key) == job
 
 
