@@ -74,6 +74,7 @@ def build(chosen: str | None) -> typer.Typer:
     """The command line with `chosen` ready to run and every other command as its line of help."""
     app = typer.Typer(
         help="Turns camera motion into words over MQTT, with Moondream2 on your own machine.",
+        context_settings={"help_option_names": ["-h", "--help"]},  # of every command as well
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )

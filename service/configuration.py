@@ -1,13 +1,14 @@
-"""Reads the settings: one YAML file, overlaid by `MOONDREAM2MQTT__…` variables.
+"""Reads the settings: one YAML file, overlaid by `MOONDREAM2MQTT__…` variables, then by options.
 
-Unknown keys and bad values are refused in one line that says whether the file or a variable is
-wrong, and where. It never repeats a value, and of a key only what can be one: whoever forgets a
-blank or a quote must not find a password in the log.
+Unknown keys and bad values are refused in one line that says whether the file, a variable or an
+option is wrong, and where. It never repeats a value, and of a key only what can be one: whoever
+forgets a blank or a quote must not find a password in the log.
 """
 
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from service.errors import ConfigurationError
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
+#: Names the settings file where no option does; empty: none is read.
+FILE_VARIABLE = "MOONDREAM2MQTT_CONFIG"
+#: Read where neither says one, if it is there.
+USUAL_FILE = Path("config.yaml")
+
 _MOST_PROBLEMS = 5  # named in one message; the operator mends the first ones first
 _KEY = re.compile(r"[^\s:=@'\"]{0,64}")
 # Names of YAML's own tokens (`<block end>`) and single characters; longer quotes are the file's.
@@ -25,25 +31,87 @@ _HARMLESS = re.compile(r"""(?:[^'"]|(['"])(?:\\?.|<[a-z ]+>)\1)*""")
 _TYPES = {"null", "bool", "int", "float", "str", "seq", "map", "merge"}
 
 
-def load_settings(path: Path | None = None) -> Settings:
-    """Read the file, overlay the environment.
+@dataclass(frozen=True, slots=True)
+class OptionValue:
+    """A setting that was said on the command line."""
+
+    name: str  #: of the option, e.g. `--host`
+    path: tuple[str, ...]  #: of the setting
+    value: str | int
+
+
+def find_file(option: Path | None = None, *, only_named: bool = False) -> Path | None:
+    """The settings file: the option's, else that of `MOONDREAM2MQTT_CONFIG`, else `./config.yaml`.
 
     Args:
-        path: The file; None for defaults and environment only.
+        option: What `--config` says.
+        only_named: Leave out the last of the three.
+
+    Returns:
+        None where there is none to read; a file that was named may be missing.
+
+    Raises:
+        ConfigurationError: The variable names a file that is not there.
+    """
+    if option is not None:
+        return option
+    variable = os.environ.get(FILE_VARIABLE)
+    if variable is None:
+        # Also where it is a folder, which is what Docker makes of a file to mount that is missing.
+        return USUAL_FILE if os.path.lexists(USUAL_FILE) and not only_named else None
+    if variable and not os.path.exists(variable):
+        raise ConfigurationError(f"{FILE_VARIABLE}: {variable}: there is no such file")
+    return Path(variable) if variable else None
+
+
+def load_settings(path: Path | None = None, options: Sequence[OptionValue] = ()) -> Settings:
+    """Read the file, overlay the environment, then the options.
+
+    Args:
+        path: The file; None for none, see `find_file`.
+        options: What the command line says.
 
     Raises:
         ConfigurationError: The file cannot be read, or a key or value is wrong; the message names
             the key's path and where it was given.
     """
     content = _read_file(path) if path is not None else {}
-    given = _read_environment()
-    _refuse_hidden(content, given, path)
+    environment = _read_environment()
+    merged = _overlay(content, environment, _Given(path))
+    for option in options:
+        said: Any = option.value
+        for key in reversed(option.path):
+            said = {key: said}
+        merged = _overlay(merged, said, _Given(path, environment))
     try:
-        settings = Settings(**content)
+        settings = Settings(**merged)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error, path, given)) from None
+        raise ConfigurationError(_explain(error, _Given(path, environment, options))) from None
     _refuse_unknown_variables()
     return settings
+
+
+def _overlay(
+    lower: Mapping[str, Any],
+    upper: Mapping[str, Any],
+    below: "_Given",
+    above: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Values of `upper` win, in mappings one by one; `below` knows who said `lower`.
+
+    Raises:
+        ConfigurationError: Something else where a mapping belongs would be replaced, unseen.
+    """
+    merged = dict(lower)
+    for key, value in upper.items():
+        if key in lower and isinstance(value, Mapping):
+            path = (*above, key)
+            if not isinstance(lower[key], Mapping):
+                raise ConfigurationError(f"{below.origin(path)}{_path(path)}: must be a mapping")
+            merged[key] = _overlay(lower[key], value, below, path)
+        else:
+            merged[key] = value
+    return merged
 
 
 # -- the file ------------------------------------------------------------------------------------
@@ -96,19 +164,6 @@ def _read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_hidden(
-    content: Mapping[str, Any], given: Mapping[str, Any], path: Path | None, above: str = ""
-) -> None:
-    """Something else where a mapping belongs would be replaced whole by a variable, unseen."""
-    for key in content.keys() & given.keys():
-        inner, wins = content[key], given[key]
-        if not isinstance(wins, Mapping):
-            continue
-        if not isinstance(inner, Mapping):
-            raise ConfigurationError(f"{path}: {above}{key}: must be a mapping")
-        _refuse_hidden(inner, wins, path, f"{above}{key}.")
-
-
 def _place_of(error: yaml.YAMLError) -> str:
     """Line, column and problem, without the context: that is the text of the line."""
     if isinstance(error, yaml.reader.ReaderError):
@@ -158,11 +213,11 @@ def _refuse_unknown_variables() -> None:
 # -- what is wrong -------------------------------------------------------------------------------
 
 
-def _explain(error: ValidationError, path: Path | None, given: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, given: "_Given") -> str:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     told, last = [], ""
     for problem in problems[:_MOST_PROBLEMS]:
-        origin = _origin(problem["loc"], path, given)
+        origin = given.origin(problem["loc"])
         is_unknown = problem["type"] == "extra_forbidden"
         text = f"{_path(problem['loc'])}: {'unknown setting' if is_unknown else problem['msg']}"
         told.append(text if origin == last else origin + text)
@@ -171,21 +226,36 @@ def _explain(error: ValidationError, path: Path | None, given: Mapping[str, Any]
     return "; ".join([*told, f"and {more} more"] if more else told)
 
 
-def _origin(parts: Sequence[int | str], path: Path | None, given: Mapping[str, Any]) -> str:
-    """Who said it: the environment wins, value by value in mappings, and whole in lists."""
-    value: Any = given
-    for part in parts:
-        if not isinstance(value, Mapping):
-            break
-        if part not in value:
-            return f"{path}: " if path else ""
-        value = value[part]
-    names = {name.upper(): name for name in os.environ}
-    for end in range(len(parts), 0, -1):
-        name = ENVIRONMENT_PREFIX + "__".join(map(str, parts[:end])).upper()
-        if name in names:
-            return f"{_shown(names[name])}: "
-    return "the environment: "
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Who said what."""
+
+    path: Path | None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    options: Sequence[OptionValue] = ()
+
+    def origin(self, parts: Sequence[int | str]) -> str:
+        """Who said a setting, as a message begins.
+
+        An option wins over the environment, and that over the file: value by value in mappings,
+        and whole in lists.
+        """
+        for option in self.options:
+            if option.path == tuple(parts[: len(option.path)]):
+                return f"{option.name}: "
+        value: Any = self.environment
+        for part in parts:
+            if not isinstance(value, Mapping):
+                break
+            if part not in value:
+                return f"{self.path}: " if self.path else ""
+            value = value[part]
+        names = {name.upper(): name for name in os.environ}
+        for end in range(len(parts), 0, -1):
+            name = ENVIRONMENT_PREFIX + "__".join(map(str, parts[:end])).upper()
+            if name in names:
+                return f"{_shown(names[name])}: "
+        return "the environment: "
 
 
 def _path(parts: Sequence[int | str]) -> str:

@@ -436,8 +436,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, which arrives as init values."""
-        return env_settings, init_settings
+        """What `service/configuration.py` puts together of file, environment and options."""
+        return (init_settings,)
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON values; secrets, and URLs that may hold one, are masked.

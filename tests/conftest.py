@@ -18,6 +18,9 @@ from tests.support.certificates import Certificate, make_certificate
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Whoever runs the tests may have a config.yaml of their own; commands of the tests do not read it.
+os.environ["MOONDREAM2MQTT_CONFIG"] = ""
+
 # Before torch is imported, and for the processes that tests start: their models are too small to
 # share. A second thread only waits for the first, ten times as long on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -26,10 +26,9 @@ from service import logs
 from service.app import serve
 from service.commands.client import connect
 from service.commands.follow import Document, follow
-from service.commands.options import ConfigOption
+from service.commands.options import CommonOptions, reads_settings
 from service.commands.terminal import one_line
 from service.commands.view import REFRESHES_PER_SECOND, View
-from service.configuration import load_settings
 from service.errors import ServiceError
 from service.settings import MqttSettings, Settings
 
@@ -40,7 +39,9 @@ _BANNER = (
 )
 
 
+@reads_settings
 def run(
+    common: CommonOptions,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -53,16 +54,16 @@ def run(
     every: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="Pause of a camera between frames.")
     ] = 2.0,
-    config: ConfigOption = None,
 ) -> None:
     """Show the whole service at work on drawn cameras, with nothing to set up.
 
     A line holds camera, priority, seconds from publishing to caption, the caption, and what the
-    camera really drew. Broker, model and data_dir of the settings are not used.
+    camera really drew. Broker, model and data_dir of the settings are not
+    used, and no ./config.yaml.
     """
     logs.configure("error" if frames is None else "warning", "text")
     try:
-        asyncio.run(_Demo(load_settings(config), every).run(frames))
+        asyncio.run(_Demo(common.settings(only_named=True), every).run(frames))
     except EmbeddedBrokerError as error:
         raise ServiceError(str(error)) from error
     except asyncio.CancelledError as error:

@@ -20,9 +20,8 @@ from broker.topics import Topics
 from schemas.status import Health
 from service.commands.client import connect, connect_newest, retained
 from service.commands.frigate_check import check_frigate
-from service.commands.options import ConfigOption
+from service.commands.options import CommonOptions, talks_to_broker
 from service.commands.trigger_check import check_triggers
-from service.configuration import load_settings
 from service.engines.child import child_environment
 from service.errors import ConfigurationError, ServiceError
 from service.settings import MqttSettings, Settings
@@ -40,7 +39,9 @@ class Finding:
     text: str
 
 
+@talks_to_broker
 def run(
+    common: CommonOptions,
     running: Annotated[
         bool,
         typer.Option(
@@ -49,18 +50,17 @@ def run(
             "health checks.",
         ),
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Check configuration, broker, model, device, disk, Frigate and the pictures of triggers.
 
     One line for each: ok, or what to do. Exits 1 where something is to be done.
     """
     try:
-        settings = load_settings(config)
+        settings = common.settings(is_silent=True)
     except ConfigurationError as error:
         _print(Finding("configuration", False, str(error)))
         raise typer.Exit(2) from error
-    if not asyncio.run(_report(settings, config, running)):
+    if not asyncio.run(_report(settings, common.file(), running)):
         raise typer.Exit(1)
 
 

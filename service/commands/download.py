@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from service.commands.options import ConfigOption
-from service.configuration import load_settings
+from service.commands.options import CommonOptions, reads_settings
 from service.engines.child import child_environment
 
 
+@reads_settings
 def run(
+    common: CommonOptions,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -25,14 +26,13 @@ def run(
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Its revision; none: model.revision.")
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Fetch the model's files, so that serving needs no network.
 
     About 4 GB for Moondream2. A download that was cut off goes on where it stopped; files that are
     there already are only verified. They go to the Hugging Face cache (HF_HOME). Prints the folder.
     """
-    wanted = load_settings(config).model
+    wanted = common.settings().model
     child = [sys.executable, "-m", "engine.download"]
     ended = subprocess.run(  # noqa: S603 - our own module; the names are only compared and fetched
         [*child, model or wanted.name, revision or wanted.revision],

@@ -27,8 +27,7 @@ from engine.protocol import (
     TextAnswer,
 )
 from schemas.frame import Length, Task, TaskKind
-from service.commands.options import ConfigOption, read_choose
-from service.configuration import load_settings
+from service.commands.options import CommonOptions, read_choose, reads_settings
 from service.engines.devices import engine_options
 from service.engines.process import EngineProcess, Lost
 from service.errors import EngineLostError, ServiceError
@@ -44,7 +43,9 @@ class Dtype(StrEnum):
     FLOAT16 = "float16"
 
 
+@reads_settings
 def run(
+    common: CommonOptions,
     images: Annotated[
         list[Path],
         typer.Argument(metavar="IMAGE...", exists=True, dir_okay=False, help="Image files."),
@@ -127,13 +128,12 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an image.")
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Run the model on image files, without a broker.
 
     All tasks of an image share one encoding. Prints the images in the order given.
     """
-    settings = load_settings(config)
+    settings = common.settings()
     chosen = {
         "name": model,
         "revision": revision,

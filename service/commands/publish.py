@@ -23,14 +23,16 @@ from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.commands.client import connect
-from service.commands.options import ConfigOption, read_choose
-from service.configuration import load_settings
+from service.commands.completion import complete_camera
+from service.commands.options import CommonOptions, read_choose, talks_to_broker
 from service.errors import ServiceError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
+@talks_to_broker
 def run(
+    common: CommonOptions,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -41,7 +43,9 @@ def run(
     camera: Annotated[
         str,
         typer.Option(
-            metavar="ID", help="Camera the frames come from: letters, digits, _ and -, at most 64."
+            metavar="ID",
+            help="Camera the frames come from: letters, digits, _ and -, at most 64.",
+            autocompletion=complete_camera,
         ),
     ] = "camera_001",
     intensity: Annotated[
@@ -86,7 +90,6 @@ def run(
             min=0.1, metavar="SECONDS", help="How long --wait waits after the last frame."
         ),
     ] = 120.0,
-    config: ConfigOption = None,
 ) -> None:
     """Send image files as frames of a camera.
 
@@ -96,7 +99,7 @@ def run(
     if not is_camera_id(camera):
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
     frames = {str(uuid4()): path for path in _image_files(paths)}
-    settings = load_settings(config)
+    settings = common.settings()
     tasks = [
         *map(_read_task, task or ()),
         *(read_choose(each).model_dump() for each in choose or ()),

@@ -9,13 +9,14 @@ from schemas.requests.table import TABLE
 from service.commands.ask import ask
 from service.commands.catalogue import describe, operations_named
 from service.commands.completion import complete_operation, complete_word
-from service.commands.options import ConfigOption
+from service.commands.options import CommonOptions, talks_to_broker
 from service.commands.terminal import as_json
 from service.commands.words import read_words
-from service.configuration import load_settings
 
 
+@talks_to_broker
 def run(
+    common: CommonOptions,
     operation: Annotated[
         str | None,
         typer.Argument(
@@ -47,7 +48,6 @@ def run(
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the answer."),
     ] = 65.0,  # what waits for a caption is answered within 60 s
-    config: ConfigOption = None,
 ) -> None:
     """Ask a running service, or order something, and print the answer as JSON.
 
@@ -66,6 +66,6 @@ def run(
         names = ", ".join(each.name for each in chosen)
         raise typer.BadParameter(f"{operation} is a group: {names}", param_hint="OPERATION")
     content = read_words(found, words or [])
-    settings = load_settings(config)
+    settings = common.settings()
     data = asyncio.run(ask(settings.mqtt, found, content, timeout_s=timeout))
     typer.echo(as_json(data))

@@ -1,6 +1,7 @@
 """`serve`: the service in the foreground, until a signal ends it."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -9,19 +10,23 @@ import typer
 
 from service import logs
 from service.app import REAL_PARTS, Parts, serve
-from service.commands.options import ConfigOption
-from service.configuration import load_settings
+from service.commands.options import CommonOptions, talks_to_broker
 from service.settings import Settings
 
+logger = logging.getLogger(__name__)
 
-def run(config: ConfigOption = None) -> None:
+
+@talks_to_broker
+def run(common: CommonOptions) -> None:
     """Caption the frames that arrive over MQTT, until stopped.
 
     The first SIGTERM or Ctrl-C lets running jobs finish within queue.shutdown_timeout and keeps the
     rest for the next start; a second one ends at once. Nothing is lost either way.
     """
-    settings = load_settings(config)
+    settings = common.settings(is_silent=True)
     logs.configure(settings.logging.level, settings.logging.format)
+    if (file := common.file()) is not None:  # in the log, which may be JSON, one object a line
+        logger.info("settings from %s", file, extra={"action": "settings_read"})
     received = asyncio.run(serve_until_signalled(settings))
     if received is signal.SIGINT:
         raise typer.Exit(128 + signal.SIGINT)

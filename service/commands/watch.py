@@ -10,14 +10,15 @@ from rich.live import Live
 from schemas.result import ResultDocument
 from service.commands.client import connect
 from service.commands.follow import follow
-from service.commands.options import ConfigOption
+from service.commands.options import CommonOptions, talks_to_broker
 from service.commands.terminal import one_line
 from service.commands.view import REFRESHES_PER_SECOND, View
-from service.configuration import load_settings
 from service.settings import Settings
 
 
+@talks_to_broker
 def run(
+    common: CommonOptions,
     camera: Annotated[
         str, typer.Option(metavar="ID", help="Only this camera; + stands for all of them.")
     ] = "+",
@@ -29,13 +30,12 @@ def run(
             "terminal.",
         ),
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Follow captions, queue and rates of a running service.
 
     Shows the newest caption of each camera and the service's own figures; ends with Ctrl-C.
     """
-    settings = load_settings(config)
+    settings = common.settings()
     console = Console()
     if lines or not console.is_terminal:
         asyncio.run(_print_lines(settings, camera))

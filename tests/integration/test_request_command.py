@@ -154,6 +154,8 @@ async def test_operations_fields_values_and_job_ids_are_completed(site: Site) ->
     assert await complete(site, "request", "job/list", "order_direction", "=") == ["asc", "desc"]
     assert await complete(site, "request", "job/get", "m") == ["mine"]
     assert await complete(site, "request", "job/get", "job_id=m") == ["job_id=mine"]
+    assert await complete(site, "request", "camera/get", "f") == ["front"]
+    assert await complete(site, "publish", "--camera", "f") == ["front"]
 
 
 async def test_completion_without_a_service_is_silent() -> None:

@@ -27,6 +27,44 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n  {name} " in shown for name in COMMANDS)
 
 
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_h_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert main([*words, "-h"]) == 0
+    assert capsys.readouterr().out == shown
+    assert "-h, --help" in shown
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", {"COMP_WORDS": "moondream2mqtt pub", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "moondream2mqtt pub"}),
+        (
+            "fish",
+            {
+                "_TYPER_COMPLETE_ARGS": "moondream2mqtt pub",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+        ),
+    ],
+)
+def test_shell_gets_its_script_and_its_answers(shell: str, words: dict[str, str]) -> None:
+    def asked(instruction: str) -> str:
+        variables = {"_MOONDREAM2MQTT_COMPLETE": f"{instruction}_{shell}", **words}
+        return subprocess.run(
+            [sys.executable, "-m", "service"],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **variables},
+        ).stdout
+
+    assert f"_MOONDREAM2MQTT_COMPLETE=complete_{shell}" in asked("source")
+    assert "publish" in asked("complete")
+
+
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("moondream2mqtt 0.")
