@@ -57,12 +57,16 @@ class Sandbox:
         talk: With the broker; hears what the service says.
         port: Of the broker.
         is_set_up: The environment is active, there are `config.yaml` and `photo.jpg`.
+
+    Attributes:
+        out: What the newest command printed.
     """
 
     folder: Path
     talk: Conversation
     port: int
     is_set_up: bool
+    out: str = ""
     _shell: list[str] = field(default_factory=list)
     _service: Process | None = None
 
@@ -129,7 +133,8 @@ class Sandbox:
             await self._watch(command)
         elif command.startswith("mosquitto_sub ") and " -C " not in command:
             timed = command.replace("mosquitto_sub ", f"mosquitto_sub -W {_LISTENS_S} ", 1)
-            assert await self._succeed(timed, _TIMED_OUT), f"{command}: nothing was heard"
+            await self._succeed(timed, _TIMED_OUT)
+            assert self.out, f"{command}: nothing was heard"
         elif frames := re.findall(r"mosquitto_pub .*-t moondream2mqtt/(\w+)/frame", command):
             before = len(self._ends(frames[0]))
             await self._succeed(command)
@@ -174,15 +179,14 @@ class Sandbox:
         assert seen.result(), errors.decode()
         assert process.returncode == _INTERRUPTED
 
-    async def _succeed(self, command: str, *also: int) -> str:
-        """Run a command to its end, which is 0 or one of `also`, and return what it printed."""
+    async def _succeed(self, command: str, *also: int) -> None:
+        """Run a command to its end, which is 0 or one of `also`."""
         process = await self._start(command, PIPE)
         async with asyncio.timeout(_LIMIT_S):
-            out, err = (each.decode() for each in await process.communicate())
-        said = f"{command}\n{out}\n{err}\n{self._log}"
+            self.out, err = (each.decode() for each in await process.communicate())
+        said = f"{command}\n{self.out}\n{err}\n{self._log}"
         assert process.returncode in {0, *also}, said
         assert not re.search(r"\berror\b|traceback|not authori", err, re.IGNORECASE), said
-        return out
 
     async def _start(self, command: str, out: int) -> Process:
         script = "\n".join(["set -euo pipefail", *self._shell, _last(command)])

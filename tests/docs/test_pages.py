@@ -1,6 +1,7 @@
 """What the pages tell people to do is done: every command, in order, with everything real.
 
-A page that says how to go on from the quickstart begins where that ends.
+A page that says how to go on from the quickstart begins where that ends. A result that a page shows
+is that of the command before it.
 """
 
 import json
@@ -29,6 +30,12 @@ def _is_frame(code: str) -> bool:
     return code.startswith("{") and "frame_data" in json.loads(code)
 
 
+def _caption(document: str) -> tuple[str, str]:
+    """Of a result, with its camera."""
+    content = json.loads(document)
+    return content["camera_id"], content["result"]["caption"]
+
+
 @pytest.mark.timeout(300)  # seconds on a free machine
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.stem)
 async def test_every_command_of_the_page_works(
@@ -51,6 +58,8 @@ async def test_every_command_of_the_page_works(
                     await sandbox.run(command)
             elif _is_frame(block.code):
                 await sandbox.publish(block.code)
+            elif block.language == "json":
+                assert _caption(block.code) == _caption(sandbox.out), sandbox.out
             elif block.file is not None:
                 sandbox.write(block.file, block.code)
 
