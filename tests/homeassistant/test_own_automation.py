@@ -18,6 +18,13 @@ _PAGE = (ROOT / "docs" / "how-to" / "home-assistant.md").read_text(encoding="utf
 _QUIET_S = 1.0  # an automation that is triggered acts at once
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def silence(home: Home) -> AsyncIterator[None]:
+    """A test fails in which Home Assistant's integrations complain about anything."""
+    yield
+    await home.has_not_complained()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def told(home: Home) -> AsyncIterator[Home]:
     """With the automation of the page and no other."""
