@@ -7,7 +7,7 @@ forgets a blank or a quote must not find a password in the log.
 
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,17 @@ _MOST_PROBLEMS = 5  # named in one message; the operator mends the first ones fi
 _KEY = re.compile(r"[^\s:=@'\"]{0,64}")
 # Names of YAML's own tokens (`<block end>`) and single characters; longer quotes are the file's.
 _HARMLESS = re.compile(r"""(?:[^'"]|(['"])(?:\\?.|<[a-z ]+>)\1)*""")
+#: In place of what pydantic says to programmers.
+_OUR_WORDS = {
+    "extra_forbidden": "unknown setting",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "path_type": "must be a path",
+}
 _TYPES = {"null", "bool", "int", "float", "str", "seq", "map", "merge"}
+_TEXT = "tag:yaml.org,2002:str"
+_PLAIN = {f"tag:yaml.org,2002:{each}" for each in ("null", "bool", "int", "float")}
+_MOST_BYTES = 16 << 20  # far above 10,000 cameras; what has no end is no file of settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +87,17 @@ def load_settings(path: Path | None = None, options: Sequence[OptionValue] = ())
     """
     content = _read_file(path) if path is not None else {}
     environment = _read_environment()
-    merged = _overlay(content, environment, _Given(path))
+    merged = _overlay(content, environment, _Given(path, content))
     for option in options:
         said: Any = option.value
         for key in reversed(option.path):
             said = {key: said}
-        merged = _overlay(merged, said, _Given(path, environment))
+        merged = _overlay(merged, said, _Given(path, content, environment))
     try:
         settings = Settings(**merged)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error, _Given(path, environment, options))) from None
+        given = _Given(path, content, environment, options)
+        raise ConfigurationError(_explain(error, given, merged)) from None
     _refuse_unknown_variables()
     return settings
 
@@ -130,23 +141,50 @@ class _Loader(yaml.SafeLoader):
         if tag is None or tag.rpartition(":")[2] in _TYPES
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key, _ in node.value:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Keys are text as it is written (`on`, `1`), and each is there once."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for place, (key, value) in enumerate(node.value):
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.value in seen:
+            if key.value in lines:
                 raise yaml.constructor.ConstructorError(
-                    problem="this key is there twice", problem_mark=key.start_mark
+                    problem=f"this key is there twice, first in line {lines[key.value]}",
+                    problem_mark=key.start_mark,
                 )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+            lines[key.value] = key.start_mark.line + 1
+            if key.tag in _PLAIN:  # a new node: an alias may be the value of something
+                plain = yaml.ScalarNode(_TEXT, key.value, key.start_mark, key.end_mark)
+                node.value[place] = (plain, value)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge `<<`, and keep of a key what counts: merged again and again it would double."""
+        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        kept = {
+            key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, value)
+            for key, value in node.value
+        }
+        node.value = list(kept.values())
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, LookupError, ValueError):  # of a value that is not as its tag says
+            raise yaml.constructor.ConstructorError(
+                problem="this value cannot be read", problem_mark=node.start_mark
+            ) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1).decode()
+        if len(text) > _MOST_BYTES:
+            raise ConfigurationError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB")
         # Not a stream: of a text, a message of the parser's knows the place of a bad character.
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+        content = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -155,8 +193,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: {_place_of(error)}") from None
     except RecursionError:
         raise ConfigurationError(f"{path}: is nested too deep") from None
-    except (ValueError, LookupError):  # PyYAML's own, of a value that is not what its tag says
-        raise ConfigurationError(f"{path}: has a number that cannot be read") from None
+    except (ArithmeticError, ValueError):  # PyYAML's own, of an escape like \UFFFFFFFF
+        raise ConfigurationError(f"{path}: has an escaped character that is none") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -213,17 +251,34 @@ def _refuse_unknown_variables() -> None:
 # -- what is wrong -------------------------------------------------------------------------------
 
 
-def _explain(error: ValidationError, given: "_Given") -> str:
+def _explain(error: ValidationError, given: "_Given", merged: Mapping[str, Any]) -> str:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     told, last = [], ""
     for problem in problems[:_MOST_PROBLEMS]:
-        origin = given.origin(problem["loc"])
-        is_unknown = problem["type"] == "extra_forbidden"
-        text = f"{_path(problem['loc'])}: {'unknown setting' if is_unknown else problem['msg']}"
+        parts = _of_operator(problem["loc"], merged, problem["type"] == "missing")
+        origin = given.origin(parts)
+        text = f"{_path(parts)}: {_OUR_WORDS.get(problem['type'], problem['msg'])}"
         told.append(text if origin == last else origin + text)
         last = origin
     more = len(problems) - len(told)
     return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def _of_operator(
+    parts: Sequence[int | str], merged: Mapping[str, Any], is_missing: bool
+) -> tuple[int | str, ...]:
+    """The parts of a place that the operator wrote, without pydantic's names of alternatives."""
+    value: Any = merged
+    known: list[int | str] = []
+    for part in parts:
+        is_key = isinstance(value, Mapping) and part in value
+        is_place = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if is_key or is_place:
+            value = value[part]
+        elif not (is_missing and part == parts[-1]):
+            continue
+        known.append(part)
+    return tuple(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +286,7 @@ class _Given:
     """Who said what."""
 
     path: Path | None
+    content: Mapping[str, Any]  #: of the file
     environment: Mapping[str, Any] = field(default_factory=dict)
     options: Sequence[OptionValue] = ()
 
@@ -238,24 +294,44 @@ class _Given:
         """Who said a setting, as a message begins.
 
         An option wins over the environment, and that over the file: value by value in mappings,
-        and whole in lists.
+        and whole in lists. What is wrong of a whole mapping may be of several.
         """
         for option in self.options:
             if option.path == tuple(parts[: len(option.path)]):
                 return f"{option.name}: "
+        variables = self._variables(parts)
+        in_file = isinstance(_at(self.content, parts), Mapping)
+        if variables and in_file and isinstance(_at(self.environment, parts), Mapping):
+            return f"{self.path} and {variables}: "
+        return f"{variables or self.path}: " if variables or self.path else ""
+
+    def _variables(self, parts: Sequence[int | str]) -> str:
+        """The variables that say a setting or a part of it; empty: none does."""
         value: Any = self.environment
         for part in parts:
             if not isinstance(value, Mapping):
                 break
             if part not in value:
-                return f"{self.path}: " if self.path else ""
+                return ""
             value = value[part]
         names = {name.upper(): name for name in os.environ}
         for end in range(len(parts), 0, -1):
             name = ENVIRONMENT_PREFIX + "__".join(map(str, parts[:end])).upper()
             if name in names:
-                return f"{_shown(names[name])}: "
-        return "the environment: "
+                return _shown(names[name])
+        name = ENVIRONMENT_PREFIX + "".join(f"{part}__" for part in parts).upper()
+        below = sorted(each for each in names if each.startswith(name))
+        return _shown(names[below[0]]) if len(below) == 1 else "the environment"
+
+
+def _at(content: Mapping[str, Any], parts: Sequence[int | str]) -> Any:
+    """What stands at a place; None: nothing does."""
+    value: Any = content
+    for part in parts:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
 
 
 def _path(parts: Sequence[int | str]) -> str:

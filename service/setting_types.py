@@ -4,11 +4,20 @@ A message says what is wrong and never repeats the value, which may be a secret.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    WrapValidator,
+)
 
 from broker.patterns import CameraPattern
 from broker.topics import MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS
@@ -63,6 +72,15 @@ def _plain_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _is_host(text: str) -> str:
+    """What cannot be asked of a resolver is an error of Python's own there."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ValueError("must be a host name or an address") from None
+    return text
+
+
 def _no_wildcards(text: str) -> str:
     base = _plain(text).rstrip("/")
     if not base or any(character in base for character in "+#") or base.startswith("$"):
@@ -84,11 +102,16 @@ def _may_name_a_camera(text: str) -> str:
     return text
 
 
-def _are_devices(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else value
+def _are_devices(value: Any, read: Callable[[Any], str | tuple[str, ...]]) -> str | tuple[str, ...]:
+    """One message, not one for each alternative."""
+    try:
+        devices = read(value)
+    except ValidationError:
+        devices = ()
+    names = (devices,) if isinstance(devices, str) else devices
     if not 1 <= len(names) <= _MOST_DEVICES or not all(map(_DEVICE.fullmatch, names)):
         raise ValueError("must be auto, cpu, cuda, cuda:N, or a list of them")
-    return value
+    return devices
 
 
 def _means_files(text: str) -> str:
@@ -113,6 +136,8 @@ def _is_zone(text: str) -> str:
 
 #: A host, a client id, a release.
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
+#: Asked of a resolver as it is.
+Host = Annotated[Name, AfterValidator(_is_host)]
 #: An account, a URL, a path on a server.
 Text = Annotated[str, Field(max_length=2048), AfterValidator(_plain)]
 #: Shown to nobody. MQTT and tokens in use stay below.
@@ -121,7 +146,7 @@ File = Annotated[Path, AfterValidator(_plain_path)]
 TopicPrefix = Annotated[str, AfterValidator(_no_wildcards)]
 TopicFilter = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
 TriggerTopic = Annotated[str, Field(max_length=256), AfterValidator(_may_name_a_camera)]
-Devices = Annotated[str | tuple[str, ...], AfterValidator(_are_devices)]
+Devices = Annotated[str | tuple[str, ...], WrapValidator(_are_devices)]
 FilePattern = Annotated[
     str,
     Field(min_length=1, max_length=path_patterns.MAX_CHARACTERS),

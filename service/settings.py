@@ -26,6 +26,7 @@ from service.http.urls import origin
 from service.setting_types import (
     Devices,
     File,
+    Host,
     Name,
     Secret,
     Text,
@@ -63,7 +64,7 @@ class TlsSettings(_Section):
 class MqttSettings(_Section):
     """The broker."""
 
-    host: Name = Field(default="127.0.0.1", description="name or address of the broker")
+    host: Host = Field(default="127.0.0.1", description="name or address of the broker")
     port: int = Field(default=1883, ge=1, le=65535, description="1883, or 8883 with TLS")
     username: Text | None = Field(default=None, description="account on the broker")
     password: Secret | None = Field(default=None, description="of the account")

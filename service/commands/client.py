@@ -7,13 +7,19 @@ MQTT 5 and connect with 3.1.1, which every broker knows, unless the settings say
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiomqtt
 
 from broker.errors import TlsFilesError
 from broker.tls import tls_context
-from service.errors import ConfigurationError, ServiceError
+from service.commands.broker_errors import (
+    BrokerError,
+    HangUpError,
+    PublishRefusedError,
+    broker_error,
+)
+from service.errors import ConfigurationError
 from service.mqtt_options import tls_options
 from service.settings import MqttSettings
 
@@ -22,10 +28,41 @@ _RETAINED_S = 2.0  # a retained message comes at once, or there is none
 _V5, _V311 = aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311
 
 
-class BrokerError(ServiceError):
-    """The broker cannot be reached, refuses, or went away."""
+class _Client(aiomqtt.Client):
+    """Also hears what aiomqtt does not: that a publish was refused, that nobody answers CONNECT.
 
-    code = "broker"
+    Publishes come one after the other here, so a refusal is of the one that is waited for.
+    """
+
+    _refusal: Any = None  # a ReasonCode
+
+    async def publish(self, /, topic: str, *args: Any, **words: Any) -> None:
+        """Publish.
+
+        Raises:
+            PublishRefusedError: The broker did not take it, and said so.
+        """
+        try:
+            await super().publish(topic, *args, **words)
+        except aiomqtt.MqttError:
+            if self._refusal is None:
+                raise  # else Mosquitto before 2.1 has hung up after it
+        if self._refusal is not None:
+            raise PublishRefusedError(self._refusal, topic)
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
+    ) -> None:
+        if reason_code.is_failure:
+            self._refusal = reason_code
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        if not self._connected.done():  # else it would be waited for until the time is up
+            self._connected.set_exception(HangUpError("it hung up without an answer"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
 
 @asynccontextmanager
@@ -42,13 +79,12 @@ async def connect(
         BrokerError: No connection, or it was lost inside the block.
         ConfigurationError: A certificate or key cannot be read.
     """
-    where = f"broker {mqtt.host}:{mqtt.port}"
     default = _V5 if mqtt.protocol == "5" else _V311
     try:
         tls = tls_context(tls_options(mqtt.tls))
     except TlsFilesError as error:
         raise ConfigurationError(str(error)) from error
-    client = aiomqtt.Client(
+    client = _Client(
         mqtt.host,
         mqtt.port,
         username=mqtt.username,
@@ -63,12 +99,8 @@ async def connect(
     try:
         async with client:
             yield client
-    except aiomqtt.MqttCodeError as error:
-        raise BrokerError(f"{where}: {error}{_advice(error)}") from error
     except aiomqtt.MqttError as error:
-        raise BrokerError(
-            f"{where}: {error}; is it running, and are mqtt.host and mqtt.port right?"
-        ) from error
+        raise broker_error(mqtt, error) from error
 
 
 class Connected(NamedTuple):
@@ -91,9 +123,11 @@ async def connect_newest(mqtt: MqttSettings) -> AsyncIterator[Connected]:
 
 async def _enter_newest(stack: AsyncExitStack, mqtt: MqttSettings) -> Connected:
     if mqtt.protocol == "auto":
-        # What is wrong besides the version is wrong with 3.1.1 as well, which then says so.
-        with suppress(BrokerError):
+        try:
             return Connected(await stack.enter_async_context(connect(mqtt, _V5)), is_5=True)
+        except BrokerError as error:
+            if not error.may_be_version:
+                raise
     return Connected(await stack.enter_async_context(connect(mqtt)), is_5=mqtt.protocol == "5")
 
 
@@ -106,9 +140,3 @@ async def retained(client: aiomqtt.Client, topic: str) -> str:
                 if message.topic.value == topic:  # not one that was asked for before
                     return bytes(message.payload).decode(errors="replace")
     return ""
-
-
-def _advice(error: aiomqtt.MqttCodeError) -> str:
-    # 3.1.1 refuses with 4 and 5, MQTT 5 with 134 and 135: bad password, not authorized.
-    code = getattr(error.rc, "value", error.rc)
-    return "; check mqtt.username and mqtt.password" if code in {4, 5, 134, 135} else ""

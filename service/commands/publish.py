@@ -22,7 +22,7 @@ from schemas.frame import MotionFrame, Task, is_camera_id
 from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
-from service.commands.client import connect
+from service.commands.client import connect_newest
 from service.commands.completion import complete_camera
 from service.commands.options import CommonOptions, read_choose, talks_to_broker
 from service.errors import ServiceError
@@ -110,7 +110,7 @@ def run(
 
     async def publish() -> list[str]:
         topics = Topics(settings.mqtt.base_topic)
-        async with connect(settings.mqtt) as client:
+        async with connect_newest(settings.mqtt) as (client, _):
             if not wait:
                 await _send(client, topics.frame(camera), frames, make_frame, every)
                 typer.echo("\n".join(frames))

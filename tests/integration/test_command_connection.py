@@ -1,0 +1,148 @@
+"""What a command says where there is no connection: one line that names the setting to change."""
+
+import asyncio
+import gc
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.embedded import BrokerProgram, EmbeddedBroker
+from service.cli import main
+from service.commands.broker_errors import BrokerError
+from service.commands.client import connect_newest
+from service.settings import MqttSettings
+from tests.support.certificates import Certificate
+from tests.support.factories import make_image
+from tests.support.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+_ACL = """\
+user camera
+topic write base/front/frame
+"""
+
+
+@pytest.fixture
+def passwords(tmp_path: Path) -> Path:
+    passwd = shutil.which("mosquitto_passwd")
+    if passwd is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    path = tmp_path / "passwd"
+    path.touch(0o600)
+    subprocess.run([passwd, "-b", path, "camera", "right"], check=True)
+    return path
+
+
+@pytest.fixture
+async def guarded(
+    mosquitto_program: BrokerProgram, passwords: Path, tmp_path: Path
+) -> AsyncIterator[int]:
+    """A broker with an account that may send the frames of one camera."""
+    rules = tmp_path / "acl"
+    rules.write_text(_ACL)
+    rules.chmod(0o600)
+    lines = ("allow_anonymous false", f"password_file {passwords}", f"acl_file {rules}")
+    async with EmbeddedBroker(
+        tmp_path / "broker", program=mosquitto_program, extra_lines=lines
+    ) as broker:
+        yield broker.port
+
+
+async def problem(**mqtt: Any) -> str:
+    with pytest.raises(BrokerError) as caught:
+        async with asyncio.timeout(5), connect_newest(MqttSettings.model_validate(mqtt)):
+            pass
+    gc.collect()  # paho leaves sockets to it
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", ["auto", "3.1.1", "5"])
+@pytest.mark.parametrize("account", [{}, {"username": "camera", "password": "wrong"}])
+async def test_account_that_is_refused_names_its_settings(
+    guarded: int, protocol: str, account: dict[str, str]
+) -> None:
+    said = await problem(port=guarded, protocol=protocol, **account)
+    assert "authori" in said
+    assert said.endswith("; check mqtt.username and mqtt.password")
+
+
+async def test_nothing_there_names_host_and_port() -> None:
+    assert "are mqtt.host and mqtt.port right?" in await problem(port=1)
+    said = await problem(host="no.such.name.invalid")
+    assert said.startswith("broker no.such.name.invalid:1883: ")
+    assert said.endswith("; is mqtt.host right?")
+
+
+async def test_tls_where_there_is_none_and_none_where_there_is(
+    mosquitto: EmbeddedBroker, https_certificate: Certificate
+) -> None:
+    said = await problem(port=mosquitto.port, tls={"enabled": True})
+    assert "no TLS there" in said
+    assert said.endswith("; check mqtt.port and mqtt.tls.enabled")
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0, ssl=https_certificate.server)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        said = await problem(port=port)
+        assert "if it wants TLS, set mqtt.tls.enabled" in said
+        said = await problem(host="localhost", port=port, tls={"enabled": True})
+        assert "its certificate is not accepted: self" in said
+        assert said.endswith("; check mqtt.tls.ca_file and mqtt.host")
+        trusted = {"enabled": True, "ca_file": https_certificate.ca_file}
+        said = await problem(port=port, tls=trusted)
+        assert "IP address mismatch" in said
+
+
+async def test_websockets_where_there_are_none(mosquitto: EmbeddedBroker) -> None:
+    said = await problem(port=mosquitto.port, transport="websockets")
+    assert said.endswith("; check mqtt.port, mqtt.transport and mqtt.websocket_path")
+
+
+@pytest.mark.parametrize("refusal", ["connack", "hang up"])
+async def test_broker_of_3_1_1_is_spoken_to_in_its_version(
+    mosquitto: EmbeddedBroker, refusal: Any
+) -> None:
+    async with (
+        TcpProxy(mosquitto.port, refuse_5=refusal) as proxy,
+        asyncio.timeout(5),
+        connect_newest(MqttSettings(port=proxy.port)) as connected,
+    ):
+        assert not connected.is_5
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 200, ".nvr"])
+def test_host_that_no_resolver_takes_is_a_wrong_setting(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["watch", "--host", host]) == 2
+    assert capsys.readouterr().err == (
+        "moondream2mqtt: --host: mqtt.host: Value error, must be a host name or an address\n"
+    )
+
+
+async def test_publish_that_the_rules_forbid_is_said(
+    guarded: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "password").write_text("right\n")
+    (tmp_path / "photo.jpg").write_bytes(make_image())
+    (tmp_path / "config.yaml").write_text("mqtt: {base_topic: base}")
+    words = ["publish", str(tmp_path / "photo.jpg"), "--config", str(tmp_path / "config.yaml")]
+    words += ["--port", str(guarded), "--username", "camera"]
+    words += ["--password-file", str(tmp_path / "password")]
+    assert await asyncio.to_thread(main, [*words, "--camera", "front"]) == 0
+    assert capsys.readouterr().out
+    assert await asyncio.to_thread(main, [*words, "--camera", "back"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    *_, line = shown.err.splitlines()
+    assert line.startswith(f"moondream2mqtt: broker 127.0.0.1:{guarded}: ")
+    assert "Not authorized: account 'camera' may not publish to base/back/frame" in line
