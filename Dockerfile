@@ -2,16 +2,28 @@
 # driver comes from the host through the NVIDIA Container Toolkit.
 FROM python:3.12-slim
 
-# For a machine without a GPU: --build-arg TORCH_ARGS="--index-url <PyTorch's index of CPU builds>".
-ARG TORCH_ARGS=""
+# cpu: PyTorch's build for processors, without CUDA; cuda: the one that pip finds, for NVIDIA drivers
+# from 580.65 on; another word goes to uv as its --torch-backend, e.g. cu126 for older drivers.
+ARG TORCH=cuda
 
 RUN useradd --system --uid 10001 --create-home moondream \
     && install -d -o moondream -g moondream -m 700 /data /models
 WORKDIR /opt/moondream2mqtt
 
-# PyTorch alone and first: several GB that stay in their layer when the code changes.
+# PyTorch alone and first: several GB that stay in their layer when the code changes. uv knows the
+# index of its other builds. On a GPU the compiler is for model.compile.
 COPY constraints.txt ./
-RUN pip install --no-cache-dir -c constraints.txt ${TORCH_ARGS} torch==2.13.0
+RUN if [ "$TORCH" != cpu ]; then \
+        apt-get update && apt-get install -y --no-install-recommends g++ \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && if [ "$TORCH" = cuda ]; then \
+        pip install --no-cache-dir -c constraints.txt torch==2.13.0; \
+    else \
+        pip install --no-cache-dir -c constraints.txt uv \
+        && uv pip install --system --no-cache --torch-backend="$TORCH" -c constraints.txt torch==2.13.0 \
+        && pip uninstall -y uv; \
+    fi
 
 COPY pyproject.toml README.md LICENSE ./
 COPY broker ./broker

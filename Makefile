@@ -10,14 +10,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# The first interpreter that is new enough; set PYTHON to choose another.
+# The first interpreter that PyTorch has wheels for; set PYTHON to choose another.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
 
 # Passed on to the program behind demo, run, test, bench, soak and demo-model.
 ARGS ?=
-# Extra options for installing PyTorch, e.g. the index of its CPU builds.
+# Which build of PyTorch: cuda is what pip finds by itself (2.7 GB), cpu takes 0.2 GB; another word
+# goes to uv as its --torch-backend, e.g. cu126 for an older driver.
+HAS_DRIVER := command -v nvidia-smi >/dev/null || [ -e /proc/driver/nvidia/version ] || [ -e /usr/lib/wsl/lib/nvidia-smi ]
+TORCH ?= $(shell if [ "$$(uname)" != Linux ] || $(HAS_DRIVER); then echo cuda; else echo cpu; fi)
+# Options for pip when it installs PyTorch, in place of that, e.g. a package index of your own.
 TORCH_ARGS ?=
 # Which Home Assistants test-homeassistant runs against; see tests/homeassistant/environments.py.
 VERSIONS ?= 2024.3.3 2024.12.5 2026.2.3
@@ -33,7 +37,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-pythons check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +94,9 @@ test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home 
 test-frigate: $(READY) $(FRIGATE_VENV)/.ready ## Descriptions into Frigate's real application, three releases; 600 MB.
 	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" $(BIN)/python -m pytest -q tests/frigate $(ARGS)
 
+test-pythons: $(READY) ## Run the tests on every Python from 3.11 to 3.14 that is installed; ARGS as for test.
+	$(BIN)/python -m tests.pythons $(ARGS)
+
 check: lint types imports test ## Everything a change must pass.
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
@@ -123,7 +130,7 @@ soak: $(READY) ## Kills, all hostile messages in every way, then load; ARGS="loa
 	$(BIN)/python -m tests.soak $(ARGS)
 
 demo-model: $(READY) ## Train the demonstration model again, from its seed.
-	$(BIN)/python -m demo.train $(ARGS)
+	$(BIN)/python -m demo.training.train $(ARGS)
 
 docs: $(READY) ## Write the reference parts of the documentation anew from the code.
 	$(BIN)/python -m tests.docs.reference
@@ -138,23 +145,32 @@ pictures: $(READY) ## Take the pictures of the documentation anew; needs Chromiu
 	$(BIN)/python -m tests.homeassistant.picture
 
 clean: ## Remove the environments and all caches; data/ stays.
-	rm -rf $(VENV) $(FRIGATE_VENV) .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(FRIGATE_VENV) .venv-python3.* .venv-homeassistant-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
 # The file is written last, so an interrupted set-up is taken up again. PyTorch comes first and
-# alone: its options must not apply to the other packages.
+# alone: its options must not apply to the other packages. Its other builds are in an index of its
+# own, which uv knows; once one is there, pip leaves it.
 $(READY): pyproject.toml constraints.txt
-	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install python3 (Debian 12, Ubuntu 24.04 or newer)." >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 to 3.14 is needed: install python3 (Debian 12, Ubuntu 24.04 or newer)." >&2; exit 1; }
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		if $(IS_APT_ROOT); then $(APT) python$$version-venv; \
 		else echo "Python lacks its venv module: sudo apt-get install python$$version-venv" >&2; exit 1; fi; fi
 	@if ! command -v mosquitto >/dev/null || ! command -v mosquitto_pub >/dev/null; then \
-		if $(IS_APT_ROOT); then $(APT) mosquitto mosquitto-clients; \
-		else echo "Mosquitto is missing: sudo apt-get install mosquitto mosquitto-clients" >&2; exit 1; fi; fi
+		{ $(IS_APT_ROOT) && ( $(APT) mosquitto mosquitto-clients ); } || \
+		echo "Mosquitto is missing: sudo apt-get install mosquitto mosquitto-clients (until then the" \
+			"demonstration uses a broker in Python, and tests that need Mosquitto are skipped)"; fi
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) torch==2.13.0
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+ifeq ($(TORCH_ARGS)$(filter cuda,$(TORCH)),)
+	@{ $(INSTALL) uv && $(BIN)/uv pip install -q --python $(BIN)/python --torch-backend=$(TORCH) \
+		-c constraints.txt torch==2.13.0; } 2>$(VENV)/uv.log || echo "PyTorch's build for $(TORCH)" \
+		"could not be had, see $(VENV)/uv.log: what pip finds is installed, up to 2.7 GB"
+endif
+	$(INSTALL) $(TORCH_ARGS) torch==2.13.0
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 # What Frigate's application needs, and nothing of ours; its oldest release wants two older packages.

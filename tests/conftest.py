@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from broker.embedded import BrokerProgram, EmbeddedBroker, find_program
-from broker.errors import EmbeddedBrokerError
+from broker.embedded import BrokerProgram, EmbeddedBroker
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.mosquitto import mosquitto_or_skip
 
 # A shell that starts the tests in the background lets them ignore SIGINT, and all they start would
 # inherit that: Ctrl-C could not be tested.
@@ -28,13 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def mosquitto_program() -> BrokerProgram:
-    try:
-        program = find_program()
-    except EmbeddedBrokerError as error:
-        pytest.skip(str(error))
-    if program.kind != "mosquitto":
-        pytest.skip("mosquitto is not installed; `make setup` installs it")
-    return program
+    return mosquitto_or_skip()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,13 +1,11 @@
 """A broker with the accounts and rules that ship with the service."""
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.homeassistant.environments import ROOT
+from tests.support.mosquitto import mosquitto_passwd_or_skip
 
 _RULES = ROOT / "mosquitto" / "acl"
 #: Sees and sends everything, in the place of cameras and of whoever looks on.
@@ -29,9 +27,7 @@ TESTER = Account("tester")
 
 def guarded(folder: Path) -> tuple[str, ...]:
     """Make accounts and rules, and return the lines of Mosquitto's configuration that use them."""
-    passwd = shutil.which("mosquitto_passwd")
-    if passwd is None:
-        pytest.skip("mosquitto_passwd is not installed")
+    passwd = mosquitto_passwd_or_skip()
     folder.mkdir(parents=True)
     passwords, rules = folder / "passwd", folder / "acl"
     passwords.touch(0o600)

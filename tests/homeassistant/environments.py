@@ -8,13 +8,14 @@ their pinned packages would meet ours. A version whose Python is not on this mac
 
 import argparse
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from tests.support.interpreters import find_python
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Names the versions that the tests run against, with blanks between; without it, none.
@@ -113,28 +114,6 @@ def _make(version: Version) -> str:
     began = time.monotonic()
     version.install(base)
     return f"installed in {time.monotonic() - began:.0f} s"
-
-
-def find_python(version: str) -> str | None:
-    """An interpreter of this version that runs, from PATH or pyenv."""
-    return next((path for path in _candidates(version) if _runs(path)), None)
-
-
-def _candidates(version: str) -> Iterator[str]:
-    if found := shutil.which(f"python{version}"):
-        yield found
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for folder in sorted(pyenv.glob(f"versions/{version}.*")):
-        yield str(folder / "bin" / f"python{version}")
-
-
-def _runs(path: str) -> bool:
-    """A shim of pyenv is there for versions that are not switched on, and fails."""
-    try:
-        ended = subprocess.run([path, "-c", "import venv, ensurepip"], capture_output=True)
-    except OSError:
-        return False
-    return ended.returncode == 0
 
 
 if __name__ == "__main__":

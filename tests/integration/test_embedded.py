@@ -1,7 +1,6 @@
 """The broker of our own: started, restarted, and what it says when it cannot be."""
 
 import asyncio
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from broker.connection import Connection
 from broker.embedded import AMQTT_BANNER, BrokerProgram, EmbeddedBroker, find_program
 from broker.errors import EmbeddedBrokerError
 from broker.options import ConnectionOptions, Subscription
+from tests.support.mosquitto import MISSING, mosquitto_or_skip, mosquitto_passwd_or_skip
 
 
 async def echo(broker: EmbeddedBroker, num_bytes: int) -> int:
@@ -71,17 +71,24 @@ async def test_bad_configuration_is_told_with_the_log(
         await broker.start()
 
 
-def test_missing_broker_is_told_with_what_to_install(tmp_path: Path) -> None:
-    if importlib.util.find_spec("amqtt") is not None:
-        pytest.skip("amqtt is installed and is taken instead")
+def test_missing_broker_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "amqtt", None)  # Python's way to say that there is none
     with pytest.raises(EmbeddedBrokerError, match="install mosquitto"):
         find_program(str(tmp_path))
 
 
+def test_tests_without_mosquitto_are_skipped_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(pytest.skip.Exception, match=MISSING):
+        mosquitto_or_skip(str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match=MISSING):
+        mosquitto_passwd_or_skip(str(tmp_path))
+
+
 async def test_amqtt_carries_frames_under_its_banner(tmp_path: Path) -> None:
-    if importlib.util.find_spec("amqtt") is None:
-        pytest.skip("the amqtt extra is not installed")
-    program = BrokerProgram("amqtt", (sys.executable, "-m", "amqtt.scripts.broker_script", "-c"))
+    program = find_program(str(tmp_path))  # where there is no Mosquitto
+    assert program.kind == "amqtt"
     async with EmbeddedBroker(tmp_path, program=program) as broker:
         assert AMQTT_BANNER in broker.label
         assert await echo(broker, 100_000) == 100_000

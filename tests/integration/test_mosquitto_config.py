@@ -28,6 +28,7 @@ from service.homeassistant.camera import camera_device
 from service.homeassistant.words import Words
 from service.settings import MqttSettings, Settings
 from tests.support.factories import make_image
+from tests.support.mosquitto import mosquitto_passwd_or_skip
 from tests.support.quick_service import serving
 
 FOLDER = Path(__file__).resolve().parents[2] / "mosquitto"
@@ -38,9 +39,7 @@ STATUS = TOPICS.status("front")
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> None:
-    passwd = shutil.which("mosquitto_passwd")
-    if passwd is None:
-        pytest.skip("mosquitto_passwd is not installed")
+    passwd = mosquitto_passwd_or_skip()
     (tmp_path / "passwd").touch(0o600)
     for account in ACCOUNTS:
         subprocess.run([passwd, "-b", tmp_path / "passwd", account, "secret"], check=True)

@@ -6,7 +6,7 @@ computed in float32, so a failure means that the model, the engine or the drawin
 
 import pytest
 
-from demo.evaluate import GOALS, MODEL, Examiner, Tally, evaluate
+from demo.training.evaluate import GOALS, MODEL, Examiner, Tally, evaluate
 
 #: Scenes of seeds that neither training nor the published figures used.
 FIRST, NUMBER = 100_000, 100

@@ -1,7 +1,6 @@
 import asyncio
 import base64
 import io
-import shutil
 import socket
 import subprocess
 import time
@@ -14,20 +13,19 @@ from PIL import Image
 
 from demo.camera import default_cameras, frame_document, run_camera, story
 from schemas.frame import MotionFrame
+from tests.support.mosquitto import mosquitto_or_skip
 
 
 @pytest.fixture
 def broker_port(tmp_path: Path) -> Iterator[int]:
     """A Mosquitto of its own on a free port."""
-    mosquitto = shutil.which("mosquitto")
-    if mosquitto is None:
-        pytest.skip("mosquitto is not installed")
+    program = mosquitto_or_skip()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     settings = tmp_path / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with subprocess.Popen([mosquitto, "-c", settings], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*program.command, settings], stderr=subprocess.DEVNULL) as process:
         try:
             wait_until_open(port)
             yield port

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demo.evaluate import MODEL as DEMO
+from demo.training.evaluate import MODEL as DEMO
 from moondream2.config import MoondreamConfig
 from moondream2.crops import Crops, prepare
 from moondream2.errors import MoondreamError

@@ -3,10 +3,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from demo.evaluate import GOALS, YES_OR_NO, Exam, Tally, grade, matched, report
 from demo.language import Length, caption
 from demo.scenes.scene import EVALUATION_SEEDS, Kind
 from demo.scenes.scene import Box as TrueBox
+from demo.training.evaluate import GOALS, YES_OR_NO, Exam, Tally, grade, matched, report
 from moondream2.tasks import (
     Answer,
     Box,

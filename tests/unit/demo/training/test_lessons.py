@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from demo.language import Length
-from demo.lessons import (
+from demo.scenes.scene import Kind, draw_scene
+from demo.training.lessons import (
     COORD,
     COORDINATE,
     EOS,
@@ -16,8 +17,7 @@ from demo.lessons import (
     object_steps,
     text_steps,
 )
-from demo.scenes.scene import Kind, draw_scene
-from demo.vocabulary import SPECIAL, learn_vocabulary
+from demo.training.vocabulary import SPECIAL, learn_vocabulary
 
 VOCABULARY = learn_vocabulary(0)
 SCENE = next(scene for scene in map(draw_scene, range(100)) if len(scene.of(Kind.PERSON)) == 2)

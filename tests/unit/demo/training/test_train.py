@@ -4,10 +4,19 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.lessons import grid_truth
 from demo.scenes.render import render
 from demo.scenes.scene import draw_scene
-from demo.train import VISION, Batch, Plan, Trainer, cut, encode_images, lesson_mask, speech_losses
+from demo.training.lessons import grid_truth
+from demo.training.train import (
+    VISION,
+    Batch,
+    Plan,
+    Trainer,
+    cut,
+    encode_images,
+    lesson_mask,
+    speech_losses,
+)
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.model import Moondream

@@ -1,4 +1,4 @@
-"""Trains the demonstration model: `python -m demo.train`, or `make demo-model`.
+"""Trains the demonstration model: `python -m demo.training.train`, or `make demo-model`.
 
 The network is `moondream2` with small dimensions, so the weights load like the public ones.
 Two stages share one schedule: first the image encoder alone learns to say, cell by cell, what is
@@ -29,7 +29,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from demo.lessons import (
+from demo.scenes.scene import Kind, draw_scene
+from demo.training.lessons import (
     COLOUR_NAMES,
     COORDINATE,
     SIZE,
@@ -40,9 +41,8 @@ from demo.lessons import (
     grid_truth,
     make_lesson,
 )
-from demo.pool import Cut, Geometry, ScenePool
-from demo.scenes.scene import Kind, draw_scene
-from demo.vocabulary import learn_vocabulary
+from demo.training.pool import Cut, Geometry, ScenePool
+from demo.training.vocabulary import learn_vocabulary
 from moondream2.config import (
     MoondreamConfig,
     RegionConfig,
@@ -57,7 +57,7 @@ from moondream2.crops import normalise, prepare
 from moondream2.model import Moondream
 from moondream2.text import attend_with
 
-logger = logging.getLogger("demo.train")
+logger = logging.getLogger("demo.training.train")
 
 VISION = VisionConfig(
     hidden_size=128,
@@ -523,7 +523,7 @@ _WEIGHTS = {"sight": 1.0, "text": 1.0, "coord": 0.5, "size": 0.3}
 
 def main() -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo.training.train", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="pool, checkpoints")
     parser.add_argument("--out", type=Path, default=Path("demo/model"), help="the finished model")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""How good the demonstration model is: `python -m demo.evaluate`.
+"""How good the demonstration model is: `python -m demo.training.evaluate`.
 
 Scenes whose seeds were never trained on go through the service's own engine at temperature 0, and
 every answer is held against what the scene's data says. A figure is a share of things, questions or
@@ -29,9 +29,9 @@ from demo.language import (
     sides_named,
     sides_true,
 )
-from demo.pool import camera_picture
 from demo.scenes.render import render
 from demo.scenes.scene import EVALUATION_SEEDS, Box, Kind, Scene, draw_scene
+from demo.training.pool import camera_picture
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -54,9 +54,9 @@ from moondream2.tasks import (
 )
 from moondream2.tokens import Tokenizer
 
-logger = logging.getLogger("demo.evaluate")
+logger = logging.getLogger("demo.training.evaluate")
 
-MODEL = Path(__file__).parent / "model"
+MODEL = Path(__file__).parents[1] / "model"
 #: Requests that the engine holds at once.
 _AT_ONCE = 32
 
@@ -391,7 +391,7 @@ def _wrapped(text: str, columns: int) -> str:
 
 def main() -> None:
     """Print the figures of a model folder."""
-    parser = argparse.ArgumentParser(prog="python -m demo.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo.training.evaluate", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help="the model folder")
     parser.add_argument("--scenes", type=int, default=500, help="how many scenes")
     parser.add_argument("--first", type=int, default=0, help="offset of the first scene's seed")

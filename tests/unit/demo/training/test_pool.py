@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from demo.pool import Cut, Geometry, ScenePool
 from demo.scenes.render import render
 from demo.scenes.scene import draw_scene
+from demo.training.pool import Cut, Geometry, ScenePool
 
 SIDE = 32
 
