@@ -28,6 +28,10 @@ from tests.support.conversation import Conversation
 NOT_RUN = {
     "make demo": "tests/integration/test_demo.py runs its program",
     "docker ": "needs Docker's engine",
+    "uvx ": "an environment of 3 GB; the wheel itself is built and tried in tests/docs",
+    "uv tool install ": "the same",
+    "pipx install ": "the same",
+    "pip install ": "the same",
     "moondream2mqtt download": "4 GB from the hub",
 }
 _CLIENTS = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
@@ -81,7 +85,8 @@ class Sandbox:
         # The one that runs the tests, whatever it is called; the clients above come before its own.
         activate = f'PATH="{self.folder / "bin"}:{Path(sys.executable).parent}:$PATH"\n'
         (environment / "activate").write_text(activate)
-        shutil.copy(ROOT / "config.example.yaml", self.folder)
+        for name in ("config.example.yaml", ".env.example"):
+            shutil.copy(ROOT / name, self.folder)
         shutil.copytree(ROOT / "mosquitto", self.folder / "mosquitto")
         if self.is_set_up:
             self._shell.append("source .venv/bin/activate")
