@@ -21,6 +21,8 @@ from demo.scenes.scene import Place
 from demo.stories import StoryFrame, tell
 
 _JPEG_QUALITY = 85
+#: What is asked where boxes are shown: the kinds of things that the drawings hold.
+BOXED = ("caption", *({"detect": label} for label in ("person", "dog", "cat", "car", "package")))
 
 
 @dataclass(frozen=True, slots=True)

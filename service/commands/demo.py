@@ -15,24 +15,29 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from broker.embedded import EmbeddedBroker
 from broker.errors import EmbeddedBrokerError
-from demo.camera import default_cameras, run_camera
+from demo.camera import BOXED, default_cameras, run_camera
+from schemas.camera import CameraSettings
+from schemas.frame import Task
 from schemas.result import Result, ResultDocument
 from schemas.status import BridgeInfo
 from service import logs
 from service.app import serve
 from service.commands.client import connect
-from service.commands.follow import Document, follow
+from service.commands.follow import WITH_IMAGES, Connected, Document, follow
+from service.commands.live.graphics import Graphics
+from service.commands.live.tty import Terminal
 from service.commands.options import CommonOptions, reads_settings
+from service.commands.show import graphics_of, show
 from service.commands.terminal import one_line
-from service.commands.view import REFRESHES_PER_SECOND, View
+from service.commands.view import View
 from service.errors import ServiceError
 from service.settings import MqttSettings, Settings
 
 _LIMIT_S = 120.0
+_MOST_PUBLISHED = 1000
 _BANNER = (
     "Demonstration: drawn cameras, and a very small model of Moondream2's architecture trained on "
     "such drawings.\nIt knows nothing else; for real cameras see README.md. Broker: {broker}."
@@ -54,16 +59,18 @@ def run(
     every: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="Pause of a camera between frames.")
     ] = 2.0,
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="No pictures in the live view.")
+    ] = False,
 ) -> None:
     """Show the whole service at work on drawn cameras, with nothing to set up.
 
-    A line holds camera, priority, seconds from publishing to caption, the caption, and what the
-    camera really drew. Broker, model and data_dir of the settings are not
-    used, and no ./config.yaml.
+    A line holds camera, priority, seconds from publishing to caption, what the camera really drew,
+    and the caption. Broker, model and data_dir of the settings are not used, and no ./config.yaml.
     """
     logs.configure("error" if frames is None else "warning", "text")
     try:
-        asyncio.run(_Demo(common.settings(only_named=True), every).run(frames))
+        asyncio.run(_Demo(common.settings(only_named=True), every, not no_images).run(frames))
     except EmbeddedBrokerError as error:
         raise ServiceError(str(error)) from error
     except asyncio.CancelledError as error:
@@ -76,11 +83,16 @@ class _Demo:
     Args:
         settings: All but broker, model name and folders.
         every_s: Between two frames of a camera.
+        with_images: Show pictures where the terminal can.
     """
 
-    def __init__(self, settings: Settings, every_s: float) -> None:
+    def __init__(self, settings: Settings, every_s: float, with_images: bool) -> None:
         self._settings = settings
         self._every_s = every_s
+        self._console = Console()
+        self._terminal = Terminal.standard()
+        self._with_images = with_images
+        self._graphics = Graphics()
         self._mqtt = MqttSettings()
         self._published: dict[str, float] = {}  # job id: when, on the monotonic clock
         self._is_ready = asyncio.Event()
@@ -96,31 +108,51 @@ class _Demo:
         with TemporaryDirectory(prefix="moondream2mqtt-demo-") as name:
             folder = Path(name)
             async with EmbeddedBroker(folder / "broker") as broker:
-                Console(stderr=True).print(_BANNER.format(broker=broker.label), style="dim")
                 self._mqtt = MqttSettings(
                     host=broker.host, port=broker.port, protocol=broker.protocol
                 )
+                self._introduce(broker.label)
+                if frames is None:
+                    self._graphics = graphics_of(
+                        self._console, self._terminal, with_images=self._with_images
+                    )
                 stop = asyncio.Event()
                 service = asyncio.create_task(
                     serve(self._changed(folder), stop=stop, on_ready=self._is_ready.set)
                 )
-                show = asyncio.create_task(self._show() if frames is None else self._print(frames))
+                shown = asyncio.create_task(self._show() if frames is None else self._print(frames))
                 film = asyncio.create_task(self._film())
                 try:
-                    await _first_of(service, show, film)
+                    await _first_of(service, shown, film)
                 finally:
-                    show.cancel()
+                    shown.cancel()
                     film.cancel()
                     stop.set()
-                    await asyncio.gather(show, film, return_exceptions=True)
+                    await asyncio.gather(shown, film, return_exceptions=True)
                     await service
+
+    def _introduce(self, broker: str) -> None:
+        banner = _BANNER.format(broker=broker) + "\nSee all of it from another terminal:"
+        Console(stderr=True).print(banner, style="dim", highlight=False)
+        typer.echo("\n".join(join_lines(self._mqtt)), err=True)
 
     def _changed(self, folder: Path) -> Settings:
         settings = self._settings
         model = settings.model.model_copy(update={"name": str(files("demo") / "model")})
         queue = settings.queue.model_copy(update={"shutdown_timeout": 1.0})
         changed = {"mqtt": self._mqtt, "data_dir": folder / "data", "stats_interval": 2.0}
+        changed["cameras"] = self._cameras()
         return settings.model_copy(update={**changed, "model": model, "queue": queue})
+
+    def _cameras(self) -> dict[str, CameraSettings]:
+        """Those of the settings; where pictures are shown, with boxes around what is known."""
+        cameras = dict(self._settings.cameras)
+        if self._graphics.can_draw:
+            boxed = CameraSettings(tasks=tuple(Task.model_validate(task) for task in BOXED))
+            for each in default_cameras():
+                camera = cameras.get(each.camera_id, boxed)
+                cameras[each.camera_id] = camera.model_copy(update={"publish_image": True})
+        return cameras
 
     async def _print(self, frames: int) -> None:
         num_printed = 0
@@ -138,19 +170,30 @@ class _Demo:
             ) from error
 
     def _line(self, document: ResultDocument, result: Result) -> str:
-        seconds = time.monotonic() - self._published.pop(document.job_id)
+        published = self._published.pop(document.job_id, None)
+        if published is None:  # somebody else's frame
+            seconds = result.queue_time + result.processing_time
+        else:
+            seconds = time.monotonic() - published
         priority = result.model_info.priority.wire
+        truth = document.metadata.get("truth")
+        drawn = "" if truth is None else f"drawn: {one_line(str(truth))}  "
         return (
-            f"{document.camera_id:<10}  {priority:<8}  {seconds:5.2f} s  {one_line(result.caption)}"
-            f"  (drawn: {document.metadata['truth']})"
+            f"{one_line(document.camera_id):<10}  {priority:<8}  {seconds:5.2f} s  {drawn}"
+            f"said: {one_line(result.caption)}"
         )
 
     async def _show(self) -> None:
-        view = View("moondream2mqtt demo", note="truth")
-        refreshed = REFRESHES_PER_SECOND
-        with Live(screen=True, get_renderable=view.render, refresh_per_second=refreshed):
-            async for document in self._documents():
-                view.feed(document)
+        view = View(
+            "moondream2mqtt demo",
+            note="truth",
+            with_images=self._graphics.can_draw,
+            footer=[
+                "q quits, p pauses; see all of it from another terminal:",
+                *join_lines(self._mqtt),
+            ],
+        )
+        await show(view, self._documents(), self._console, self._terminal, self._graphics)
 
     async def _documents(self) -> AsyncIterator[Document]:
         """What the service publishes.
@@ -159,7 +202,8 @@ class _Demo:
             ServiceError: The model cannot be loaded.
         """
         async with connect(self._mqtt) as client:
-            async for document in follow(client, self._mqtt):
+            yield Connected()
+            async for document in follow(client, self._mqtt, names=WITH_IMAGES):
                 if isinstance(document, BridgeInfo) and document.model.state == "failed":
                     raise ServiceError(f"model: {document.model.message}")
                 yield document
@@ -183,6 +227,17 @@ class _Demo:
 
     def _note_publishing(self, job_id: str) -> None:
         self._published[job_id] = time.monotonic()
+        while len(self._published) > _MOST_PUBLISHED:  # duplicates never come back
+            del self._published[next(iter(self._published))]
+
+
+def join_lines(mqtt: MqttSettings) -> list[str]:
+    """The command that shows all topics but the pictures; each line fits in 60 columns."""
+    base = mqtt.base_topic
+    return [
+        f"mosquitto_sub -p {mqtt.port} -v -t '{base}/#' \\",
+        f"  -T '{base}/+/frame' -T '{base}/+/image'",
+    ]
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:

@@ -1,138 +1,239 @@
 """The live view of `watch` and `demo`: what the service has said so far, as one screen.
 
-Fed with documents, rendered on demand: no broker, and no clock but the documents' own times. The
-thread that refreshes the terminal renders while the event loop feeds, so what can grow is copied.
+Fed with documents, composed on demand: no broker, no terminal, and a clock that is given in.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
-from schemas.frame import Priority
 from schemas.job import JobStatus
 from schemas.result import ResultDocument
-from schemas.status import BridgeInfo, Health, Stats, StatusDocument
-from service.commands.follow import Document
-from service.commands.terminal import one_line
+from schemas.status import Stats, StatusDocument
+from service.clock import Clock
+from service.commands.follow import BrokerLost, CameraImage, Document
+from service.commands.live import half_blocks, rows
+from service.commands.live.cameras import Cameras, CameraState
+from service.commands.live.frame import Frame, Place, Row
+from service.commands.live.layout import Plan, plan, share
+from service.commands.live.service_state import ServiceState
+from service.commands.live.sparkline import CaptionRate
+from service.commands.live.thumbnails import Thumbnails
+from service.commands.live.work import Work
+from service.commands.live.wrapping import crop, fit, harmless, wrap
 
-REFRESHES_PER_SECOND = 4  # a terminal over ssh keeps up; faster shows nothing more
-
-_COLORS = {
-    Priority.CRITICAL: "bold red",
-    Priority.HIGH: "yellow",
-    Priority.NORMAL: "green",
-    Priority.LOW: "cyan",
-}
-_HEALTH_COLORS = {"healthy": "green", "degraded": "yellow", "unhealthy": "bold red"}
-
-
-@dataclass(slots=True)
-class _Camera:
-    """One row of the screen."""
-
-    newest: ResultDocument | None = None
-    endings: Counter[JobStatus] = field(default_factory=Counter)  #: since the view was opened
+_WIDEST_SPARKLINE = 30  # five minutes
+_LOW_SCREEN = 20  # rows; below, what is good to know makes room for captions
+_MOST_GPUS = 4
+_LEAST_ROWS = 4  # of a camera with a picture, when another one needs more
+_CELL = (10, 20)  # pixels; its shape counts
+_UNSEEN_AFTER_S = 3.0  # a camera's retained caption comes at once
 
 
 class View:
     """Everything on the screen.
 
     Args:
-        title: First line, e.g. where the broker is.
+        title: First words, e.g. where the broker is.
         note: Key of the frames' metadata to show below each caption.
+        clock: For how long ago everything was.
+        camera: The only one that is followed; `+` for all.
+        with_images: Keep room for pictures.
+        footer: Last lines.
     """
 
-    def __init__(self, title: str, note: str | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        note: str | None = None,
+        *,
+        clock: Clock | None = None,
+        camera: str = "+",
+        with_images: bool = False,
+        footer: Sequence[str] = (),
+    ) -> None:
+        self.thumbnails = Thumbnails()
+        self.is_closed = False  #: `q` was pressed
+        self.pictured: frozenset[str] = frozenset()  #: cameras that had room for one lately
         self._title = title
         self._note = note
-        self._state = "unknown"
-        self._cameras: dict[str, _Camera] = {}
-        self._info: BridgeInfo | None = None
-        self._stats: Stats | None = None
-        self._health: Health | None = None
+        self._clock = clock or Clock()
+        self._camera = camera
+        self._with_images = with_images
+        self._footer = tuple(footer)
+        self._opened = self._clock.monotonic()
+        self._service = ServiceState()
+        self._cameras = Cameras()
+        self._work = Work()
+        self._rate = CaptionRate()
+        self._is_paused = False
+        self._frozen: Frame | None = None
+        self._size = (0, 0)
 
     def feed(self, document: Document) -> None:
         """Take in what was published."""
         match document:
             case ResultDocument():
-                self._camera(document.camera_id).newest = document
+                self._cameras.caption(document)
             case StatusDocument():
-                if document.status.is_final:
-                    self._camera(document.camera_id).endings[document.status] += 1
-            case Stats():
-                self._stats = document
-            case BridgeInfo():
-                self._info = document
-            case Health():
-                self._health = document
-            case str():
-                self._state = document
+                self._feed_status(document)
+            case CameraImage():
+                self.thumbnails.put(document.camera_id, document.jpeg)
+            case _:
+                now = self._clock.now()
+                self._service.feed(document, now)
+                if isinstance(document, Stats):
+                    self._work.reconcile(document, now)
+                elif isinstance(document, BrokerLost) or document == "offline":
+                    self._work.clear()
+
+    def press(self, key: str) -> None:
+        """Take in a key: `q` closes the view, `p` lets it stand still and go on."""
+        if key in "qQ":
+            self.is_closed = True
+        elif key in "pP":
+            self._is_paused = not self._is_paused
+            self._frozen = None
 
     def render(self) -> RenderableType:
-        """The screen as it is now."""
-        return Group(self._heading(), self._captions(), *self._footing())
+        """The screen as it is now, in the console's width and height, with pictures of blocks."""
+        return _Rendered(self)
 
-    def _camera(self, camera_id: str) -> _Camera:
-        return self._cameras.setdefault(camera_id, _Camera())
+    def compose(self, width: int, height: int) -> Frame:
+        """The lines of the screen as it is now; the same again while the view is paused."""
+        if self._frozen is not None and self._size == (width, height):
+            return self._frozen
+        self._size = (width, height)
+        now = self._clock.now()
+        head = [Row(line) for line in self._head(width, height, now)][:height]
+        foot = [Row(line) for line in self._foot(width, height)][: max(0, height - len(head) - 4)]
+        frame = Frame(head)
+        self._add_cameras(frame, width, height - len(head) - len(foot), now)
+        blank = height - len(frame.rows) - len(foot)
+        frame.rows += [Row(Text())] * blank + foot
+        for row in frame.rows:
+            row.text.truncate(max(0, width - row.indent), overflow="ellipsis")
+        self.pictured = frozenset(place.camera_id for place in frame.places)
+        if self._is_paused:
+            self._frozen = frame
+        return frame
 
-    def _heading(self) -> Text:
-        text = Text(self._title, style="bold")
-        text.append(f"  {self._state}", style="green" if self._state == "online" else "bold red")
-        if self._info:
-            model = self._info.model
-            text.append(f"  {model.name} on {model.device}, {model.dtype}: {model.state}", "dim")
-        if self._health and self._health.status != "healthy":
-            text.append(f"  {self._health.status}", _HEALTH_COLORS[self._health.status])
-        return text
+    def _feed_status(self, document: StatusDocument) -> None:
+        self._work.feed(document)
+        if document.status.is_final:
+            self._cameras.ending(document)
+        if document.status is JobStatus.COMPLETED:
+            self._rate.count(self._clock.monotonic())
 
-    def _captions(self) -> Table:
-        table = Table(expand=True, pad_edge=False, box=None, header_style="dim")
-        for heading in ("camera", "priority", "at", "seconds", "sure"):
-            table.add_column(heading, no_wrap=True)
-        table.add_column("caption", ratio=1)
-        table.add_column("endings", no_wrap=True, style="dim")
-        for camera_id, camera in sorted(self._cameras.copy().items()):
-            endings = ", ".join(
-                f"{count} {status}" for status, count in camera.endings.copy().items()
-            )
-            table.add_row(camera_id, *self._caption_cells(camera.newest), endings)
-        return table
+    def _head(self, width: int, height: int, now: datetime) -> Iterator[Text]:
+        yield self._heading(width, now)
+        yield from self._service.model(width)
+        if height >= _LOW_SCREEN:
+            for line in self._service.gpus()[:_MOST_GPUS]:
+                yield Text(crop(line, width), "dim")
+        yield from self._service.problems(now, width)
+        queue = self._service.queue(self._work, now)
+        queue.truncate(width, overflow="ellipsis")
+        yield queue
 
-    def _footing(self) -> Iterator[Text]:
-        if not self._stats:
-            yield Text("no statistics yet", style="dim")
+    def _heading(self, width: int, now: datetime) -> Text:
+        state = self._service.word(now)
+        if self._is_paused:
+            state.append("  ‖ view paused, p goes on", "bold yellow")
+        room = width - state.cell_len - 2
+        heading = Text(crop(harmless(self._title), room), "bold").append("  ").append_text(state)
+        rate = self._service.rate()
+        cells = min(_WIDEST_SPARKLINE, width - heading.cell_len - len(rate) - 4)
+        if cells >= 5:
+            bars = self._rate.bars(self._clock.monotonic(), cells)
+            gap = width - heading.cell_len - cells - len(rate) - 1
+            heading.append(" " * gap).append(bars, "green").append(f" {rate}", "dim")
+        return heading
+
+    def _foot(self, width: int, height: int) -> Iterator[Text]:
+        if height >= _LOW_SCREEN:
+            yield Text(crop(self._service.latency(), width), "dim")
+        for line in self._footer:
+            yield Text(crop(line, width), "dim")
+
+    def _add_cameras(self, frame: Frame, width: int, height: int, now: datetime) -> None:
+        if not len(self._cameras):
+            frame.rows += [Row(line) for line in self._nothing_yet(width)][: max(0, height)]
             return
-        stats = self._stats
-        waiting = " ".join(f"{name} {count}" for name, count in stats.queue_by_priority.items())
-        yield Text(
-            f"waiting {stats.queue_size} ({waiting})  running {stats.active_jobs} of "
-            f"{stats.max_concurrent_jobs}  {stats.captions_per_minute:.1f} captions/min  "
-            f"{stats.system_status}"
-        )
-        lost = Counter(stats.dropped) + Counter(stats.duplicates) + Counter(stats.rejected)
-        skipped = ", ".join(f"{name} {count}" for name, count in lost.most_common())
-        latency = "  ".join(
-            f"{name} p50 {figures.p50:.2f} s p99 {figures.p99:.2f} s"
-            for name, figures in stats.latency.items()
-        )
-        yield Text(f"{latency}  not captioned: {skipped or 'none'}", style="dim")
+        planned = plan(len(self._cameras), width, height, self._with_images)
+        cameras = self._cameras.shown(planned.num_shown, now)
+        if planned.slot == 1:
+            frame.rows += [Row(rows.line(camera, width, now)) for camera in cameras]
+        else:
+            self._add_blocks(frame, cameras, planned, width, now)
+        if (num_missing := len(self._cameras) - len(cameras)) and height > 0:
+            frame.rows.append(Row(Text(f"… and {num_missing} more cameras not shown", "dim")))
 
-    def _caption_cells(self, document: ResultDocument | None) -> tuple[RenderableType, ...]:
-        if document is None or document.result is None:
-            return ("", "", "", "", "")
-        result = document.result
-        priority = result.model_info.priority
-        caption = Text(one_line(result.caption))
-        if self._note in document.metadata:
-            caption.append(f"\n{one_line(str(document.metadata[self._note]))}", "dim")
-        return (
-            Text(priority.wire, style=_COLORS[priority]),
-            f"{document.timestamp.astimezone():%H:%M:%S}",
-            f"{result.queue_time + result.processing_time:.2f}",
-            f"{result.confidence:.2f}",
-            caption,
-        )
+    def _add_blocks(
+        self, frame: Frame, cameras: Sequence[CameraState], planned: Plan, width: int, now: datetime
+    ) -> None:
+        indent = planned.picture_width + 1 if planned.picture_width else 0
+        room = width - indent
+        wants = [rows.lines_wanted(camera, room) for camera in cameras]
+        by_age = sorted(range(len(cameras)), key=lambda i: _age_rank(cameras[i]), reverse=True)
+        least = _LEAST_ROWS if indent else 1
+        spare = planned.spare - (len(self._cameras) > len(cameras))
+        shares = share(planned.slot, wants, by_age, spare, least)
+        for camera, wanted, num_rows in zip(cameras, wants, shares, strict=True):
+            # The last row stays empty where the text leaves it.
+            height = num_rows - (num_rows > _LEAST_ROWS and wanted < num_rows)
+            if indent:
+                picture = self.thumbnails.get(camera.camera_id)
+                place = (camera.camera_id, len(frame.rows), 0, planned.picture_width, height)
+                frame.places.append(Place(*place, picture))
+            lines = rows.block(camera, height, room, now, self._note)
+            lines += [Text()] * (height - len(lines))
+            frame.rows += [Row(line, indent) for line in lines]
+            frame.rows += [Row(Text())] * (num_rows - height)
+
+    def _nothing_yet(self, width: int) -> list[Text]:
+        waited = self._clock.monotonic() - self._opened
+        if self._camera == "+" or waited < _UNSEEN_AFTER_S:
+            return [Text("no captions yet", "dim")]
+        known = ", ".join(self._service.camera_names)
+        text = f"nothing of camera {self._camera} yet; no caption of it is kept on this broker"
+        if known:
+            text += f". Cameras of the settings: {known}"
+        return [Text(line, "yellow") for line in fit(wrap(text, width), 4, width)]
+
+
+class _Rendered:
+    """A view for any console of rich's, e.g. one that records."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self._view.thumbnails.decode_waiting()
+        frame = self._view.compose(options.max_width, options.height or console.height)
+        pictures = _blocks(frame)
+        for i, row in enumerate(frame.rows):
+            left = pictures.get(i, [])
+            yield from left
+            yield Segment(" " * (row.indent - len(left)))
+            yield from row.segments(console)
+            yield Segment.line()
+
+
+def _blocks(frame: Frame) -> dict[int, list[Segment]]:
+    """The cells of all pictures, by row."""
+    found: dict[int, list[Segment]] = {}
+    for place in frame.places:
+        if place.picture is None:
+            continue
+        size = half_blocks.fitted(place.picture.size, place.width, place.height, _CELL)
+        for i, cells in enumerate(half_blocks.segments(place.picture, *size)):
+            found[place.row + i] = cells
+    return found
+
+
+def _age_rank(camera: CameraState) -> float:
+    return camera.newest.timestamp.timestamp() if camera.newest else 0.0

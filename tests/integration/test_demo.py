@@ -10,8 +10,8 @@ from tests.integration.test_commands import run_command
 
 MODEL = Path(demo.__file__).parents[2] / "demo" / "model" / "model.safetensors"
 LINE = re.compile(
-    r"(front_door|driveway|backyard|street) +(low|normal|high|critical) +\d+\.\d\d s  .+"
-    r"  \(drawn: .+\)"
+    r"(front_door|driveway|backyard|street) +(low|normal|high|critical) +\d+\.\d\d s  drawn: .+"
+    r"  said: .+"
 )
 
 
