@@ -15,15 +15,17 @@ from string import Template
 
 from PIL import Image
 from rich.console import Console
+from rich.text import Text
 
 from broker.embedded import EmbeddedBroker
 from broker.topics import Topics
 from demo.camera import SyntheticCamera, default_cameras, run_camera
 from schemas.result import ResultDocument
-from schemas.status import StatusDocument
+from schemas.status import Stats, StatusDocument
 from service.app import serve
 from service.commands.client import connect
-from service.commands.follow import follow
+from service.commands.follow import WITH_IMAGES, follow
+from service.commands.live.frame import Place
 from service.commands.view import View
 from service.settings import Settings
 from tests.docs.reference import ROOT
@@ -31,7 +33,8 @@ from tests.support.browser import find_browser, photograph
 
 _LIVE_VIEW = ROOT / "docs" / "live-view.png"
 _CAPTION = ROOT / "docs" / "caption.png"
-_COLUMNS, _LINES = 100, 30
+_COLUMNS, _LINES = 100, 28
+_CELL = (12.2, 24.4)  # rich's, in pixels
 _TASKS = ["caption", {"detect": "person"}, {"detect": "package"}]
 _NUM_FRAMES = 4  # of each camera's story: then somebody is there
 _EVERY_S = 0.7
@@ -91,10 +94,10 @@ def _settings(folder: Path, port: int, cameras: list[SyntheticCamera]) -> Settin
 
 async def _watch(settings: Settings, cameras: list[SyntheticCamera]) -> View:
     """Feed a view until all frames have ended and the service has counted them."""
-    view = View("moondream2mqtt")
+    view = View("moondream2mqtt", with_images=True)
     mqtt = settings.mqtt
     async with connect(mqtt) as client, asyncio.TaskGroup() as running:
-        documents = follow(client, mqtt)
+        documents = follow(client, mqtt, names=WITH_IMAGES)
         view.feed(await anext(documents))  # subscribed
         for camera in cameras:
             running.create_task(
@@ -112,15 +115,35 @@ async def _watch(settings: Settings, cameras: list[SyntheticCamera]) -> View:
             view.feed(document)
             if isinstance(document, StatusDocument):
                 num_left -= document.status.is_final
-            elif num_left == 0 and not isinstance(document, ResultDocument):
+            elif num_left == 0 and isinstance(document, Stats):
                 break
     return view
 
 
 def _screen(view: View) -> str:
-    console = Console(record=True, width=_COLUMNS, height=_LINES, file=io.StringIO())
-    console.print(view.render())
-    return _FONT.sub("", console.export_svg(title="moondream2mqtt watch"))
+    """As a terminal shows it that can draw pictures."""
+    view.thumbnails.decode_waiting()
+    frame = view.compose(_COLUMNS, _LINES)
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), color_system="truecolor")
+    for row in frame.rows:
+        console.print(Text(" " * row.indent).append_text(row.text), no_wrap=True)
+    screen = _FONT.sub("", console.export_svg(title="moondream2mqtt watch"))
+    before, end = screen.rsplit("</g>", 1)
+    return before + "".join(map(_drawn, frame.places)) + "</g>" + end
+
+
+def _drawn(place: Place) -> str:
+    """A picture in its cells, of the size that rich's terminal gives them."""
+    if place.picture is None:
+        return ""
+    place.picture.convert("RGB").save(file := io.BytesIO(), "JPEG", quality=90)
+    width, height = _CELL
+    return (
+        f'<image x="{place.column * width}" y="{place.row * height}" '
+        f'width="{place.width * width}" height="{place.height * height}" '
+        f'preserveAspectRatio="xMinYMin" '
+        f'href="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"/>'
+    )
 
 
 async def _newest(settings: Settings) -> tuple[str, bytes]:
