@@ -138,7 +138,8 @@ docs: $(READY) ## Write the reference parts of the documentation anew from the c
 # The user interface that belongs to this Home Assistant.
 FRONTEND := home-assistant-frontend==20260128.6
 
-pictures: $(READY) ## Take the picture of the dashboard anew; needs Chromium.
+pictures: $(READY) ## Take the pictures of the documentation anew; needs Chromium.
+	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.homeassistant.environments 2026.2.3
 	.venv-homeassistant-2026.2.3/bin/python -m pip install -q --disable-pip-version-check $(FRONTEND)
 	$(BIN)/python -m tests.homeassistant.picture

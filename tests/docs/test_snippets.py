@@ -31,7 +31,7 @@ from tests.docs.reference import ROOT
 from tests.soak.__main__ import parser as soak_parser
 
 _FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("mosquitto/*.md")])
-_EVERYDAY = {"source", "cp", "docker", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "base64"}
+_EVERYDAY = {"source", "export", "cp", "docker", "python", "base64"}
 
 
 def _snippets(language: str) -> Iterator[tuple[Path, str]]:
@@ -123,8 +123,8 @@ def test_documents_are_valid(path: Path, code: str) -> None:
 def test_settings_are_valid(path: Path, code: str, tmp_path: Path) -> None:
     document = yaml.safe_load(code)
     assert document
-    if "type" in document:
-        _check_card(code)
+    if document.keys() & {"type", "alias"}:
+        _check_entities(code)
         return
     (tmp_path / "config.yaml").write_text(code)
     load_settings(tmp_path / "config.yaml")
@@ -173,8 +173,8 @@ def _check_topics(words: list[str]) -> None:
             assert is_theirs or any(matches(topic, each) for each in filters), topic
 
 
-def _check_card(code: str) -> None:
-    """A dashboard's card: each entity that it names is one that Home Assistant is told of."""
+def _check_entities(code: str) -> None:
+    """Of a card or an automation: Home Assistant is told of each entity that it names."""
     tasks = tuple(Task.model_validate(each) for each in ("caption", {"detect": "person"}))
     device = camera_device(
         Topics("moondream2mqtt"),
@@ -185,6 +185,6 @@ def _check_card(code: str) -> None:
         is_in_file=True,
     )
     known = {each["def_ent_id"] for each in device.components.values()}
-    named = set(re.findall(r"\b(?:sensor|image|switch|select|number)\.\w+", code))
+    named = set(re.findall(r"\b(?:sensor|image|switch|select|number|event)\.\w+", code))
     assert named
     assert named <= known

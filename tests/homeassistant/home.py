@@ -96,6 +96,12 @@ class Home:
         assert [call["data"]["message"] for call in calls] == list(expected)
         return [call["data"] for call in calls]
 
+    async def has_not_complained(self) -> None:
+        """Its integrations have logged no warning and no error since this was asked last."""
+        await self.core.take_log()
+        complaints, self.core.complaints = self.core.complaints, []
+        assert complaints == []
+
     async def motion(self, state: str) -> None:
         self.service.publish("motion/state", state)
         await self.core.until(f"is_state({self.motion_sensor!r}, {state.lower()!r})")

@@ -5,11 +5,8 @@ and a browser without a window at both. The card is the one that the page has fo
 """
 
 import asyncio
-import io
 import json
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +14,6 @@ from typing import Any
 
 import httpx
 import yaml
-from PIL import Image
 
 from broker.embedded import EmbeddedBroker
 from demo.camera import SyntheticCamera, default_cameras, frame_document, story
@@ -25,6 +21,7 @@ from tests.homeassistant.core import Core
 from tests.homeassistant.environments import NEWEST, ROOT
 from tests.homeassistant.listener import Listener
 from tests.homeassistant.program import Program
+from tests.support.browser import find_browser, photograph
 
 PICTURE = ROOT / "docs" / "home-assistant.png"
 _PAGE = ROOT / "docs" / "how-to" / "home-assistant.md"
@@ -32,7 +29,6 @@ _BASE = "moondream2mqtt"
 _SIZE = (1180, 850)
 _NUM_FRAMES = 4  # of each camera's story: then somebody is there
 _PATIENCE_S = 60.0
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 #: Beside the card of each camera.
 _SERVICE = {
@@ -57,9 +53,7 @@ def main() -> None:
     Raises:
         SystemExit: Something that is needed is not there.
     """
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        sys.exit(f"a browser is needed: one of {', '.join(_BROWSERS)}")
+    browser = find_browser()
     if not NEWEST.is_installed:
         sys.exit("Home Assistant is needed: make test-homeassistant")
     with tempfile.TemporaryDirectory(prefix="picture-") as folder:
@@ -87,7 +81,8 @@ async def _make(folder: Path, browser: str) -> None:
             await core.until("has_value('sensor.moondream2mqtt_latency_p50')", _PATIENCE_S)
             url = f"http://127.0.0.1:{_port(directory)}"
             await _enter(url, directory)
-            await asyncio.to_thread(_photograph, browser, f"{url}/local/enter.html", folder)
+            page = f"{url}/local/enter.html"
+            await asyncio.to_thread(photograph, browser, page, folder, _SIZE, PICTURE)
 
 
 def _settings(port: int, cameras: list[SyntheticCamera]) -> dict[str, Any]:
@@ -171,24 +166,6 @@ for (const [name, value] of Object.entries({json.dumps(kept)})) localStorage[nam
 location.replace("/the-board/0");
 </script>"""
     (directory / "www" / "enter.html").write_text(page)
-
-
-def _photograph(browser: str, url: str, folder: Path) -> None:
-    """Keep what a browser shows, in 256 colours."""
-    taken = folder / "taken.png"
-    options = [
-        "--headless=new",
-        "--no-sandbox",  # it looks at nothing but our own Home Assistant
-        "--hide-scrollbars",
-        "--disable-gpu",
-        f"--user-data-dir={folder / 'browser'}",
-        f"--window-size={_SIZE[0]},{_SIZE[1]}",
-        "--virtual-time-budget=20000",
-        f"--screenshot={taken}",
-    ]
-    subprocess.run([browser, *options, url], check=True, timeout=_PATIENCE_S, capture_output=True)
-    with Image.open(io.BytesIO(taken.read_bytes())) as image:
-        image.convert("RGB").quantize(256).save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,12 @@ class StandIn:
         *,
         priority: Any = "normal",
         taken_at: datetime | None = None,
+        at: datetime | None = None,
         job_id: str | None = None,
         answers: tuple[Answer, ...] = (),
     ) -> str:
-        """Publish a caption and return its job id."""
-        now = datetime.now(UTC)
+        """Publish a caption of now, or of another time, and return its job id."""
+        now = at or datetime.now(UTC)
         document = ResultDocument(
             job_id=job_id or str(uuid.uuid4()),
             camera_id=camera_id,

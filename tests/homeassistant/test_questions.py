@@ -17,9 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 async def silence(home: Home) -> AsyncIterator[None]:
     """A test fails in which Home Assistant's integrations complain about anything."""
     yield
-    await home.core.take_log()
-    complaints, home.core.complaints = home.core.complaints, []
-    assert complaints == []
+    await home.has_not_complained()
 
 
 async def test_the_question_is_asked_when_motion_ends(home: Home) -> None:

@@ -22,6 +22,14 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 
 SCHEMAS = schemas()
 _TEXT = (ROOT / "docs/requests.md").read_text(encoding="utf-8").split("\n# Operations\n")[1]
+_TOPICS = (ROOT / "docs/topics.md").read_text(encoding="utf-8")
+#: Requests that a page shows as JSON, by the field that only they have.
+SAMPLES = [
+    (name, sample)
+    for sample in re.findall(r"^```json\n(.*)\n```", _TOPICS, re.MULTILINE)
+    for field, name in (("question", "query"), ("items", "batch/submit"))
+    if f'"{field}":' in sample and '"frame_data":' in sample
+]
 EXAMPLES = re.findall(r"^```bash\nmoondream2mqtt request (.*)\n```", _TEXT, re.MULTILINE)
 #: The examples name jobs, cameras and the like that are not there.
 _HARMLESS = {"not_found", "wrong_state", "timeout", "content"}
@@ -54,6 +62,16 @@ async def test_example_is_answered_as_its_schema_says(
     answer = await talk.ask(name, request)
     Draft202012Validator(SCHEMAS[f"bridge/response/{name}"]).validate(answer)
     assert answer["status"] == "ok" or answer["error"]["code"] in _HARMLESS, answer
+
+
+@pytest.mark.parametrize(("name", "sample"), SAMPLES)
+async def test_sample_of_a_request_is_accepted(talk: Asking, name: str, sample: str) -> None:
+    if name == "query":  # without a model there is no end to wait for
+        sample = sample.replace('"timeout": 20', '"timeout": 0.2')
+    answer = await talk.ask(name, sample.encode())
+    assert answer["status"] == "ok" or answer["error"]["code"] == "timeout", answer
+    if name == "batch/submit":  # nobody has allowed the other item's host
+        assert answer["data"]["failed"] == sample.count("frame_url")
 
 
 async def test_answer_with_jobs_meets_its_schema(talk: Asking) -> None:

@@ -1,4 +1,4 @@
-"""What `docs/how-to/foreign-senders.md` tells people to copy, with what each product publishes."""
+"""What `docs/how-to/your-camera.md` tells people to copy, with what each product publishes."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ import pytest_asyncio
 import yaml
 
 from broker.embedded import EmbeddedBroker
+from broker.topics import matches
 from service.settings import Settings
 from tests.docs.reference import ROOT
 from tests.integration.test_requests import Asking
@@ -21,18 +22,20 @@ from tests.support.quick_service import serving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BASE = "home/foreign"
-_PAGE = (ROOT / "docs/how-to/foreign-senders.md").read_text(encoding="utf-8")
+_PAGE = (ROOT / "docs/how-to/your-camera.md").read_text(encoding="utf-8")
 _TIME = 1_767_268_800  # 2026-01-01T12:00:00Z
 
 
 def entries() -> dict[str, dict[str, Any]]:
     """What is to be copied, by product."""
     parts = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", _PAGE, re.MULTILINE | re.DOTALL)
-    found = {
-        name: yaml.safe_load("".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)))
-        for name, text in parts
-    }
-    return {name: content for name, content in found.items() if content}
+    found: dict[str, dict[str, Any]] = {}
+    for name, text in parts:
+        for code in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+            content = yaml.safe_load(code)
+            content["sources"] = [*found.get(name, {}).get("sources", []), *content["sources"]]
+            found[name] = {**found.get(name, {}), **content}
+    return found
 
 
 ENTRIES = entries()
@@ -75,6 +78,7 @@ def report(image: bytes) -> bytes:
 Form = Callable[[bytes], bytes]
 #: Product, topic, payload, the camera it becomes.
 SENT: list[tuple[str, str, Form, str]] = [
+    ("Frigate", "frigate/front_door_2/person/snapshot", raw, "front_door_2"),
     ("ring-mqtt", "ring/6f0c/camera/a1b2c3d4e5f6/snapshot/image", raw, "front_door"),
     ("ring-mqtt", "ring/6f0c/camera/0cae7d000000/snapshot/image", raw, "0cae7d000000"),
     ("Viseron", "viseron/image/camera_1/image", raw, "camera_1"),
@@ -83,10 +87,13 @@ SENT: list[tuple[str, str, Form, str]] = [
     ("yi-hack", "yicam/motion_detection_image", raw, "porch"),
     ("Xiaomi-Dafang-Hacks", "myhome/dafang/motion/snapshot/image", raw, "dafang"),
     ("ESP32-CAM", "homeassistant/sensor/ESP-CAM_1/still", raw, "ESP-CAM_1"),
+    ("ESP32-CAM", "esp32/attic/picture", uri, "attic"),
+    ("ESP32-CAM", "esp32/m5 timer/picture", bare, "m5_timer"),
     ("neolink", "neolink/driveway/status/preview", bare, "driveway"),
     ("Blue Iris", "BlueIris/Front Door/alert-image-b64", lines, "Front_Door"),
     ("homebridge-unifi-protect", "unifi/protect/FCECDA000001/snapshot", uri, "garage"),
-    ("Kerberos", "kerberos/keyframes/hubkey", keyframe, "hubkey"),
+    ("Kerberos", "kerberos/keyframes/hubkey", keyframe, "yard"),
+    ("motionEye and motion", "motion/garage-2/picture", raw, "garage-2"),
     ("Scripts", "scripts/shed/alert", alert, "shed"),
     ("Scripts", "lab/bench.2/report", report, "bench_2"),
 ]
@@ -114,6 +121,20 @@ async def talk(
 
 async def test_every_entry_of_the_page_is_tried() -> None:
     assert {product for product, *_ in SENT} == ENTRIES.keys()
+
+
+@pytest.mark.parametrize("product", ENTRIES)
+async def test_every_line_of_an_entry_is_tried(product: str) -> None:
+    sent = [topic for name, topic, *_ in SENT if name == product]
+    for source in ENTRIES[product]["sources"]:
+        pattern = source["topic"].replace("{camera}", "+")
+        assert any(matches(topic, pattern) for topic in sent), pattern
+
+
+@pytest.mark.parametrize("product", ENTRIES)
+async def test_page_links_to_each_entry(product: str) -> None:
+    anchor = product.lower().replace(" ", "-")
+    assert f"](#{anchor})" in _PAGE.split("\n## ")[0]
 
 
 @pytest.mark.parametrize("product", ENTRIES)
@@ -160,8 +181,8 @@ async def test_picture_that_the_service_publishes_is_no_frame(talk: Asking) -> N
 
 
 async def test_json_without_a_picture_says_where_it_was_looked_for(talk: Asking) -> None:
-    await talk.send("", b'{"image": null}', topic="scripts/attic/alert")
-    rejected = await talk.wait_for("attic/status", status="rejected")
+    await talk.send("", b'{"image": null}', topic="scripts/loft/alert")
+    rejected = await talk.wait_for("loft/status", status="rejected")
     assert rejected.json["error"]["code"] == "not_an_image"
     assert "payload.value.image" in rejected.json["error"]["message"]
 
