@@ -5,6 +5,7 @@ what is made of a pick is decided by the caller. One step is at most one `encode
 then a pick or two from what was read.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -197,12 +198,21 @@ class Passes:
         sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
         return list(zip(sides[::2], sides[1::2], strict=True))
 
-    def resize(self, slots: int) -> None:
-        """Make the pool anew; what was in it is gone, and its memory was free in between."""
+    def resize(self, slots: int) -> bool:
+        """Make the pool anew; what was in it is gone, and its memory was free in between.
+
+        Returns:
+            Whether memory sufficed; if not, there is no pool until one that is smaller fits.
+        """
         self._held = None
+        gc.collect()  # an error's frames are in cycles, and hold tensors of the old pool
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        self._held = self._make_pool(slots)
+        try:
+            self._held = self._make_pool(slots)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
     @property
     def _pool(self) -> _Pool:
