@@ -79,6 +79,9 @@ class Engine:
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile; the first passes then take a minute or more.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory for a single slot.
     """
 
     def __init__(
@@ -98,8 +101,9 @@ class Engine:
         slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
         self._scheduler = Scheduler(slots, max_batch_crops or _MAX_BATCH_CROPS[device.type])
         self._passes = Passes(
-            model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+            model, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
         )
+        self._make_pool()
         self._work: dict[str, Work] = {}
         self._live: dict[int, Live] = {}  # by slot
         self._events: list[Event] = []
