@@ -139,7 +139,7 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
     """
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
-    text(embeddings, positions, PrefixAttend(cache, slots))
+    text.prefill(embeddings, positions, PrefixAttend(cache, slots))
 
 
 class PrefixAttend:
@@ -155,9 +155,13 @@ class PrefixAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
+        self.keep(layer, k, v)
+        return attention(q, k, v)
+
+    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Write keys and values to the slots."""
         for row, slot in enumerate(self._slots):
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
-        return attention(q, k, v)
 
 
 class RowsAttend:

@@ -16,9 +16,9 @@ def kernels_as_before() -> Iterator[None]:
 @pytest.mark.parametrize(("device", "is_allowed"), [("cuda:1", False), ("cpu", True)])
 def test_attention_that_plans_each_shape_is_left_out_on_cuda(device: str, is_allowed: bool) -> None:
     choose_attention_kernels(torch.device(device))
-    assert torch.backends.cuda.cudnn_sdp_enabled() is is_allowed
-    assert torch.backends.cuda.flash_sdp_enabled()
-    assert torch.backends.cuda.mem_efficient_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled() is is_allowed  # type: ignore[no-untyped-call]
+    assert torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
+    assert torch.backends.cuda.mem_efficient_sdp_enabled()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.gpu
@@ -26,4 +26,4 @@ def test_attention_that_plans_each_shape_is_left_out_on_cuda(device: str, is_all
 def test_engine_on_cuda_leaves_it_out() -> None:
     model = odd_model().to("cuda")
     assert answers(run(odd_engine(model), [request(model)]))
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from moondream2.tasks import Finished, Resized
 from tests.support.generation import RunsAgain, answers, odd_engine, odd_model, request, run
 
 
-class Pools(TorchDispatchMode):
+class Pools(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees pools of slots being made: whether an older one was still held, and refuses some.
 
     Args:
@@ -22,7 +22,7 @@ class Pools(TorchDispatchMode):
     """
 
     def __init__(self, engine: Engine, refused: Sequence[int] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         cache = engine._passes._pool.cache
         self._shape = (cache.keys.shape[0], *cache.keys.shape[2:])  # of all but the slots
         self._made = [weakref.ref(cache.keys), weakref.ref(cache.values)]
