@@ -139,7 +139,7 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
     """
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
-    text(embeddings, positions, PrefixAttend(cache, slots))
+    text.prefill(embeddings, positions, PrefixAttend(cache, slots))
 
 
 def prefill_in_units(
@@ -148,7 +148,7 @@ def prefill_in_units(
     """Do what `prefill` does for one frame, (1, T, W), pausing after each block with its number."""
     positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(1, -1)
     attend = PrefixAttend(cache, [slot])
-    for layer, _ in enumerate(text.forward_in_units(embeddings, positions, attend)):
+    for layer, _ in enumerate(text.prefill_in_units(embeddings, positions, attend)):
         yield layer
 
 
@@ -165,9 +165,13 @@ class PrefixAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
+        self.keep(layer, k, v)
+        return attention(q, k, v)
+
+    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Write keys and values to the slots."""
         for row, slot in enumerate(self._slots):
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
-        return attention(q, k, v)
 
 
 class RowsAttend:

@@ -49,6 +49,20 @@ def compile_vision(vision: VisionModel, backend: Backend = _BACKEND) -> None:
     vision.compile(dynamic=True, fullgraph=True, backend=backend)
 
 
+class _Collect:
+    """Attention of prefixes whose keys and values become results, layer by layer."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.keep(layer, k, v)
+        return attention(q, k, v)
+
+    def keep(self, _layer: int, k: Tensor, v: Tensor) -> None:
+        self.kept.append((k, v))
+
+
 class CompiledPrefill:
     """The prefix pass of the language model; used as `prefill` is.
 
@@ -62,14 +76,9 @@ class CompiledPrefill:
 
     def __init__(self, text: TextModel, backend: Backend = _BACKEND) -> None:
         def run(embeddings: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
-            kept: list[tuple[Tensor, Tensor]] = []
-
-            def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                kept.append((k, v))
-                return attention(q, k, v)
-
-            text(embeddings, positions, attend)
-            return kept
+            attend = _Collect()
+            text.prefill(embeddings, positions, attend)
+            return attend.kept
 
         self._run: Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor]]] = torch.compile(
             run, dynamic=True, fullgraph=True, backend=backend

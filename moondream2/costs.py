@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import torch
 
 from moondream2.bags import BagCache
-from moondream2.cache import RowsAttend, Segment
+from moondream2.cache import PrefixAttend, RowsAttend, Segment
 from moondream2.config import VisionConfig
 from moondream2.crops import Crops, tiling
 from moondream2.encoding import Clock
 from moondream2.model import Moondream
-from moondream2.text import attend_with
 
 #: The frame that estimates are about: height and width of what most cameras send.
 FRAME = (720, 1280)
@@ -70,9 +69,12 @@ def measure(model: Moondream, clock: Clock = time.monotonic) -> Costs:
     projecting = (vision.project(joined) for _ in range(_NUM_PASSES))
     length = text.config.prefix_length
     prefix = torch.randn(1, length, text.config.hidden_size).to(model.dtype)
-    blocks = text.forward_in_units(prefix, torch.arange(length)[None], attend_with(None))
+    cache = BagCache(text.config, 1, dtype=model.dtype)
+    blocks = text.prefill_in_units(prefix, torch.arange(length)[None], PrefixAttend(cache, [0]))
     prefix_s = _least(projecting, _NUM_PASSES, clock)
-    prefix_s += text.config.layers * _least(blocks, _NUM_BLOCKS, clock)
+    # Not the last one, which is only half computed.
+    whole = max(1, min(_NUM_BLOCKS, text.config.layers - 1))
+    prefix_s += text.config.layers * _least(blocks, whole, clock)
 
     read = _reader(model)
     prompts = (read(_PROMPT_TOKENS) for _ in range(_NUM_PASSES))

@@ -80,6 +80,9 @@ class Engine:
         encode_limit_s: Seconds of encoding in one step, by `clock`: a frame that takes longer is
             encoded in parts, frame after frame. None encodes whole frames, several in a step.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory for a single slot.
     """
 
     def __init__(
@@ -106,8 +109,9 @@ class Engine:
             in_parts=encode_limit_s is not None,
         )
         self._passes = Passes(
-            model, slots, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+            model, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
         )
+        self._make_pool()
         self._work: dict[str, Work] = {}
         self._live: dict[int, Live] = {}  # by slot
         self._events: list[Event] = []
@@ -165,27 +169,34 @@ class Engine:
     def step(self) -> list[Event]:
         """Do one bounded unit of work and return what happened."""
         self._num_steps += 1
+        self._widen()
+        is_short = False
         try:
-            # 1. More rows again, when memory has sufficed for long enough.
-            self._widen()
-            # 2. Who runs: the most urgent, before anything else is computed.
-            plan = self._scheduler.plan()
-            for place in plan.stop:
-                self._stop(place)
-            # 3. New frames, all in one pass, or one of them further on its way.
-            if plan.encode:
-                self._encode(plan.encode)
-            if plan.advance:
-                self._advance_encoding(plan.advance)
-            # 4. Their rows, and further tasks of earlier frames.
-            for start in plan.start:
-                self._start(start)
-            # 5. One pass for prompts and all that is being generated.
-            self._advance()
+            self._work_on()
         except torch.OutOfMemoryError:
+            # Not here: the traceback holds the tensors of the pass until this block is left.
+            is_short = True
+        if is_short:
             self._recover()
         events, self._events = self._events, []
         return events
+
+    def _work_on(self) -> None:
+        """One step of everything that runs."""
+        # 1. Who runs: the most urgent, before anything else is computed.
+        plan = self._scheduler.plan()
+        for place in plan.stop:
+            self._stop(place)
+        # 2. New frames, all in one pass, or one of them further on its way.
+        if plan.encode:
+            self._encode(plan.encode)
+        if plan.advance:
+            self._advance_encoding(plan.advance)
+        # 3. Their rows, and further tasks of earlier frames.
+        for start in plan.start:
+            self._start(start)
+        # 4. One pass for prompts and all that is being generated.
+        self._advance()
 
     def _encode(self, places: Sequence[Place]) -> None:
         """Encode frames and write their prefixes to their slots."""
@@ -379,7 +390,7 @@ class Engine:
             work.encoding = None
         self._scheduler.restart()
         self._scheduler.narrow()
-        self._passes.resize(self.capacity)
+        self._make_pool()
         if self.capacity != capacity:
             self._events.append(Resized(self.capacity))
 
@@ -389,11 +400,19 @@ class Engine:
         if not (self._scheduler.is_narrowed and is_due) or self._live:
             return
         self._fault_in = self._num_steps
+        capacity = self.capacity
         self._scheduler.widen()
-        try:
-            self._passes.resize(self.capacity)
-        except torch.OutOfMemoryError:
+        self._make_pool()
+        if self.capacity != capacity:
+            self._events.append(Resized(self.capacity))
+
+    def _make_pool(self) -> None:
+        """Make the pool of slots anew, and halve it until it fits.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory for a single slot.
+        """
+        while not self._passes.resize(self.capacity):
+            if self.capacity == 1:
+                raise torch.OutOfMemoryError("no memory on the device for a single row")
             self._scheduler.narrow()
-            self._passes.resize(self.capacity)
-            return
-        self._events.append(Resized(self.capacity))

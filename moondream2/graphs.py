@@ -47,19 +47,31 @@ class CudaRecorder:
         self._device = device
         # Graphs run one after the other, so they share their scratch memory.
         self._pool = torch.cuda.graph_pool_handle()
+        # One for all of them: cuBLAS keeps a workspace for each stream it has seen.
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, run: Callable[[], Tensor]) -> Recording:
-        """Record a graph; the first one takes about a second, the others a fraction of it."""
-        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
-            for _ in range(2):  # lazy initialisation is not allowed while recording
-                run()
-        torch.cuda.current_stream(self._device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: another one may be pinning the pixels of the next frame.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            output = run()
+        """Record a graph; the first one takes about a second, the others a fraction of it.
+
+        Raises:
+            RuntimeError: It cannot be recorded; the stream that was current still is.
+        """
+        current = torch.cuda.current_stream(self._device)
+        self._side.wait_stream(current)
+        try:
+            with torch.cuda.stream(self._side):
+                for _ in range(2):  # lazy initialisation is not allowed while recording
+                    run()
+            current.wait_stream(self._side)
+            graph = torch.cuda.CUDAGraph()
+            # Of this thread alone: another one may be pinning the pixels of the next frame.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"
+            ):
+                output = run()
+        finally:
+            # torch leaves its own stream current where the end of a capture fails.
+            torch.cuda.set_stream(current)
         return Recording(graph.replay, output)
 
 
@@ -78,15 +90,23 @@ class DecodeGraphs:
     will overwrite it. Positions behind a row's own are masked, but they are read, and no mask makes
     a number of what is none: a slot has to be cleared before it is used.
 
+    Every size there can be is recorded at once: a recording stops the device, and would do so while
+    frames wait.
+
     Args:
         text: The language model.
         cache: Its keys and values.
         record: Makes the graphs.
+
+    Raises:
+        RuntimeError: From `record`; torch.OutOfMemoryError where memory is what is missing.
     """
 
     def __init__(self, text: TextModel, cache: SlotCache, record: Recorder) -> None:
         self._text, self._cache, self._record = text, cache, record
-        self._steps: dict[tuple[int, int], _Step] = {}
+        # The largest first: the others fit into the scratch memory that it leaves.
+        sizes = sorted(self._sizes(), reverse=True)
+        self._steps = {size: self._make(*size) for size in sizes}
 
     def clear(self, slot: int, start: int) -> None:
         """Make zeros of all positions of a slot from one on."""
@@ -105,8 +125,6 @@ class DecodeGraphs:
             (N, W) output of the last block.
         """
         size = self._size(max(slots) + 1, max(lengths[slot] for slot in slots) + 1)
-        if size not in self._steps:
-            self._steps[size] = self._make(*size)
         step = self._steps[size]
         last = self._cache.context - 1
         positions = [[min(lengths.get(slot, last), last)] for slot in range(size[0])]
@@ -115,6 +133,15 @@ class DecodeGraphs:
         step.embeddings[rows, 0] = embeddings
         step.recording.replay()
         return step.recording.output[rows, 0]
+
+    def _sizes(self) -> set[tuple[int, int]]:
+        """All that `_size` gives."""
+        contexts = range(1, self._cache.context + 1, _CONTEXT_STEP)
+        return {
+            self._size(rows, context)
+            for rows in range(1, self._cache.slots + 1)
+            for context in contexts
+        }
 
     def _size(self, rows: int, context: int) -> tuple[int, int]:
         """Round up to a size that is recorded: rows to a power of two, context to a step."""

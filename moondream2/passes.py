@@ -5,6 +5,8 @@ what is made of a pick is decided by the caller. One step is at most one `encode
 then a pick or two from what was read.
 """
 
+import gc
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +22,15 @@ from moondream2.compiled import CompiledPrefill, compile_vision
 from moondream2.crops import Crops
 from moondream2.encoding import Clock, Encoding
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
+from moondream2.kernels import choose_attention_kernels
 from moondream2.model import Moondream
 from moondream2.row import Choice
 from moondream2.sampling import Pick, Picking, log_probabilities, pick_bins, pick_tokens
 from moondream2.staging import Staging, to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tokens import Coordinate, Feed, Size
+
+logger = logging.getLogger(__name__)
 
 #: Told before each pass what it is (`encode`, `read`) and how many crops or tokens it has.
 Watch = Callable[[str, int], None]
@@ -67,11 +72,10 @@ class _Pool:
 
 
 class Passes:
-    """A model with a pool of slots.
+    """A model with a pool of slots, which `resize` makes first.
 
     Args:
         model: Ready for inference.
-        slots: Of the pool.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile.
@@ -84,7 +88,6 @@ class Passes:
     def __init__(
         self,
         model: Moondream,
-        slots: int,
         *,
         graphs: bool = True,
         recorder: Callable[[], Recorder] | None = None,
@@ -92,6 +95,7 @@ class Passes:
         watch: Watch | None = None,
     ) -> None:
         self._model, self._device, self._watch = model, model.device, watch
+        choose_attention_kernels(self._device)
         if recorder is None and graphs and self._device.type == "cuda":
             recorder = partial(CudaRecorder, self._device)
         self._recorder = recorder
@@ -99,7 +103,7 @@ class Passes:
         self._prefill = CompiledPrefill(model.text) if compiled else prefill
         if compiled:
             compile_vision(model.vision)
-        self._held: _Pool | None = self._make_pool(slots)
+        self._held: _Pool | None = None
 
     def stage(self, crops: Crops) -> Crops:
         """Begin to bring a frame to the device."""
@@ -118,7 +122,7 @@ class Passes:
         """
         self._note("encode", sum(map(len, frames)))
         watch = Stopwatch(self._device)
-        self._staging.receive(frames)
+        frames = self._staging.receive(frames)
         images = self._model.vision.encode(frames, chunk=self._chunk(max_crops))  # (F, T - 1, W)
         prefix = self._model.prefix_embeddings(images)  # (F, T, W)
         # One frame keeps a CPU busy, and its activations stay in the cache.
@@ -206,14 +210,25 @@ class Passes:
         sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
         return list(zip(sides[::2], sides[1::2], strict=True))
 
-    def resize(self, slots: int) -> None:
-        """Make the pool anew; what was in it is gone, and its memory was free in between."""
+    def resize(self, slots: int) -> bool:
+        """Make the pool anew; what was in it is gone, and its memory was free in between.
+
+        All that is recorded of decode steps is recorded here, and nothing later.
+
+        Returns:
+            Whether memory sufficed; if not, there is no pool until one that is smaller fits.
+        """
         self._held = None
+        gc.collect()  # an error's frames are in cycles, and hold tensors of the old pool
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
-        self._held = self._make_pool(slots)
+        try:
+            self._held = self._make_pool(slots)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
     @property
     def _pool(self) -> _Pool:
@@ -223,6 +238,7 @@ class Passes:
     def _chunk(self, max_crops: int) -> int:
         return min(self._model.vision.crops_per_pass(), max_crops)
 
+    @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
         if device.type == "cpu" and self._recorder is None:
@@ -230,7 +246,16 @@ class Passes:
         cache = SlotCache(config, slots, device=device, dtype=dtype)
         if self._recorder is None:
             return _Pool(cache, None)
-        return _Pool(cache, DecodeGraphs(self._model.text, cache, self._recorder()))
+        try:
+            return _Pool(cache, DecodeGraphs(self._model.text, cache, self._recorder()))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # Of many libraries and in many forms; each token is then launched piece by piece.
+            reason = " ".join(str(error).split())
+            logger.warning("decode steps cannot be recorded and are slower: %s", reason)
+            self._recorder = None
+            return _Pool(cache, None)
 
     def _read_packed(self, readings: Sequence[Reading]) -> Tensor:
         """Read in one pass without padding, see `RowsAttend`."""

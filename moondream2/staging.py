@@ -6,7 +6,7 @@ page-locked memory, which any thread can fill, on a stream of their own. Numbers
 processor wait until the device has nothing more to do. On a CPU nothing moves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +25,17 @@ def to_device(numbers: Sequence[Any], device: torch.device) -> Tensor:
 
 
 def pin(crops: Crops, device: torch.device) -> Crops:
-    """Move pixels to page-locked memory, if they are going to a CUDA device; on any thread."""
+    """Move pixels to page-locked memory, if they are going to a CUDA device; on any thread.
+
+    Where there is no such memory left they stay where they are, and travel more slowly.
+    """
     if device.type != "cuda":
         return crops
-    with torch.cuda.device(device):  # else a thread would open the first device for it
-        return replace(crops, pixels=crops.pixels.pin_memory())
+    try:
+        with torch.cuda.device(device):  # else a thread would open the first device for it
+            return replace(crops, pixels=crops.pixels.pin_memory())
+    except RuntimeError:  # also what torch raises for memory of the device
+        return crops
 
 
 class Staging:
@@ -45,19 +51,37 @@ class Staging:
         self._stream = torch.cuda.Stream(device) if is_cuda else None  # type: ignore[no-untyped-call]
 
     def send(self, crops: Crops) -> Crops:
-        """Begin to copy a frame; its pixels must not be read before `receive`."""
+        """Begin to copy a frame; its pixels must not be read before `receive`.
+
+        One that does not fit on the device yet stays behind and is copied when its turn comes.
+        """
         if self._stream is None:
             return crops
-        with torch.cuda.stream(self._stream):
-            pixels = pin(crops, self._device).pixels.to(self._device, non_blocking=True)
+        try:
+            with torch.cuda.stream(self._stream):
+                pixels = pin(crops, self._device).pixels.to(self._device, non_blocking=True)
+        except torch.OutOfMemoryError:
+            return crops
         return replace(crops, pixels=pixels)
 
-    def receive(self, frames: Iterable[Crops]) -> None:
-        """Let what is launched from now on wait for frames that were sent."""
+    def receive(self, frames: Sequence[Crops]) -> list[Crops]:
+        """Let what is launched from now on wait for frames that were sent.
+
+        Returns:
+            The frames, all on the device.
+
+        Raises:
+            torch.OutOfMemoryError: One that stayed behind does not fit even now.
+        """
         if self._stream is None:
-            return
+            return list(frames)
         reader = torch.cuda.current_stream(self._device)
         reader.wait_stream(self._stream)
-        for crops in frames:
-            # The memory belongs to the other stream, which must not reuse it while it is read here.
-            crops.pixels.record_stream(reader)
+        return [self._received(crops, reader) for crops in frames]
+
+    def _received(self, crops: Crops, reader: torch.cuda.Stream) -> Crops:
+        if crops.pixels.device.type == "cpu":
+            return replace(crops, pixels=crops.pixels.to(self._device))
+        # The memory belongs to the other stream, which must not reuse it while it is read here.
+        crops.pixels.record_stream(reader)
+        return crops

@@ -33,6 +33,13 @@ class Attend(Protocol):
         """
 
 
+class Keep(Attend, Protocol):
+    """An attention whose keys and values are wanted, also where nothing attends to them yet."""
+
+    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Keep (B, KV, T, D) rotated keys and values of one layer."""
+
+
 def attend_with(mask: Tensor | None) -> Attend:
     """Return an attention without memory.
 
@@ -67,11 +74,16 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
         B, T, _ = x.shape
+        out = attend(layer, *self.heads_of(x, cos, sin))  # (B, H, T, D)
+        return self.proj(out.transpose(1, 2).reshape(B, T, -1))  # type: ignore[no-any-return]
+
+    def heads_of(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated queries (B, H, T, D), rotated keys and values, each (B, KV, T, D)."""
+        B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, H + 2 KV, T, D)
         qk, v = torch.split(qkv, [self.heads + self.kv_heads, self.kv_heads], dim=1)
         q, k = torch.split(rotate(qk, cos, sin), [self.heads, self.kv_heads], dim=1)
-        out = attend(layer, q, k, v)  # (B, H, T, D)
-        return self.proj(out.transpose(1, 2).reshape(B, T, -1))  # type: ignore[no-any-return]
+        return q, k, v
 
 
 class _Block(nn.Module):
@@ -84,6 +96,11 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
         h = self.ln(x)
         return x + self.attn(h, cos, sin, layer, attend) + self.mlp(h)  # type: ignore[no-any-return]
+
+    def keep(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Keep) -> None:
+        """Compute keys and values, and nothing that only what follows this block would need."""
+        _, k, v = self.attn.heads_of(self.ln(x), cos, sin)
+        attend.keep(layer, k, v)
 
 
 class TextModel(nn.Module):
@@ -127,15 +144,29 @@ class TextModel(nn.Module):
             x = block(x, cos, sin, layer, attend)
         return x
 
-    def forward_in_units(
-        self, embeddings: Tensor, positions: Tensor, attend: Attend
-    ) -> Iterator[Tensor]:
-        """Run all blocks as `forward` does and pause after each, yielding its output."""
+    def prefill(self, embeddings: Tensor, positions: Tensor, attend: Keep) -> None:
+        """Run all blocks for their keys and values: the last one has no other use.
+
+        Args:
+            embeddings: (B, T, W).
+            positions: (B, T) integers below `max_context`.
+            attend: The attention of every layer but the last, which is only kept.
+        """
+        for _ in self.prefill_in_units(embeddings, positions, attend):
+            pass
+
+    def prefill_in_units(
+        self, embeddings: Tensor, positions: Tensor, attend: Keep
+    ) -> Iterator[None]:
+        """Do what `prefill` does, and pause after each block."""
         cos, sin = self.rotary.at(positions)
-        x = embeddings
+        x, last = embeddings, len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, layer, attend)
-            yield x
+            if layer == last:
+                block.keep(x, cos, sin, layer, attend)
+            else:
+                x = block(x, cos, sin, layer, attend)
+            yield
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next token: (..., W) output of `forward` to (..., vocabulary)."""
