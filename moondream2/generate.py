@@ -395,9 +395,9 @@ class Engine:
             self._events.append(Resized(self.capacity))
 
     def _widen(self) -> None:
-        """Raise halved limits while nothing runs, so that the pool can be made anew."""
+        """Raise halved limits while no slot holds anything, so that the pool can be made anew."""
         is_due = self._num_steps - self._fault_in >= _PATIENCE
-        if not (self._scheduler.is_narrowed and is_due) or self._live:
+        if not (self._scheduler.is_narrowed and is_due) or self._scheduler.running():
             return
         self._fault_in = self._num_steps
         capacity = self.capacity

@@ -9,8 +9,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from moondream2.generate import Engine
-from moondream2.tasks import Finished, Resized
-from tests.support.generation import RunsAgain, answers, odd_engine, odd_model, request, run
+from moondream2.tasks import Caption, Detect, Finished, Query, Resized
+from tests.support.generation import (
+    RunsAgain,
+    answers,
+    discrete,
+    odd_engine,
+    odd_model,
+    request,
+    run,
+)
 
 
 class Pools(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -94,3 +102,28 @@ def test_no_memory_for_a_single_row_is_an_error() -> None:
         pytest.raises(torch.OutOfMemoryError, match="a single row"),
     ):
         run(engine)
+
+
+@pytest.mark.parametrize("limit_s", [None, 0.0])
+def test_pool_is_not_made_anew_under_a_frame_between_two_tasks(limit_s: float | None) -> None:
+    """Or while it is being encoded: its prefix lies in a slot although no row runs."""
+    model = odd_model(eos=1000.0)
+    tasks = (Caption("short"), Query("w33"), Detect("w30"))
+    wanted = request(model, "wanted", *tasks, size=(220, 120))
+    expected = answers(run(odd_engine(model, slots=1), [wanted]))
+    engine = odd_engine(
+        model, slots=2, watch=RunsShort(1), recorder=RunsAgain, encode_limit_s=limit_s
+    )
+    run(engine, [request(model, "first")])
+    assert engine.capacity == 1
+    engine.submit(wanted)
+    events = []
+    while engine.has_work:
+        events += engine.step()
+        engine._fault_in = -10_000  # as if memory had sufficed for long
+    assert {key: list(map(discrete, each)) for key, each in answers(events).items()} == {
+        key: list(map(discrete, each)) for key, each in expected.items()
+    }
+    assert engine.capacity == 1
+    engine.step()
+    assert engine.capacity == 2
