@@ -66,6 +66,7 @@ class Display:
     def caption(self, name: str, caption: str) -> None:
         """Print the caption of a file, which has its end with it."""
         self.advance()
+        caption = one_line(caption)
         self._print(caption if self._is_one else f"{name}: {caption}", err=False)
 
     def advance(self, num_frames: int = 1) -> None:

@@ -34,7 +34,7 @@ class Outcomes:
         self._says: dict[str, str] = {}
         self._model = ""
         self._captions: deque[tuple[str, str]] = deque(maxlen=_MOST_CAPTIONS)
-        self._counts: Counter[str] = Counter(sent=0)
+        self._counts: Counter[str] = Counter()
         self._problems: list[str] = []
 
     @property
@@ -48,7 +48,9 @@ class Outcomes:
 
     def summary(self) -> str:
         """How many were sent, and what became of them, e.g. `12 sent, 1 duplicate`."""
-        return ", ".join(f"{number} {name}" for name, number in self._counts.items())
+        rest = self._counts.keys() - {"sent", "captioned"}
+        names = ["sent", *(["captioned"] if self._counts["captioned"] else []), *sorted(rest)]
+        return ", ".join(f"{self._counts[name]} {name}" for name in names)
 
     def feed_result(self, document: ResultDocument) -> None:
         """Take a caption, which may be of another's frame."""

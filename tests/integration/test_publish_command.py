@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -311,4 +312,27 @@ async def test_same_picture_again_has_the_caption_of_the_first(
         twice = await command.run(third, third, "--wait", "--camera", "front")
         assert twice.code == 0
         assert twice.out.count("third.jpg: ") == 2
-        assert twice.err.splitlines()[-1] == "2 sent, 1 duplicate, 1 captioned"
+        assert twice.err.splitlines()[-1] == "2 sent, 1 captioned, 1 duplicate"
+
+
+async def test_several_on_a_terminal_have_a_bar_and_captions_stay_on_stdout(
+    client: aiomqtt.Client, topic_base: str, config: str, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    pictures = [photo(tmp_path, f"{number}.jpg", number) for number in range(3)]
+    async with a_service(client, Topics(topic_base), waiting("Next"), {"caption": "A dog."}):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "publish", *map(str, pictures)),
+            *("--wait", "--config", config),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        output, _ = await process.communicate()
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert output.decode().splitlines() == [f"{number}.jpg: A dog." for number in range(3)]
+    assert "3/3" in shown or "2/3" in shown
+    assert "3 sent, 3 captioned" in shown
