@@ -130,7 +130,7 @@ def test_host_that_no_resolver_takes_is_a_wrong_setting(
 ) -> None:
     assert main(["watch", "--host", host]) == 2
     assert capsys.readouterr().err == (
-        "moondream2mqtt: --host: mqtt.host: Value error, must be a host name or an address\n"
+        "moondream2mqtt: --host: mqtt.host: must be a host name or an address\n"
     )
 
 
