@@ -161,7 +161,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge `<<`, and keep of a key what counts: merged again and again it would double."""
-        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        super().flatten_mapping(node)
         kept = {
             key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, value)
             for key, value in node.value
@@ -257,7 +257,8 @@ def _explain(error: ValidationError, given: "_Given", merged: Mapping[str, Any])
     for problem in problems[:_MOST_PROBLEMS]:
         parts = _of_operator(problem["loc"], merged, problem["type"] == "missing")
         origin = given.origin(parts)
-        text = f"{_path(parts)}: {_OUR_WORDS.get(problem['type'], problem['msg'])}"
+        said = _OUR_WORDS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
+        text = f"{_path(parts)}: {said}"
         told.append(text if origin == last else origin + text)
         last = origin
     more = len(problems) - len(told)
