@@ -38,6 +38,7 @@ class Run:
     steps: list[float] = field(default_factory=list)
     started: dict[str, float] = field(default_factory=dict)
     finished: dict[str, float] = field(default_factory=dict)
+    num_tokens: int = 0
 
     def step(self, engine: Engine) -> None:
         """Do one step and note what it told."""
@@ -49,10 +50,11 @@ class Run:
                 self.started[event.key] = self.clock()
             elif isinstance(event, Finished):
                 self.finished[event.key] = self.clock()
+                self.num_tokens += sum(len(getattr(a, "token_ids", ())) for a in event.answers)
 
-    def finish(self, engine: Engine) -> None:
-        """Step to the end."""
-        while engine.has_work:
+    def finish(self, engine: Engine, key: str | None = None) -> None:
+        """Step to the end of a request, or of all."""
+        while engine.has_work and key not in self.finished:
             self.step(engine)
 
 
@@ -80,13 +82,13 @@ class Bench:
         height, width = FRAME
         return prepare(noise(width, height), self.model.config.vision, max_crops)
 
-    def alone(self, crops: Crops) -> float:
-        """Return the seconds of one frame."""
+    def alone(self, crops: Crops) -> tuple[float, int]:
+        """Return the seconds of one frame, and the tokens of its caption."""
         engine, run = self.engine(self.limit_s, 1), Run(self.clock)
         begin = self.clock()
         engine.submit(self.request("a", crops))
         run.finish(engine)
-        return run.finished["a"] - begin
+        return run.finished["a"] - begin, run.num_tokens
 
     def critical(self, crops: Crops, limit_s: float | None) -> tuple[float, float, float]:
         """Return seconds to the critical frame's start and end, and of the longest step."""
@@ -101,7 +103,7 @@ class Bench:
                 run.step(engine)
             submitted_at = self.clock() - run.steps[-1]  # at the beginning of that step
         engine.submit(self.request("critical", self.frame(1), 0.0))
-        run.finish(engine)
+        run.finish(engine, "critical")
         waits = run.started["critical"] - submitted_at, run.finished["critical"] - submitted_at
         return *waits, max(run.steps)
 
@@ -171,12 +173,12 @@ def main() -> None:
     print(f"measured in {clock() - begin:.1f} s:", end=" ")
     show_costs(bench, costs)
     crops = bench.frame(args.max_crops)
-    seconds = bench.alone(crops)
-    guess = costs.frame_s(len(crops)) - (CAPTION_TOKENS - args.tokens) * costs.token_s
-    print(f"a frame of {len(crops)} crops: {seconds:.2f} s, worked out {guess:.2f} s")
     for name, limit_s in (("in parts", args.limit), ("whole", None)):
         start, end, longest = bench.critical(crops, limit_s)
         print(f"critical, {name}: start after {start:.2f} s, end {end:.2f} s, step {longest:.2f} s")
+    seconds, num_tokens = bench.alone(crops)
+    guess = costs.frame_s(len(crops)) - (CAPTION_TOKENS - num_tokens) * costs.token_s
+    print(f"{len(crops)} crops and {num_tokens} tokens: {seconds:.2f} s, worked out {guess:.2f} s")
     for name, limit_s in (("in parts", args.limit), ("whole", None)):
         if args.batch:
             each = bench.together(crops, args.batch, limit_s)

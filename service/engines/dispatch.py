@@ -14,6 +14,7 @@ import asyncio
 import heapq
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import assert_never
@@ -407,7 +408,8 @@ class Dispatcher:
     def _update_pace(self) -> None:
         """Let those who wait know of the engines."""
         self._queue.pace.capacity = sum(feed.engine.capacity for feed in self._feeds)
-        self._queue.pace.num_running = self._num_held()
+        held = (running for running in self._running.values() if not running.has_left)
+        self._queue.pace.running = Counter(running.job.priority for running in held)
 
 
 def _value(running: Running) -> tuple[bool, Priority, float]:

@@ -219,7 +219,7 @@ class JobQueue:
     def places(self, jobs: Sequence[Job]) -> list[tuple[Job, Place]]:
         """Where those of the jobs stand that wait in the heap."""
         return [
-            (job, self.pace.place(self._heap.position(job.key)))
+            (job, self.pace.place(self._heap.position(job.key), job.priority))
             for job in jobs
             if job.key in self._heap
         ]

@@ -1,14 +1,19 @@
 """How long a waiting job will wait, judged by how long those before it took.
 
+An engine takes what is more important first, also from what it holds: a job waits for those that
+matter as much as it does, not for all that run.
+
 Two things are measured, because an engine that works on many frames at once is slow with one and
 fast with a hundred: how long a job takes that has the engines to itself, and how far apart the ends
 come while the engines are busy. Plain memory and no clock.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
+from schemas.frame import Priority
 from service.delivery.place import Place
 
 _MOST_ALONE = 8  # few, so that a slow first frame is soon forgotten
@@ -20,7 +25,7 @@ class Pace:
     """What is known of the engines by those who wait for them; the dispatcher keeps it true."""
 
     capacity: int = 0  #: most jobs in the engines at once; 0: no engine is ready
-    num_running: int = 0  #: jobs in the engines
+    running: Mapping[Priority, int] = field(default_factory=dict)  #: jobs in the engines
     is_paused: bool = False
     loading: str | None = None  #: what an engine does before it is ready, or why it is not
     _alone: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ALONE))
@@ -46,8 +51,8 @@ class Pace:
         """The engines were kept from working: the next end says nothing of their pace."""
         self._last_end = None
 
-    def place(self, position: int) -> Place:
-        """What a job hears that is the `position`th to leave, 1 is next."""
+    def place(self, position: int, priority: Priority = Priority.LOW) -> Place:
+        """What a job of a priority hears that is the `position`th to leave, 1 is next."""
         if self.is_paused:
             return Place(position, None, "Waiting, processing is paused")
         if not self.capacity:
@@ -56,11 +61,12 @@ class Pace:
         num_ahead = position - 1
         verb = "is" if num_ahead == 1 else "are"
         message = f"Waiting, {num_ahead} {verb} ahead" if num_ahead else "Next"
-        return Place(position, self._wait_s(position), message)
+        return Place(position, self._wait_s(position, priority), message)
 
-    def _wait_s(self, position: int) -> float | None:
+    def _wait_s(self, position: int, priority: Priority) -> float | None:
         """Seconds until the caption; None before anything is known."""
-        num_ends = position + self.num_running  # until its own has come
+        num_before = sum(num for each, num in self.running.items() if each >= priority)
+        num_ends = position + num_before  # until its own has come
         alone_s = median(self._alone) if self._alone else None
         if not self._intervals:
             return None if alone_s is None else round(num_ends * alone_s, 2)

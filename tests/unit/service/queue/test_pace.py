@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.frame import Priority
 from service.delivery.place import Place
 from service.queue.pace import Pace
 
@@ -62,13 +63,13 @@ def test_slow_first_job_is_soon_forgotten() -> None:
 
 
 def test_long_queue_waits_for_all_before_it() -> None:
-    pace = Pace(capacity=4, num_running=4)
+    pace = Pace(capacity=4, running={Priority.NORMAL: 4})
     busy(pace, [0.5] * 30)
     assert pace.place(16).wait_s == pytest.approx(10.0)
 
 
 def test_batches_are_counted_by_their_mean() -> None:
-    pace = Pace(capacity=8, num_running=8)
+    pace = Pace(capacity=8, running={Priority.LOW: 8})
     busy(pace, [0.8, *[0.0] * 7] * 8)  # eight at once, every 0.8 s
     assert pace.place(72).wait_s == pytest.approx(8.0)
 
@@ -86,3 +87,13 @@ def test_time_without_work_is_no_interval() -> None:
     pace.ended(1000.6, num_behind=0)  # the last of them
     alone(pace, 0.1, now=5000.0)
     assert pace.place(10).wait_s == pytest.approx(1.0)
+
+
+def test_important_job_does_not_wait_for_less_important_ones_that_run() -> None:
+    """On a CPU an engine holds 18 frames of half a minute, and a critical one goes before them."""
+    pace = Pace(capacity=18, running={Priority.LOW: 16, Priority.HIGH: 1})
+    alone(pace, 33.0)
+    busy(pace, [30.0] * 8)
+    assert pace.place(1, Priority.CRITICAL).wait_s == pytest.approx(33.0)
+    assert pace.place(1, Priority.HIGH).wait_s == pytest.approx(60.0)
+    assert pace.place(1, Priority.LOW).wait_s == pytest.approx(540.0)
