@@ -113,7 +113,9 @@ def check_processor() -> None:
         raise QuantizeError("int8 weights need a processor with x86 instructions, or CUDA")
 
 
-def load_int8(folder: Path | str, *, revision: str = DEFAULT_REVISION) -> Moondream:
+def load_int8(
+    folder: Path | str, *, revision: str = DEFAULT_REVISION, steps: int | None = None
+) -> Moondream:
     """Load a model folder with shrunk layers, each as soon as it is read.
 
     Never holds more than the shrunk model and the widest layer in float32.
@@ -121,6 +123,7 @@ def load_int8(folder: Path | str, *, revision: str = DEFAULT_REVISION) -> Moondr
     Args:
         folder: Holds `config.json` and the weights, in any dtype.
         revision: Release to assume when `config.json` states no dimensions.
+        steps: Of activations; None: `activation_steps()`.
 
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
@@ -141,7 +144,8 @@ def load_int8(folder: Path | str, *, revision: str = DEFAULT_REVISION) -> Moondr
             continue
         halves[part] = tensor
         if len(halves) == 2:
-            model.set_submodule(layer, _shrunk(layer, halves.pop("weight"), halves.pop("bias")))
+            weight, bias = halves.pop("weight"), halves.pop("bias")
+            model.set_submodule(layer, _shrunk(layer, weight, bias, steps))
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -179,9 +183,12 @@ def _names(model: Moondream) -> Iterator[str]:
             yield name
 
 
-def _shrunk(name: str, weight: Tensor, bias: Tensor) -> Int8Linear | HalfLinear:
-    form = Int8Linear if name.startswith(_SHRUNK) else HalfLinear
-    return form(weight, bias)
+def _shrunk(
+    name: str, weight: Tensor, bias: Tensor, steps: int | None = None
+) -> Int8Linear | HalfLinear:
+    if name.startswith(_SHRUNK):
+        return Int8Linear(weight, bias, steps)
+    return HalfLinear(weight, bias)
 
 
 def _pack(weight: Tensor) -> object:

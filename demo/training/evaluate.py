@@ -35,6 +35,7 @@ from demo.training.pool import camera_picture
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.generate import Engine
+from moondream2.int8 import load_int8
 from moondream2.model import Moondream
 from moondream2.tasks import (
     Answer,
@@ -282,12 +283,16 @@ class Examiner:
     Args:
         folder: The model folder.
         dtype: What the model computes in.
+        steps: With weights in 8 bits, those of an activation: 127 or 63; 0 is for full weights.
     """
 
-    def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, folder: Path, dtype: torch.dtype = torch.float32, *, steps: int = 0) -> None:
         started = time.monotonic()
         self.config = MoondreamConfig.from_folder(folder)
-        self._model = Moondream.load(folder, device="cpu", dtype=dtype)
+        if steps:
+            self._model = load_int8(folder, steps=steps)
+        else:
+            self._model = Moondream.load(folder, device="cpu", dtype=dtype)
         self._tokenizer = Tokenizer.load(folder / "tokenizer.json", self.config)
         self.load_s = time.monotonic() - started
 
@@ -346,6 +351,57 @@ def evaluate(examiner: Examiner, number: int, *, first: int = 0) -> Tally:
     return tally
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How near the answers in 8 bits are to those of the same model in float32."""
+
+    exact: Tally
+    shrunk: Tally
+    texts: float  #: share of the captions and answers that are the same
+    boxes: float  #: share of the labels with the same boxes, at two decimals
+
+    def points(self, name: str) -> float:
+        """How much better a figure is in 8 bits, in percentage points."""
+        return 100 * (self.shrunk.share(name) - self.exact.share(name))
+
+
+def compare(exact: Examiner, shrunk: Examiner, number: int, *, first: int = 0) -> Likeness:
+    """Examine both on the same scenes; arguments as in `evaluate`."""
+    exams = [Exam.of(EVALUATION_SEEDS + first + index) for index in range(number)]
+    asked = [(exam.scene, exam.tasks) for exam in exams]
+    answers = [dict(examiner.answer(asked)) for examiner in (exact, shrunk)]
+    tallies = Tally(), Tally()
+    same = Tally()
+    for index, exam in enumerate(exams):
+        for tally, own in zip(tallies, answers, strict=True):
+            grade(exam, own[index], tally)
+        for one, other in zip(answers[0][index], answers[1][index], strict=True):
+            if isinstance(one, TextAnswer):
+                same.add("texts", _text(one) == _text(other))
+            elif isinstance(one, ObjectsAnswer):
+                same.add("boxes", _rounded(one) == _rounded(other))
+    return Likeness(*tallies, same.share("texts"), same.share("boxes"))
+
+
+def _rounded(answer: Answer) -> list[list[float]]:
+    if not isinstance(answer, ObjectsAnswer):
+        raise TypeError(f"expected boxes, got {answer!r}")
+    return [
+        [round(edge, 2) for edge in (box.x_min, box.y_min, box.x_max, box.y_max)]
+        for box in answer.boxes
+    ]
+
+
+def report_likeness(likeness: Likeness) -> list[str]:
+    """One line for each figure that has a goal, then what is the same."""
+    lines = [
+        f"{goal.name:<52} {likeness.exact.share(goal.name):7.2%} "
+        f"{likeness.shrunk.share(goal.name):7.2%} {likeness.points(goal.name):+6.2f}"
+        for goal in GOALS
+    ]
+    return [*lines, f"the same texts {likeness.texts:.2%}, the same boxes {likeness.boxes:.2%}"]
+
+
 def report(tally: Tally) -> list[str]:
     """One line for each figure; those with a goal first."""
     lines = []
@@ -396,11 +452,24 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500, help="how many scenes")
     parser.add_argument("--first", type=int, default=0, help="offset of the first scene's seed")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--int8",
+        type=int,
+        choices=(7, 8),
+        metavar="7|8",
+        help="hold 8-bit weights against float32, with activations of so many bits",
+    )
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet to this PNG")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     examiner = Examiner(options.model)
+    if options.int8:
+        shrunk = Examiner(options.model, steps=127 if options.int8 == 8 else 63)
+        likeness = compare(examiner, shrunk, options.scenes, first=options.first)
+        for line in report_likeness(likeness):
+            logger.info("%s", line)
+        return
     logger.info("loaded in %.2f s", examiner.load_s)
     speed = examiner.captions_per_second(64, 8)
     logger.info("%.1f captions/s at batch 8, %d threads", speed, options.threads)
