@@ -38,7 +38,7 @@ class View:
 
     Args:
         title: First words, e.g. where the broker is.
-        note: Key of the frames' metadata to show below each caption.
+        note: Key of the metadata in which drawn cameras say what they drew.
         clock: For how long ago everything was.
         camera: The only one that is followed; `+` for all.
         with_images: Keep room for pictures.
