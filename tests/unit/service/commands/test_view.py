@@ -1,3 +1,4 @@
+import io
 import time
 import tracemalloc
 from datetime import timedelta
@@ -22,7 +23,7 @@ from schemas.status import (
     Stats,
     StatusDocument,
 )
-from service.commands.follow import BrokerLost, CameraImage, Connected, Document
+from service.commands.follow import BrokerLost, CameraForgotten, CameraImage, Connected, Document
 from service.commands.live.graphics import Graphics
 from service.commands.live.screen import Screen
 from service.commands.view import View
@@ -119,7 +120,7 @@ def make_info(**model: object) -> BridgeInfo:
         "state": "ready",
         **model,
     }
-    settings = {"cameras": {"front_door": {}, "street": {}}}
+    settings: dict[str, object] = {"cameras": {"front_door": {}, "street": {}}}
     return BridgeInfo.model_validate(
         {
             "version": "1",
@@ -464,6 +465,28 @@ def test_hours_of_documents_leave_memory_as_it_was() -> None:
     finally:
         tracemalloc.stop()
     assert grown < 200_000
+
+
+def test_camera_that_is_forgotten_goes() -> None:
+    view = make_view()
+    view.feed(make_result("A dog.", camera_id="front"))
+    view.feed(make_result("A cat.", camera_id="back"))
+    view.feed(CameraForgotten("front"))
+    view.feed(CameraForgotten("never seen"))
+    text = shown(view)
+    assert "A dog." not in text
+    assert "A cat." in text
+
+
+def test_view_can_be_recorded_as_a_picture() -> None:
+    view = make_view(with_images=True)
+    view.feed(make_result("A dog.", camera_id="front"))
+    view.feed(CameraImage("front", make_image()))
+    console = Console(record=True, file=io.StringIO(), width=100, height=12)
+    console.print(view.render(), end="")
+    svg = console.export_svg(title="moondream2mqtt watch")
+    assert "A&#160;dog." in svg
+    assert "▀" in svg
 
 
 def test_64_cameras_take_a_small_part_of_a_core() -> None:
