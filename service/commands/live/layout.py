@@ -9,6 +9,7 @@ _LEAST_FOR_PICTURE = 3  # rows; less shows nothing
 _MOST_ROWS = 12  # of one camera; more is only emptiness
 _PICTURE_SHAPE = 32 / 9  # cells across for one row: 16:9, and a cell is twice as high as wide
 _LEAST_TEXT = 38  # columns beside a picture
+_NORMAL_CAPTION = 130  # cells that are left to it: the demonstration's longest has 122
 _ONE_LINE_WIDTH = 100  # from here on a camera and its caption can share a line
 
 
@@ -44,7 +45,9 @@ def _picture_width(slot: int, width: int) -> int:
         return 0
     num_rows = slot - (slot > DENSE_ROWS)
     wide = min(round(num_rows * _PICTURE_SHAPE), width // 4)
-    return wide if width - wide >= _LEAST_TEXT else 0
+    beside = width - wide
+    has_room = beside >= _LEAST_TEXT and (slot - 1) * beside >= _NORMAL_CAPTION
+    return wide if has_room else 0
 
 
 def share(
