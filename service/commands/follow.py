@@ -15,6 +15,7 @@ from service.commands.client import BrokerError, connect
 from service.settings import MqttSettings
 
 _RECONNECT_EVERY_S = 1.0
+_MAX_BYTES = 2_000_000  # the service sends no more; what follows keeps one of each camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ async def follow(
 ) -> AsyncIterator[Document]:
     """Yield what the service publishes; what is retained comes first.
 
-    What is not in the shape this version knows is passed over: it is another program's.
+    What is not in the shape this version knows, or too large, is passed over: it is another
+    program's.
 
     Args:
         client: Connected.
@@ -114,6 +116,8 @@ async def follow(
         name = next(filters[topic] for topic in filters if message.topic.matches(topic))
         payload = bytes(message.payload)
         schema = _SCHEMAS[name]
+        if len(payload) > _MAX_BYTES:
+            continue
         if name == "caption" and not payload:
             yield CameraForgotten(_camera_of(message.topic.value, mqtt))
         elif schema is not None:
