@@ -9,13 +9,13 @@ import aiomqtt
 from pydantic import ValidationError
 
 from broker.topics import spec_of
-from schemas.frame import is_camera_id
 from schemas.result import ResultDocument
 from schemas.status import BridgeInfo, Health, Metrics, Stats, StatusDocument
 from service.commands.client import BrokerError, connect
 from service.settings import MqttSettings
 
 _RECONNECT_EVERY_S = 1.0
+_MAX_BYTES = 2_000_000  # the service sends no more; what follows keeps one of each camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,13 @@ class CameraImage:
 
     camera_id: str
     jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CameraForgotten:
+    """The service has cleared a camera's newest caption."""
+
+    camera_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Connected:
 
 Published = ResultDocument | StatusDocument | Stats | BridgeInfo | Health | Metrics
 #: A string is `bridge/state`: `online` or `offline`.
-Document = Published | CameraImage | BrokerLost | Connected | str
+Document = Published | CameraImage | CameraForgotten | BrokerLost | Connected | str
 
 _SCHEMAS: dict[str, type[Published] | None] = {
     "caption": ResultDocument,
@@ -94,7 +101,8 @@ async def follow(
 ) -> AsyncIterator[Document]:
     """Yield what the service publishes; what is retained comes first.
 
-    What is not in the shape this version knows is passed over: it is another program's.
+    What is not in the shape this version knows, or too large, is passed over: it is another
+    program's.
 
     Args:
         client: Connected.
@@ -108,12 +116,18 @@ async def follow(
         name = next(filters[topic] for topic in filters if message.topic.matches(topic))
         payload = bytes(message.payload)
         schema = _SCHEMAS[name]
-        if schema is not None:
+        if len(payload) > _MAX_BYTES:
+            continue
+        if name == "caption" and not payload:
+            yield CameraForgotten(_camera_of(message.topic.value, mqtt))
+        elif schema is not None:
             with suppress(ValidationError):
                 yield schema.model_validate_json(payload)
         elif name == "image":
-            camera_id = message.topic.value.removeprefix(f"{mqtt.base_topic}/").partition("/")[0]
-            if is_camera_id(camera_id):
-                yield CameraImage(camera_id, payload)
+            yield CameraImage(_camera_of(message.topic.value, mqtt), payload)
         else:
             yield payload.decode(errors="replace")
+
+
+def _camera_of(topic: str, mqtt: MqttSettings) -> str:
+    return topic.removeprefix(f"{mqtt.base_topic}/").partition("/")[0]

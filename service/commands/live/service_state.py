@@ -30,6 +30,7 @@ _BAR_CELLS = 20
 _MOST_PROBLEMS = 4  # lines
 _MOST_WORKING = 4  # cameras
 _GIB = 1 << 30
+_MOST_BYTES = 1 << 60
 
 Report = BrokerLost | Connected | BridgeInfo | Stats | Health | Metrics | str
 
@@ -117,8 +118,8 @@ class ServiceState:
             bar = _bar(message)
             yield Text.assemble((bar, "yellow"), crop(message, width - len(bar)))
         else:
-            line = Text(crop(f"{name}: {message}" if message else name, width), "dim")
-            yield _with_right(line, self._processor(), width)
+            about = Text(crop(f"{name}: {message}" if message else name, width), "dim")
+            yield _with_right(about, self._processor(), width)
 
     def problems(self, now: datetime, width: int) -> Iterator[Text]:
         """What is wrong and why, the worst first."""
@@ -222,11 +223,17 @@ def _with_right(line: Text, right: str, width: int) -> Text:
     return line.append(" " * gap + right, "dim") if right and gap >= 2 else line
 
 
+def _gib(num_bytes: int) -> float:
+    return (
+        max(0, min(num_bytes, _MOST_BYTES)) / _GIB
+    )  # an integer of JSON can be too large for a float
+
+
 def _gpu(gpu: Gpu) -> str:
     parts = [harmless(gpu.name)]
     if gpu.utilization:
         parts.append(f"{gpu.utilization.gpu} %")
-    parts.append(f"{gpu.memory.used / _GIB:.1f} of {gpu.memory.total / _GIB:.1f} GiB")
+    parts.append(f"{_gib(gpu.memory.used):.1f} of {_gib(gpu.memory.total):.1f} GiB")
     if gpu.temperature is not None:
         parts.append(f"{gpu.temperature} °C")
     if gpu.power is not None:

@@ -14,18 +14,26 @@ _ELLIPSIS = "…"
 _MAX_LETTERS = 2000  # of one text; letters without width would make a line of any length
 
 
-@lru_cache(maxsize=512)  # the same captions are asked for at every refresh
 def harmless(text: str) -> str:
     """The text on one line, without anything that a terminal would obey."""
-    return one_line(text[:_MAX_LETTERS]).strip()
+    return _harmless(text[:_MAX_LETTERS])  # cut first: the cache keeps what it is asked for
+
+
+def wrap(text: str, width: int) -> tuple[str, ...]:
+    """Harmless lines of at most `width` cells, broken between words where there are words."""
+    return _wrapped(harmless(text), width)
+
+
+@lru_cache(maxsize=512)  # the same captions are asked for at every refresh
+def _harmless(text: str) -> str:
+    return one_line(text).strip()
 
 
 @lru_cache(maxsize=512)
-def wrap(text: str, width: int) -> tuple[str, ...]:
-    """Harmless lines of at most `width` cells, broken between words where there are words."""
+def _wrapped(text: str, width: int) -> tuple[str, ...]:
     lines: list[str] = []
     line = ""
-    for word in _words(harmless(text), width):
+    for word in _words(text, width):
         longer = f"{line} {word}" if line else word
         if cell_len(longer) <= width:
             line = longer

@@ -1,3 +1,5 @@
+import tracemalloc
+
 from rich.cells import cell_len
 
 from service.commands.live.wrapping import crop, fit, harmless, wrap
@@ -24,6 +26,18 @@ def test_crop_keeps_the_width() -> None:
     assert crop("front_door", 6) == "front…"
     assert crop("猫猫猫", 4) == "猫…"
     assert crop("front", 0) == ""
+
+
+def test_long_texts_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            text = f"{number} " * 50_000
+            assert len(wrap(text, 80)) > 1
+            assert len(harmless(text)) <= 2000
+        assert tracemalloc.get_traced_memory()[0] < 3_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_harmless_text_is_bounded_and_obeyed_by_no_terminal() -> None:
