@@ -33,6 +33,7 @@ class EngineReport:
 
     device: str = ""  #: empty: it would not get one
     dtype: str = ""
+    quantization: str = "none"  #: of the weights: `none`, `int8`, `int4`
     device_error: str | None = None
     folder: str = ""  #: of the model; empty: its files are not all there
     model_error: str | None = None
@@ -67,6 +68,7 @@ def _look(options: ModelOptions) -> EngineReport:
         device = choose_device(options.device)
         dtype = choose_dtype(options.dtype, device)
         report.device, report.dtype = str(device), name_of(dtype)
+        report.quantization = options.quantization or "none"
         report.free_bytes = _free(device)
         report.computes_bfloat16 = choose_dtype("auto", device) == torch.bfloat16
         check_requirements(options, device, dtype)

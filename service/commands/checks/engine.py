@@ -35,7 +35,7 @@ async def check_engines(settings: Settings) -> list[Finding]:
     return [
         _model(settings.model, engines[0]),
         *_devices(found),
-        *(finding for each in engines for finding in hints(settings.model, each)),
+        *(finding for each in engines for finding in hints(each)),
     ]
 
 
@@ -61,9 +61,14 @@ def _devices(found: dict[str, Any]) -> Iterator[Finding]:
     for engine in found["engines"]:
         if engine["device_error"] is not None:
             yield Finding("device", "TODO", f"{engine['device_error']}{_how_to_mend(engine)}")
-    used = dict.fromkeys(f"{each['device']} in {each['dtype']}" for each in _without_error(found))
+    used = dict.fromkeys(map(_in_words, _without_error(found)))
     if used:
         yield Finding("device", "ok", f"{', '.join(used)}; {there}")
+
+
+def _in_words(engine: dict[str, Any]) -> str:
+    is_whole = engine["quantization"] == "none"
+    return f"{engine['device']} in {engine['dtype'] if is_whole else engine['quantization']}"
 
 
 def _without_error(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -76,14 +81,13 @@ def _how_to_mend(engine: dict[str, Any]) -> str:
     return "; install a PyTorch built for your driver, or set model.device to auto"
 
 
-def hints(model: ModelSettings, engine: dict[str, Any]) -> Iterator[Finding]:
+def hints(engine: dict[str, Any]) -> Iterator[Finding]:
     """What would be slow, or not fit.
 
     Args:
-        model: The settings.
         engine: An `EngineReport` of `engine.probe`.
     """
-    is_cpu, is_int8 = engine["device"] == "cpu", model.quantization == "int8"
+    is_cpu, is_int8 = engine["device"] == "cpu", engine["quantization"] == "int8"
     needed = engine["num_weights"] * (
         _INT8_BYTES if is_cpu and is_int8 else _BYTES.get(engine["dtype"], 0.0)
     )
