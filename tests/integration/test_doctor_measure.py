@@ -85,5 +85,5 @@ async def test_command_measures_the_configured_model(tmp_path: Path) -> None:
     ended = await run_command("doctor", "--measure", environment=environment)
     last = ended.out.splitlines()[-1]
     assert " speed: cpu in float32: loaded in " in last
-    assert " a frame of 1280 x 720 with a caption" in last
+    assert " frame of 1280 x 720 with a caption" in last
     assert ended.err == ""

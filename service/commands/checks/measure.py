@@ -70,9 +70,6 @@ def _in_words(ready: Ready) -> str:
     if ready.vram_mb:
         memory += f" and {ready.vram_mb / 1024:.1f} GiB of the GPU's"
     form = ready.dtype if ready.quantization == "none" else ready.quantization
-    took = ready.seconds_per_frame
-    speed = "not measured" if took is None else f"{took:.2g} s"
-    return (
-        f"{ready.device} in {form}: loaded in {ready.load_seconds:.1f} s, {memory}, "
-        f"{speed} a frame of 1280 x 720 with a caption"
-    )
+    took, frame = ready.seconds_per_frame, "frame of 1280 x 720 with a caption"
+    speed = f"no {frame} was measured" if took is None else f"{took:.2g} s a {frame}"
+    return f"{ready.device} in {form}: loaded in {ready.load_seconds:.1f} s, {memory}, {speed}"

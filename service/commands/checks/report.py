@@ -73,12 +73,12 @@ class Report:
     def tell(self, message: str) -> None:
         """Say what a check is doing."""
         if self._status is not None:
-            self._status.update(one_line(message))
+            self._status.update(Text(one_line(message)))
 
     def _busy(self, part: str) -> "Status | nullcontext[None]":
         if not self._progress.is_terminal:
             return nullcontext()
-        self._status = self._progress.status(f"looking at {part}")
+        self._status = self._progress.status(Text(f"looking at {part}"))
         return self._status
 
 

@@ -9,6 +9,7 @@ import psutil
 
 from service.commands.checks.finding import Finding
 from service.data_dir import check_data_dir
+from service.errors import ServiceError
 from service.settings import Settings
 from service.stages import store_location
 from service.store.inspection import Found, inspect
@@ -60,12 +61,14 @@ def _file_system(folder: Path) -> str:
 
 
 async def check_store(settings: Settings) -> list[Finding]:
-    """Whether the database can be opened.
-
-    Raises:
-        ConfigurationError, StoreError: As the service would at its start.
-    """
-    found = await inspect(store_location(settings))
+    """Whether the database can be opened."""
+    try:
+        found = await inspect(store_location(settings))
+    except ServiceError as error:
+        text = str(error)
+        is_named = "store.url" in text or "data_dir" in text
+        remedy = "" if is_named else ": see store.url, or data_dir without one"
+        return [Finding("store", "TODO", f"{text}{remedy}")]
     if found.in_use is None:
         return [Finding("store", "ok", _in_words(found))]
     text = f"{_in_words(found)}; {found.in_use}: no second one would start, and none needs to"

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from moondream2.cache import Segment, SlotCache, prefill
-from moondream2.compiled import CompiledPrefill, compile_vision
+from moondream2.compiled import CompiledPrefill, check_compiler, compile_vision
 from moondream2.crops import Crops, prepare
+from moondream2.errors import CompileError
 from moondream2.model import Moondream
 from tests.support.generation import odd_model, picture
 
@@ -74,3 +75,15 @@ def test_captured_prefill_keeps_what_prefill_keeps() -> None:
 
 def _cache(model: Moondream) -> SlotCache:
     return SlotCache(model.config.text, 4, device=model.device, dtype=model.dtype)
+
+
+def test_compiler_that_is_not_there_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(CompileError, match="no-such-compiler was found: install g"):
+        check_compiler()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(CompileError, match=r"and none was found: .*model\.compile to false"):
+        check_compiler()
