@@ -66,7 +66,8 @@ class DownloadProgress:
         if not self._file or (self._total and self._done >= self._total):
             return  # what is whole is followed by the next step
         now = self._monotonic()
-        message, share = self._message(now), self._share()
+        message = self._message(now)
+        share: float | None = self._share()
         if now - self._moved_at >= _SILENT_S:
             message = f"{self._what()}, nothing has come for {_SILENT_S:.0f} s; trying on"
             share = None

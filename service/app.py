@@ -158,7 +158,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))
                 await base.stop.wait()
-                _say_goodbye(queue)
+                _log_stopping(queue)
                 monitor.is_stopping = True
                 with contained("bridge/stats cannot be published"):  # what was wanted is no crash
                     await monitor.publish_stats()
@@ -280,7 +280,7 @@ def _warn(settings: Settings) -> None:
             logger.warning("%s", doubt, extra={"action": "setting_doubted"})
 
 
-def _say_goodbye(queue: Queue) -> None:
+def _log_stopping(queue: Queue) -> None:
     """What becomes of the jobs that are here."""
     num_running, num_waiting = queue.dispatcher.num_running, len(queue.jobs)
     finish = "1 job finishes" if num_running == 1 else f"{num_running} jobs finish"

@@ -298,8 +298,8 @@ class Cameras:
         names = self._new_names()
         if not seen and not forgotten and not names:
             return
-        new = [self._topics.settings(each) for each in seen if each not in self._saved]
-        await self._store.retained.note(new)
+        if new := [self._topics.settings(each) for each in seen if each not in self._saved]:
+            await self._store.retained.note(new)
         await self._store.save_cameras(seen, forgotten, names)
         self._saved |= seen
         self._saved_names |= names

@@ -90,6 +90,7 @@ def _said(result: Result) -> str:
     parts = [result.caption] if result.caption else []
     asked = [each for each in result.answers if each.answer != result.caption]
     parts += [f"{each.question} {each.answer}" for each in asked]
-    found = [f"{each.count} {each.label}" for each in (*result.objects, *result.points)]
+    found = [f"{each.count} {each.label}" for each in result.objects]
+    found += [f"{each.count} {each.label}" for each in result.points]
     text = " | ".join(" ".join(part.split()) for part in parts)[:_LONGEST_CAPTION]
     return " ".join([text, f"[{', '.join(found)}]"] if found else [text])

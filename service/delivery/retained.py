@@ -8,9 +8,8 @@ import logging
 from collections.abc import Iterable
 
 from broker.handover import Publish
-from broker.patterns import matches
 from broker.publisher import to_outbox
-from broker.topics import TABLE, Topics, TopicSpec
+from broker.topics import TABLE, Topics, TopicSpec, matches
 from service.cameras import Cameras
 from service.clock import Clock
 from service.errors import StoreError

@@ -7,6 +7,7 @@ at the terminal does not reach it. What it writes to stdout and stderr is logged
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -26,7 +27,13 @@ from engine.protocol import (
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 2000  # characters; the rest of a longer line is logged as the next one
-_LEVELS = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+_LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+}
+_NATIVE_WARNING = re.compile(r"\[W\d{0,4}[ :]")  # of torch's C++ side: for who writes programs
 _OUR_SETTINGS = "MOONDREAM2MQTT__"  # broker password and webhook secret are not for the engine
 
 
@@ -164,7 +171,7 @@ class Child:
             return
         level, _, message = text.partition(" ")
         if level not in _LEVELS:  # not from our logging: a traceback, a library, the C runtime
-            level, message = "WARNING", text
+            level, message = "DEBUG" if _NATIVE_WARNING.match(text) else "WARNING", text
         if level == "ERROR":
             self._last_error = message
         logger.log(_LEVELS[level], "%s", message, extra={"action": "engine_output"})

@@ -44,7 +44,7 @@ class Runs:
 
     async def retained(self, *topics: str) -> set[str]:
         """The topics on which the broker has something, below these and the base."""
-        found = set()
+        found: set[str] = set()
         async with aiomqtt.Client("127.0.0.1", self.port) as client:
             for each in topics or (f"{self.base}/#",):
                 await client.subscribe(each, qos=1)

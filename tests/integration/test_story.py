@@ -74,7 +74,7 @@ async def test_start_with_a_download_is_a_story(
         r"connected to the broker at 127\.0\.0\.1:\d+ with MQTT 5",
         "looking for the model our/demo",
         share,
-        "loading the model",
+        r"loading .* to cpu as",
         r"ready on cpu in \d+ s",
         r"front normal \d+\.\d\d s: \w+",
         "stopping",

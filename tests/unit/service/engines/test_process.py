@@ -28,6 +28,7 @@ from engine.protocol import (
     TextAnswer,
 )
 from service.backoff import Backoff
+from service.engines.child import Child
 from service.engines.process import EngineEvent, EngineProcess, Lost
 from service.errors import EngineError
 
@@ -320,6 +321,24 @@ async def test_missing_program_is_a_failure_not_a_crash() -> None:
     )
     async with engine:
         assert "cannot be started" in (await next_event(engine, Lost)).message
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        (b"INFO all is well", "INFO"),
+        (b"ERROR no room", "ERROR"),
+        (b"Segmentation fault", "WARNING"),
+        (b"[W1122 02:01:02.000 init.cpp:10] Warning: deprecated", "DEBUG"),
+        (b"[W Context.cpp:70] Warning: deprecated", "DEBUG"),
+    ],
+)
+def test_line_of_child_has_its_level(
+    line: bytes, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    Child(())._log_line(line)
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 async def test_output_of_child_is_logged_in_pieces(caplog: pytest.LogCaptureFixture) -> None:
