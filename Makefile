@@ -48,7 +48,7 @@ demo: $(READY) ## Show the service at work on drawn cameras; ARGS="--frames 12" 
 	$(BIN)/moondream2mqtt demo $(ARGS)
 
 run: $(READY) ## Run the service with config.yaml, or with defaults where there is none.
-	$(BIN)/moondream2mqtt serve $(if $(wildcard config.yaml),--config config.yaml) $(ARGS)
+	$(BIN)/moondream2mqtt serve $(ARGS)
 
 # Much of the time of tests with real brokers and processes is waiting, so two runs share the cores.
 # Each is shown when it has ended. With ARGS, one run.

@@ -257,7 +257,8 @@ def _explain(error: ValidationError, given: "_Given", merged: Mapping[str, Any])
     for problem in problems[:_MOST_PROBLEMS]:
         parts = _of_operator(problem["loc"], merged, problem["type"] == "missing")
         origin = given.origin(parts)
-        text = f"{_path(parts)}: {_OUR_WORDS.get(problem['type'], problem['msg'])}"
+        said = _OUR_WORDS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
+        text = f"{_path(parts)}: {said}"
         told.append(text if origin == last else origin + text)
         last = origin
     more = len(problems) - len(told)

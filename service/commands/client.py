@@ -25,15 +25,18 @@ from service.settings import MqttSettings
 
 _TIMEOUT_S = 10.0
 _RETAINED_S = 2.0  # a retained message comes at once, or there is none
+_NO_SUBSCRIBERS = 0x10  # MQTT 5, section 3.4.2.1
 _V5, _V311 = aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311
 
 
-class _Client(aiomqtt.Client):
+class Client(aiomqtt.Client):
     """Also hears what aiomqtt does not: that a publish was refused, that nobody answers CONNECT.
 
     Publishes come one after the other here, so a refusal is of the one that is waited for.
     """
 
+    #: Whether anybody has subscribed to what was published last, as far as the broker says so.
+    is_heard = True
     _refusal: Any = None  # a ReasonCode
 
     async def publish(self, /, topic: str, *args: Any, **words: Any) -> None:
@@ -55,6 +58,7 @@ class _Client(aiomqtt.Client):
     ) -> None:
         if reason_code.is_failure:
             self._refusal = reason_code
+        self.is_heard = reason_code.value != _NO_SUBSCRIBERS
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
     def _on_disconnect(
@@ -68,7 +72,7 @@ class _Client(aiomqtt.Client):
 @asynccontextmanager
 async def connect(
     mqtt: MqttSettings, protocol: aiomqtt.ProtocolVersion | None = None
-) -> AsyncIterator[aiomqtt.Client]:
+) -> AsyncIterator[Client]:
     """Be connected to the operator's broker.
 
     Args:
@@ -84,7 +88,7 @@ async def connect(
         tls = tls_context(tls_options(mqtt.tls))
     except TlsFilesError as error:
         raise ConfigurationError(str(error)) from error
-    client = _Client(
+    client = Client(
         mqtt.host,
         mqtt.port,
         username=mqtt.username,
@@ -106,7 +110,7 @@ async def connect(
 class Connected(NamedTuple):
     """A connection, and what can be said over it."""
 
-    client: aiomqtt.Client
+    client: Client
     is_5: bool  #: MQTT 5, not 3.1.1
 
 

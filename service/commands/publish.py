@@ -6,7 +6,8 @@ Frames go out in the JSON form, which carries the motion intensity on every MQTT
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,17 +18,22 @@ import aiomqtt
 import typer
 from pydantic import ValidationError
 
-from broker.topics import Topics
+from broker.topics import ONLINE, Topics
 from schemas.frame import MotionFrame, Task, is_camera_id
-from schemas.job import JobStatus
+from schemas.requests.jobs import JOB_GET, JobDetail
 from schemas.result import ResultDocument
-from schemas.status import StatusDocument
-from service.commands.client import connect_newest
+from schemas.status import BridgeInfo, StatusDocument
+from service.commands.ask import ask
+from service.commands.client import Client, connect_newest, retained
 from service.commands.completion import complete_camera
+from service.commands.display import Display
+from service.commands.image_files import read_paths
 from service.commands.options import CommonOptions, read_choose, talks_to_broker
+from service.commands.outcomes import Outcomes
 from service.errors import ServiceError
+from service.settings import MqttSettings
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_PATIENCE_S = 10.0
 
 
 @talks_to_broker
@@ -93,44 +99,165 @@ def run(
 ) -> None:
     """Send image files as frames of a camera.
 
-    Prints the job id of each frame, or with --wait its caption. Follow a job on
-    <base>/<camera>/status.
+    Prints the job id of each frame, or with --wait its caption, and on stderr what the service says
+    meanwhile; several files end with a summary. A file that is no image is refused before anything
+    is sent. A picture that was captioned a moment ago has the caption of that time, and exit code
+    0. Follow a job on <base>/<camera>/status.
     """
     if not is_camera_id(camera):
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
-    frames = {str(uuid4()): path for path in _image_files(paths)}
     settings = common.settings()
     tasks = [
         *map(_read_task, task or ()),
         *(read_choose(each).model_dump() for each in choose or ()),
     ]
+    frames = {str(uuid4()): path for path in read_paths(paths)}
     make_frame = partial(
         _encode, tasks, camera_id=camera, motion_intensity=intensity, prompt=prompt
     )
+    batch = _Batch(settings.mqtt, camera, frames, make_frame, every)
+    if not wait:
+        asyncio.run(batch.send_all())
+    elif problems := asyncio.run(batch.send_and_wait(timeout)):
+        raise ServiceError(problems)
 
-    async def publish() -> list[str]:
-        topics = Topics(settings.mqtt.base_topic)
-        async with connect_newest(settings.mqtt) as (client, _):
-            if not wait:
-                await _send(client, topics.frame(camera), frames, make_frame, every)
-                typer.echo("\n".join(frames))
-                return []
-            await client.subscribe([(topics.status(camera), 1), (topics.caption(camera), 1)])
-            waiting = dict(frames)
-            captions = asyncio.create_task(
-                _print_captions(client, topics.caption(camera), waiting), name="captions"
+
+class _Batch:
+    """Frames of one camera, sent one after the other.
+
+    Args:
+        mqtt: Where the broker is.
+        camera: Whose frames they are.
+        frames: Job id to file.
+        make_frame: The payload of a frame from its own fields.
+        every_s: Pause between two.
+    """
+
+    def __init__(
+        self,
+        mqtt: MqttSettings,
+        camera: str,
+        frames: dict[str, Path],
+        make_frame: Callable[..., bytes],
+        every_s: float,
+    ) -> None:
+        self._mqtt = mqtt
+        self._camera = camera
+        self._frames = frames
+        self._make_frame = make_frame
+        self._every_s = every_s
+        self._topics = Topics(mqtt.base_topic)
+        self._display = Display(len(frames))
+        self._outcomes = Outcomes(frames, self._display)
+        self._may_ask = True
+
+    async def send_all(self) -> None:
+        """Send them and print their job ids.
+
+        Raises:
+            ServiceError: The broker refused one, or nobody listens.
+        """
+        with self._display:
+            async with connect_newest(self._mqtt) as (client, _):
+                async for job_id in self._send(client):
+                    self._display.advance()
+                    typer.echo(job_id)
+        self._sum_up()
+
+    async def send_and_wait(self, timeout_s: float) -> str:
+        """Send them, print their captions, and return what failed; empty: nothing.
+
+        Raises:
+            ServiceError: As `send_all`; or no service is online.
+        """
+        topics = self._topics
+        with self._display:
+            async with connect_newest(self._mqtt) as (client, _):
+                await self._check_online(client)
+                heard = (topics.status(self._camera), topics.caption(self._camera))
+                heard += (topics.bridge("state"), topics.bridge("info"))
+                await client.subscribe([(topic, 1) for topic in heard])
+                following = asyncio.create_task(self._follow(client), name="outcomes")
+                try:
+                    async for _ in self._send(client):
+                        if following.done():
+                            break
+                    await asyncio.wait({following}, timeout=timeout_s)
+                    if following.done():
+                        following.result()
+                finally:
+                    following.cancel()
+                    await asyncio.wait({following})
+        self._sum_up()
+        return self._outcomes.problems(timeout_s)
+
+    async def _check_online(self, client: aiomqtt.Client) -> None:
+        topic = self._topics.bridge("state")
+        state = await retained(client, topic)
+        if state and state != ONLINE.decode():
+            raise ServiceError(f"no service is online: {topic} says {state}; nothing was sent")
+
+    async def _send(self, client: Client) -> AsyncIterator[str]:
+        """Yield the job id of each frame that the broker has taken."""
+        topic = self._topics.frame(self._camera)
+        for number, (job_id, path) in enumerate(self._frames.items()):
+            if number and self._every_s:
+                await asyncio.sleep(self._every_s)
+            try:
+                image = await asyncio.to_thread(path.read_bytes)
+            except OSError as error:  # gone since it was looked at
+                raise ServiceError(f"{path}: {error.strerror}") from error
+            frame = self._make_frame(
+                job_id=job_id,
+                timestamp=datetime.now(UTC),
+                frame_data=base64.b64encode(image).decode(),
             )
-            await _send(client, topics.frame(camera), frames, make_frame, every)
-            await asyncio.wait({captions}, timeout=timeout)
-            if captions.done():
-                return captions.result()
-            captions.cancel()
-            names = ", ".join(path.name for path in waiting.values())
-            return [f"no caption within {timeout:g} s for {names}; is the service running?"]
+            await client.publish(topic, frame, qos=1)
+            if not client.is_heard:
+                raise ServiceError(f"no service is online: nobody has subscribed to {topic}")
+            self._outcomes.sent()
+            yield job_id
 
-    problems = asyncio.run(publish())
-    if problems:
-        raise ServiceError("; ".join(problems))
+    async def _follow(self, client: aiomqtt.Client) -> None:
+        """Read what the service says until every frame has its end."""
+        topics, camera, outcomes = self._topics, self._camera, self._outcomes
+        async for message in client.messages:
+            text = bytes(message.payload)
+            with suppress(ValidationError):  # what is not in our shape is another program's
+                if message.topic.value == topics.caption(camera):
+                    outcomes.feed_result(ResultDocument.model_validate_json(text))
+                elif message.topic.value == topics.status(camera):
+                    status = StatusDocument.model_validate_json(text)
+                    if (other := outcomes.feed_status(status)) is not None:
+                        await self._ask_for(other)
+                elif message.topic.value == topics.bridge("info"):
+                    outcomes.feed_info(BridgeInfo.model_validate_json(text))
+                elif message.topic.value == topics.bridge("state") and text != ONLINE:
+                    self._display.say("The service went offline", is_lasting=True)
+            if outcomes.is_complete:
+                return
+
+    async def _ask_for(self, job_id: str) -> None:
+        """The caption of a frame that came before, where this account may ask for it."""
+        words = {"job_id": job_id, "camera_id": self._camera}
+        if not self._may_ask:
+            self._outcomes.give_up_caption(job_id)
+            return
+        try:
+            data = await ask(self._mqtt, JOB_GET, words, timeout_s=_PATIENCE_S)
+            job = JobDetail.model_validate(data)
+        except (ServiceError, ValidationError):
+            self._may_ask = False
+            self._outcomes.give_up_caption(job_id)
+            return
+        if job.result is not None:
+            self._outcomes.feed_result(job.result)
+        elif job.status.is_final:
+            self._outcomes.give_up_caption(job_id)
+
+    def _sum_up(self) -> None:
+        if len(self._frames) > 1:
+            typer.echo(self._outcomes.summary(), err=True)
 
 
 def _read_task(text: str) -> dict[str, Any] | str:
@@ -152,57 +279,3 @@ def _encode(tasks: list[dict[str, Any] | str], **fields: Any) -> bytes:
     """A frame in JSON, with what was said of it and nothing else."""
     content = MotionFrame(**fields).model_dump(mode="json", exclude_none=True)
     return json.dumps(content | ({"tasks": tasks} if tasks else {})).encode()
-
-
-def _image_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            images = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-            if not images:
-                raise typer.BadParameter(f"{path} holds no JPEG, PNG or WebP file")
-            yield from images
-        elif not path.is_file() or not path.stat().st_size:
-            raise typer.BadParameter(f"{path} is no file, or empty")
-        else:
-            yield path
-
-
-async def _send(
-    client: aiomqtt.Client,
-    topic: str,
-    frames: dict[str, Path],
-    make_frame: Callable[..., bytes],
-    every_s: float,
-) -> None:
-    for number, (job_id, path) in enumerate(frames.items()):
-        if number and every_s:
-            await asyncio.sleep(every_s)
-        image = await asyncio.to_thread(path.read_bytes)
-        frame = make_frame(
-            job_id=job_id, timestamp=datetime.now(UTC), frame_data=base64.b64encode(image).decode()
-        )
-        await client.publish(topic, frame, qos=1)
-
-
-async def _print_captions(
-    client: aiomqtt.Client, caption_topic: str, waiting: dict[str, Path]
-) -> list[str]:
-    """Print captions until every frame has its end; return what failed, one sentence each."""
-    show_names = len(waiting) > 1
-    problems = []
-    async for message in client.messages:
-        payload = bytes(message.payload)
-        if message.topic.value == caption_topic:
-            document = ResultDocument.model_validate_json(payload)
-            path = waiting.pop(document.job_id, None)
-            if path and document.result:
-                typer.echo(f"{path.name}: " * show_names + document.result.caption)
-        else:
-            status = StatusDocument.model_validate_json(payload)
-            if status.status.is_final and status.status is not JobStatus.COMPLETED:
-                path = waiting.pop(status.job_id or "", None)
-                if path:
-                    problems.append(f"{path.name}: {status.status}: {status.message}")
-        if not waiting:
-            break
-    return problems

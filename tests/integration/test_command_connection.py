@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from broker.embedded import BrokerProgram, EmbeddedBroker
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 _ACL = """\
 user camera
 topic write base/front/frame
+
+user listener
+topic read base/+/frame
 """
 
 
@@ -34,7 +38,8 @@ def passwords(tmp_path: Path) -> Path:
         pytest.skip("mosquitto_passwd is not installed")
     path = tmp_path / "passwd"
     path.touch(0o600)
-    subprocess.run([passwd, "-b", path, "camera", "right"], check=True)
+    for account in ("camera", "listener"):
+        subprocess.run([passwd, "-b", path, account, "right"], check=True)
     return path
 
 
@@ -42,7 +47,7 @@ def passwords(tmp_path: Path) -> Path:
 async def guarded(
     mosquitto_program: BrokerProgram, passwords: Path, tmp_path: Path
 ) -> AsyncIterator[int]:
-    """A broker with an account that may send the frames of one camera."""
+    """A broker with an account that may send the frames of one camera, and one that reads them."""
     rules = tmp_path / "acl"
     rules.write_text(_ACL)
     rules.chmod(0o600)
@@ -125,20 +130,31 @@ def test_host_that_no_resolver_takes_is_a_wrong_setting(
 ) -> None:
     assert main(["watch", "--host", host]) == 2
     assert capsys.readouterr().err == (
-        "moondream2mqtt: --host: mqtt.host: Value error, must be a host name or an address\n"
+        "moondream2mqtt: --host: mqtt.host: must be a host name or an address\n"
     )
 
 
-async def test_publish_that_the_rules_forbid_is_said(
-    guarded: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def words(guarded: int, tmp_path: Path) -> list[str]:
+    """`publish` of a picture, with the account of the camera `front`."""
     (tmp_path / "password").write_text("right\n")
     (tmp_path / "photo.jpg").write_bytes(make_image())
     (tmp_path / "config.yaml").write_text("mqtt: {base_topic: base}")
-    words = ["publish", str(tmp_path / "photo.jpg"), "--config", str(tmp_path / "config.yaml")]
-    words += ["--port", str(guarded), "--username", "camera"]
-    words += ["--password-file", str(tmp_path / "password")]
-    assert await asyncio.to_thread(main, [*words, "--camera", "front"]) == 0
+    return [
+        *("publish", str(tmp_path / "photo.jpg"), "--config", str(tmp_path / "config.yaml")),
+        *("--port", str(guarded), "--username", "camera"),
+        *("--password-file", str(tmp_path / "password")),
+    ]
+
+
+async def test_publish_that_the_rules_forbid_is_said(
+    guarded: int, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = {"username": "listener", "password": "right"}
+    async with aiomqtt.Client("127.0.0.1", guarded, **listener) as heard:  # type: ignore[arg-type]
+        await heard.subscribe("base/+/frame", qos=1)
+        assert await asyncio.to_thread(main, [*words, "--camera", "front"]) == 0
+        assert await anext(aiter(heard.messages))
     assert capsys.readouterr().out
     assert await asyncio.to_thread(main, [*words, "--camera", "back"]) == 1
     shown = capsys.readouterr()
@@ -146,3 +162,13 @@ async def test_publish_that_the_rules_forbid_is_said(
     *_, line = shown.err.splitlines()
     assert line.startswith(f"moondream2mqtt: broker 127.0.0.1:{guarded}: ")
     assert "Not authorized: account 'camera' may not publish to base/back/frame" in line
+
+
+async def test_publish_that_3_1_1_refuses_in_silence_is_a_possibility(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOONDREAM2MQTT__MQTT__PROTOCOL", "3.1.1")
+    waits = ["--camera", "back", "--wait", "--timeout", "0.3"]
+    assert await asyncio.to_thread(main, [*words, *waits]) == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "may this account publish frames of this camera, and read its status" in line

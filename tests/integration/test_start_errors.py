@@ -73,7 +73,7 @@ CASES = {
         variables={"CAMERAS": f'{{"door": {{"snapshot_url": "rtsp://me:{SECRET}@host/x"}}}}'},
     ),
     "trigger": Case(
-        "MOONDREAM2MQTT__TRIGGERS: triggers.0: Value error, url: ",
+        "MOONDREAM2MQTT__TRIGGERS: triggers.0: url: ",
         variables={"TRIGGERS": f'[{{"every": 9, "camera": "a", "url": "http://a:{SECRET}@b/"}}]'},
     ),
     "authority": Case(
@@ -103,7 +103,7 @@ CASES = {
         variables={"FRIGATE__URL": f"http://me:{SECRET}@frigate:5000"},
     ),
     "pattern": Case(
-        "MOONDREAM2MQTT__SOURCES: sources.0.topic: Value error, ",
+        "MOONDREAM2MQTT__SOURCES: sources.0.topic: ",
         variables={"SOURCES": '[{"topic": "a/{camera}/{camera}"}]'},
     ),
 }

@@ -73,7 +73,7 @@ BROKEN = {
     f"mqtt: {{password: {'x' * 20000}}}": "mqtt.password: ",
     f"store: {{url: [{SECRET}]}}": "store.url: Input should be a valid string",
     f"cameras: {{a: {{webhook_headers: {{'Authorization: {SECRET}': x}}}}}}": (
-        "cameras.a.webhook_headers: Value error, 'Authorization…' is not an HTTP header name"
+        "cameras.a.webhook_headers: 'Authorization…' is not an HTTP header name"
     ),
     f"cameras: {{a: {{webhook_headers: [{SECRET}]}}}}": "cameras.a.webhook_headers: ",
     f"webhooks: {{url: {SECRET}\x01}}": "character 38 is not allowed in YAML",
@@ -86,9 +86,9 @@ BROKEN = {
     "mqtt: {port: !!timestamp x}": "line 1, column 14: could not determine a constructor",
     "mqtt: " + "[" * 100_000: "is nested too deep",
     "mqtt: &a [*a]": "mqtt: must be a mapping",
-    "cameras: {bridge: {}}": "cameras.bridge: Value error, is a name of the service's own",
-    "model: {device: []}": "model.device: Value error, must be auto, cpu, cuda, cuda:N, or a list",
-    "model: {device: banana}": "model.device: Value error, must be auto, cpu, cuda, cuda:N",
+    "cameras: {bridge: {}}": "cameras.bridge: is a name of the service's own",
+    "model: {device: []}": "model.device: must be auto, cpu, cuda, cuda:N, or a list",
+    "model: {device: banana}": "model.device: must be auto, cpu, cuda, cuda:N",
     "data_dir: !!null": "data_dir: must be a path",
 }
 
@@ -152,10 +152,10 @@ WRONG_VARIABLES = [
     ("CAMERAS", "[1]", "cameras: must be a mapping"),
     ("CAMERAS", '{"front": {"cooldown": Infinity}}', "cameras.front.cooldown: "),
     ("CAMERAS__FRONT__COOLDOWN", "nan", "cameras.front.cooldown: "),
-    ("SOURCES", '[{"topic": "a"}]', "sources.0.topic: Value error, must have {camera}"),
+    ("SOURCES", '[{"topic": "a"}]', "sources.0.topic: must have {camera}"),
     ("SOURCES", "[{}]", "sources.0.topic: Field required"),
-    ("MQTT__PASSWORD", "\udcff", "mqtt.password: Value error, must be UTF-8"),
-    ("DATA_DIR", "\udcff", "data_dir: Value error, must be UTF-8"),
+    ("MQTT__PASSWORD", "\udcff", "mqtt.password: must be UTF-8"),
+    ("DATA_DIR", "\udcff", "data_dir: must be UTF-8"),
 ]
 
 

@@ -131,7 +131,7 @@ FILES = {
     "queue: {max_age: 1" + ":1" * 3000 + ".5}": "line 1, column 18: this value cannot be read",
     'mqtt: {host: "\\UFFFFFFFF"}': "has an escaped character that is none",
     'mqtt: {host: "\\ud800"}': "mqtt.host: ",
-    'mqtt: {host: "\\x00"}': "mqtt.host: Value error, must not contain control characters",
+    'mqtt: {host: "\\x00"}': "mqtt.host: must not contain control characters",
     "mqtt: !!map [a]": "line 1, column 7: expected a mapping node",
     "mqtt: {port: !!int [1]}": "line 1, column 14: expected a scalar node",
     "- " * 20_000: "is nested too deep",
@@ -179,7 +179,7 @@ def test_what_several_said_together_names_them_all(
     file = tmp_path / "config.yaml"
     file.write_text("homeassistant: {enabled: true}")
     monkeypatch.setenv("MOONDREAM2MQTT__HOMEASSISTANT__CHECK_UPDATES", "true")
-    says = "homeassistant: Value error, check_updates needs updates_url"
+    says = "homeassistant: check_updates needs updates_url"
     name = "MOONDREAM2MQTT__HOMEASSISTANT__CHECK_UPDATES"
     assert message_of(file) == f"{file} and {name}: {says}"
     assert message_of(None) == f"{name}: {says}"

@@ -78,7 +78,7 @@ def test_option_wins_over_environment_and_that_over_the_file(
     [
         (["--host", ""], "--host: mqtt.host: String should have at least 1 character"),
         (["--port", "0"], "--port: mqtt.port: Input should be greater than or equal to 1"),
-        (["--username", "a\0b"], "--username: mqtt.username: Value error, must not contain"),
+        (["--username", "a\0b"], "--username: mqtt.username: must not contain"),
         (["--password-file", "none"], "--password-file: none: No such file or directory"),
         (["--password-file", "."], "--password-file: .: Is a directory"),
         (["--password-file", "empty"], "--password-file: empty: is empty"),
