@@ -53,7 +53,7 @@ def run(
             min=1,
             metavar="N",
             help="Print one line per caption and end after N of them, or fail after two minutes. "
-            "Without it: a live view, until Ctrl-C.",
+            "Without it: a live view, until q or Ctrl-C, or lines where the output is no terminal.",
         ),
     ] = None,
     every: Annotated[
@@ -112,7 +112,8 @@ class _Demo:
                     host=broker.host, port=broker.port, protocol=broker.protocol
                 )
                 self._introduce(broker.label)
-                if frames is None:
+                is_live = frames is None and self._console.is_terminal
+                if is_live:
                     self._graphics = graphics_of(
                         self._console, self._terminal, with_images=self._with_images
                     )
@@ -120,7 +121,7 @@ class _Demo:
                 service = asyncio.create_task(
                     serve(self._changed(folder), stop=stop, on_ready=self._is_ready.set)
                 )
-                shown = asyncio.create_task(self._show() if frames is None else self._print(frames))
+                shown = asyncio.create_task(self._show() if is_live else self._print(frames))
                 film = asyncio.create_task(self._film())
                 try:
                     await _first_of(service, shown, film)
@@ -154,10 +155,10 @@ class _Demo:
                 cameras[each.camera_id] = camera.model_copy(update={"publish_image": True})
         return cameras
 
-    async def _print(self, frames: int) -> None:
+    async def _print(self, frames: int | None) -> None:
         num_printed = 0
         try:
-            async with asyncio.timeout(_LIMIT_S):
+            async with asyncio.timeout(None if frames is None else _LIMIT_S):
                 async for document in self._documents():
                     if isinstance(document, ResultDocument) and document.result:
                         typer.echo(self._line(document, document.result))

@@ -9,7 +9,6 @@ import aiomqtt
 from pydantic import ValidationError
 
 from broker.topics import spec_of
-from schemas.frame import is_camera_id
 from schemas.result import ResultDocument
 from schemas.status import BridgeInfo, Health, Metrics, Stats, StatusDocument
 from service.commands.client import BrokerError, connect
@@ -27,6 +26,13 @@ class CameraImage:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraForgotten:
+    """The service has cleared a camera's newest caption."""
+
+    camera_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerLost:
     """There is no connection; another one is tried for."""
 
@@ -40,7 +46,7 @@ class Connected:
 
 Published = ResultDocument | StatusDocument | Stats | BridgeInfo | Health | Metrics
 #: A string is `bridge/state`: `online` or `offline`.
-Document = Published | CameraImage | BrokerLost | Connected | str
+Document = Published | CameraImage | CameraForgotten | BrokerLost | Connected | str
 
 _SCHEMAS: dict[str, type[Published] | None] = {
     "caption": ResultDocument,
@@ -108,12 +114,16 @@ async def follow(
         name = next(filters[topic] for topic in filters if message.topic.matches(topic))
         payload = bytes(message.payload)
         schema = _SCHEMAS[name]
-        if schema is not None:
+        if name == "caption" and not payload:
+            yield CameraForgotten(_camera_of(message.topic.value, mqtt))
+        elif schema is not None:
             with suppress(ValidationError):
                 yield schema.model_validate_json(payload)
         elif name == "image":
-            camera_id = message.topic.value.removeprefix(f"{mqtt.base_topic}/").partition("/")[0]
-            if is_camera_id(camera_id):
-                yield CameraImage(camera_id, payload)
+            yield CameraImage(_camera_of(message.topic.value, mqtt), payload)
         else:
             yield payload.decode(errors="replace")
+
+
+def _camera_of(topic: str, mqtt: MqttSettings) -> str:
+    return topic.removeprefix(f"{mqtt.base_topic}/").partition("/")[0]

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
@@ -27,7 +27,7 @@ async def show(
     terminal: Terminal,
     graphics: Graphics,
 ) -> None:
-    """Show what comes; returns when `q` is pressed.
+    """Show what comes; returns when `q` is pressed or the terminal is gone.
 
     Args:
         view: Fed with the documents.
@@ -59,8 +59,9 @@ def graphics_of(console: Console, terminal: Terminal, *, with_images: bool) -> G
     """What the terminal can draw; asks it where the environment does not say."""
     if not with_images:
         return Graphics()
+    colors = None if console.no_color else console.color_system
     with terminal.single_keys():  # or its answer would be seen
-        return detect(os.environ, console.color_system, terminal.cell(), terminal.ask)
+        return detect(os.environ, colors, terminal.cell(), terminal.ask)
 
 
 class _Output:
@@ -80,7 +81,8 @@ class _Output:
         """Write the last."""
         with self._lock:
             self._is_open = False
-            self._put(text)
+            with suppress(OSError):  # the terminal is gone
+                self._put(text)
 
     def _put(self, text: str) -> None:
         # Letters that the terminal's encoding lacks are no reason to end.
@@ -113,5 +115,8 @@ async def _refresh(view: View, screen: Screen, console: Console, output: _Output
             picture = await asyncio.to_thread(decoded_or_none, taken[1])
             view.thumbnails.keep(taken[0], picture)
         width, height = console.size
-        await asyncio.to_thread(write, view.compose(width, height), width, height)
+        try:
+            await asyncio.to_thread(write, view.compose(width, height), width, height)
+        except OSError:  # nobody can see it any more
+            return
         await asyncio.sleep(1 / REFRESHES_PER_SECOND)

@@ -14,7 +14,7 @@ from schemas.job import JobStatus
 from schemas.result import ResultDocument
 from schemas.status import Stats, StatusDocument
 from service.clock import Clock
-from service.commands.follow import BrokerLost, CameraImage, Document
+from service.commands.follow import BrokerLost, CameraForgotten, CameraImage, Document
 from service.commands.live import half_blocks, rows
 from service.commands.live.cameras import Cameras, CameraState
 from service.commands.live.frame import Frame, Place, Row
@@ -38,7 +38,7 @@ class View:
 
     Args:
         title: First words, e.g. where the broker is.
-        note: Key of the frames' metadata to show below each caption.
+        note: Key of the metadata in which drawn cameras say what they drew.
         clock: For how long ago everything was.
         camera: The only one that is followed; `+` for all.
         with_images: Keep room for pictures.
@@ -82,6 +82,9 @@ class View:
                 self._feed_status(document)
             case CameraImage():
                 self.thumbnails.put(document.camera_id, document.jpeg)
+            case CameraForgotten():
+                self._cameras.forget(document.camera_id)
+                self.thumbnails.keep(document.camera_id, None)
             case _:
                 now = self._clock.now()
                 self._service.feed(document, now)

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import aiomqtt
 import pytest
 
 from service.commands import demo
-from tests.integration.test_commands import run_command
+from tests.integration.test_commands import run_command, start_command
+from tests.support.factories import make_image
 
 MODEL = Path(demo.__file__).parents[2] / "demo" / "model" / "model.safetensors"
 LINE = re.compile(
@@ -25,6 +27,25 @@ async def test_demo_prints_that_many_captions_and_leaves_nothing(tmp_path: Path)
     assert len(lines) == 6
     assert all(LINE.fullmatch(line) for line in lines)
     assert not leftovers(tmp_path)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the demonstration model is not trained yet")
+@pytest.mark.timeout(150)
+async def test_demo_captions_what_somebody_else_sends_it() -> None:
+    process = await start_command("demo", "--frames", "40", "--every", "0.3")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    port = 0
+    while not port:
+        line = (await process.stderr.readline()).decode()
+        if found := re.match(r"mosquitto_sub -p (\d+) -v -t 'moondream2mqtt/#' \\", line):
+            port = int(found[1])
+    await process.stdout.readline()
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.publish("moondream2mqtt/stranger/frame", make_image(), qos=1)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert re.search(r"^stranger +normal +\d+\.\d\d s  said: .+$", out.decode(), re.MULTILINE)
 
 
 def leftovers(folder: Path) -> list[Path]:

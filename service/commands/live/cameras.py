@@ -46,6 +46,10 @@ class Cameras:
         """Count the end of a frame."""
         self._touch(document.camera_id).endings[document.status] += 1
 
+    def forget(self, camera_id: str) -> None:
+        """Show it no longer, until something comes of it."""
+        self._cameras.pop(camera_id, None)
+
     def shown(self, num_rooms: int, now: datetime) -> list[CameraState]:
         """As many cameras as there is room for.
 

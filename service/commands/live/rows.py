@@ -41,7 +41,7 @@ def block(
         num_rows: At least 2.
         width: Columns.
         now: For how long ago it was.
-        note: Key of the metadata that is shown below the caption, where there is room.
+        note: Key of the metadata that says what was drawn; below the caption, where there is room.
     """
     lines = [_heading(camera, width, now)]
     document = camera.newest

@@ -116,8 +116,8 @@ class ServiceState:
             bar = _bar(message)
             yield Text.assemble((bar, "yellow"), crop(message, width - len(bar)))
         else:
-            line = Text(crop(f"{name}: {message}" if message else name, width), "dim")
-            yield _with_right(line, self._processor(), width)
+            about = Text(crop(f"{name}: {message}" if message else name, width), "dim")
+            yield _with_right(about, self._processor(), width)
 
     def problems(self, now: datetime, width: int) -> Iterator[Text]:
         """What is wrong and why, the worst first."""

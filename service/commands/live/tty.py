@@ -11,9 +11,13 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 _ANSWER_WITHIN_S = 0.3  # a terminal behind a slow line is taken for one that cannot show pictures
 _MAX_ANSWER = 256
+
+
+_NONE = -1  # is no terminal
 
 
 class Terminal:
@@ -32,7 +36,7 @@ class Terminal:
     @classmethod
     def standard(cls) -> "Terminal":
         """That of the process."""
-        return cls(sys.stdin.fileno(), sys.stdout.fileno())
+        return cls(_descriptor(sys.stdin), _descriptor(sys.stdout))
 
     @contextmanager
     def single_keys(self) -> Iterator[None]:
@@ -102,3 +106,10 @@ class Terminal:
         if not (rows and columns and width >= columns and height >= rows):
             return None
         return width // columns, height // rows
+
+
+def _descriptor(stream: TextIO | None) -> int:
+    try:
+        return stream.fileno() if stream is not None else _NONE
+    except (OSError, ValueError):  # closed, or none of the system's
+        return _NONE

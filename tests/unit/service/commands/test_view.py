@@ -1,3 +1,5 @@
+import io
+import time
 import tracemalloc
 from datetime import timedelta
 from typing import Any
@@ -21,7 +23,9 @@ from schemas.status import (
     Stats,
     StatusDocument,
 )
-from service.commands.follow import BrokerLost, CameraImage, Connected, Document
+from service.commands.follow import BrokerLost, CameraForgotten, CameraImage, Connected, Document
+from service.commands.live.graphics import Graphics
+from service.commands.live.screen import Screen
 from service.commands.view import View
 from tests.support.factories import NOON, make_image
 from tests.support.fakes import FakeClock
@@ -116,7 +120,7 @@ def make_info(**model: object) -> BridgeInfo:
         "state": "ready",
         **model,
     }
-    settings = {"cameras": {"front_door": {}, "street": {}}}
+    settings: dict[str, object] = {"cameras": {"front_door": {}, "street": {}}}
     return BridgeInfo.model_validate(
         {
             "version": "1",
@@ -454,13 +458,50 @@ def test_hours_of_documents_leave_memory_as_it_was() -> None:
     live(range(300))
     tracemalloc.start()
     try:
-        live(range(300, 1400))
+        live(range(300, 1100))
         before = tracemalloc.get_traced_memory()[0]
-        live(range(1400, 2400))
+        live(range(1100, 1700))
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert grown < 200_000
+
+
+def test_camera_that_is_forgotten_goes() -> None:
+    view = make_view()
+    view.feed(make_result("A dog.", camera_id="front"))
+    view.feed(make_result("A cat.", camera_id="back"))
+    view.feed(CameraForgotten("front"))
+    view.feed(CameraForgotten("never seen"))
+    text = shown(view)
+    assert "A dog." not in text
+    assert "A cat." in text
+
+
+def test_view_can_be_recorded_as_a_picture() -> None:
+    view = make_view(with_images=True)
+    view.feed(make_result("A dog.", camera_id="front"))
+    view.feed(CameraImage("front", make_image()))
+    console = Console(record=True, file=io.StringIO(), width=100, height=12)
+    console.print(view.render(), end="")
+    svg = console.export_svg(title="moondream2mqtt watch")
+    assert "A&#160;dog." in svg
+    assert "▀" in svg
+
+
+def test_64_cameras_take_a_small_part_of_a_core() -> None:
+    clock = make_clock()
+    view = make_view(clock=clock)
+    screen = Screen(Console(force_terminal=True, color_system="truecolor"), Graphics())
+    started = time.process_time()
+    for number in range(200):  # ten seconds of twenty changes each
+        name, job = f"camera_{number % 64}", f"job-{number}"
+        view.feed(working(name, job))
+        view.feed(make_result(f"Caption {number}. {LONGEST}", camera_id=name))
+        clock.advance(0.05)
+        if number % 5 == 0:
+            screen.paint(view.compose(200, 60), 200, 60)
+    assert (time.process_time() - started) / 10 < 0.15
 
 
 def with_priority(document: ResultDocument, priority: Priority) -> ResultDocument:
