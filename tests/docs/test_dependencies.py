@@ -32,6 +32,7 @@ _TOOLS = {
     "mypy",
     "pytest-timeout",
     "ruff",
+    "setuptools",
     "types-psutil",
     "types-pyyaml",
 }
