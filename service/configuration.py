@@ -161,7 +161,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge `<<`, and keep of a key what counts: merged again and again it would double."""
-        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        super().flatten_mapping(node)
         kept = {
             key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, value)
             for key, value in node.value

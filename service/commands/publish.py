@@ -170,12 +170,12 @@ class _Batch:
         Raises:
             ServiceError: As `send_all`; or no service is online.
         """
-        topics = self._topics
+        topics, camera = self._topics, self._camera
         with self._display:
             async with connect_newest(self._mqtt) as (client, _):
                 await self._check_online(client)
-                heard = (topics.status(self._camera), topics.caption(self._camera))
-                heard += (topics.bridge("state"), topics.bridge("info"))
+                of_camera = (topics.status(camera), topics.caption(camera))
+                heard = (*of_camera, topics.bridge("state"), topics.bridge("info"))
                 await client.subscribe([(topic, 1) for topic in heard])
                 following = asyncio.create_task(self._follow(client), name="outcomes")
                 try:

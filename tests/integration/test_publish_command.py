@@ -94,7 +94,7 @@ async def a_service(
             revision="r",
             device="cpu",
             dtype="float32",
-            state=model,  # type: ignore[arg-type]
+            state=model,
             message="no such folder" if model == "failed" else "downloading 43 %",
         ),
         limits={},

@@ -68,8 +68,30 @@ def test_wrong_value_in_the_file_is_one_line_with_the_file_and_the_setting(
         assert is_one_line(message)
         assert message.startswith(f"{file}: ")
         if value is MAPPING or value is LIST:
-            assert f"{dotted}" in message
+            assert dotted in message
     assert MAPPING in refused or LIST in refused
+
+
+#: What holds settings: sections, lists of them, and each one of a list.
+ABOVE = sorted({leaf[:at] for leaf in LEAVES for at, sign in enumerate(leaf) if sign in ".["})
+ABOVE += [each for each in ("sources[]", "triggers[]", "folders[]") if each not in ABOVE]
+
+
+@pytest.mark.parametrize("place", ABOVE)
+def test_wrong_value_in_place_of_a_section_is_one_line(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "config.yaml"
+    for value in ([[1]], 5, "text", True, [5], {"no": 1}, {1: {2: 3}}, None, [None], float("nan")):
+        content: Any = value
+        for key in reversed(place.replace("<id>", CAMERA).split(".")):
+            content = {key.removesuffix("[]"): [content] if key.endswith("[]") else content}
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
+        message = message_of(file)
+        if message is None:  # a mapping by camera, by label, …
+            assert isinstance(value, dict)
+            continue
+        assert is_one_line(message)
+        first = place.partition("[]")[0]  # in one of a list, what it lacks may be said instead
+        assert f"{file}: {first.replace('<id>', CAMERA)}" in message
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
