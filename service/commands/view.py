@@ -18,7 +18,7 @@ from service.commands.follow import BrokerLost, CameraForgotten, CameraImage, Do
 from service.commands.live import half_blocks, rows
 from service.commands.live.cameras import Cameras, CameraState
 from service.commands.live.frame import Frame, Place, Row
-from service.commands.live.layout import Plan, plan, share
+from service.commands.live.layout import DENSE_ROWS, Plan, plan, share
 from service.commands.live.service_state import ServiceState
 from service.commands.live.sparkline import CaptionRate
 from service.commands.live.thumbnails import Thumbnails
@@ -28,7 +28,6 @@ from service.commands.live.wrapping import crop, fit, harmless, wrap
 _WIDEST_SPARKLINE = 30  # five minutes
 _LOW_SCREEN = 20  # rows; below, what is good to know makes room for captions
 _MOST_GPUS = 4
-_LEAST_ROWS = 4  # of a camera with a picture, when another one needs more
 _CELL = (10, 20)  # pixels; its shape counts
 _UNSEEN_AFTER_S = 3.0  # a camera's retained caption comes at once
 
@@ -182,12 +181,12 @@ class View:
         room = width - indent
         wants = [rows.lines_wanted(camera, room) for camera in cameras]
         by_age = sorted(range(len(cameras)), key=lambda i: _age_rank(cameras[i]), reverse=True)
-        least = _LEAST_ROWS if indent else 1
+        least = DENSE_ROWS if indent else 1
         spare = planned.spare - (len(self._cameras) > len(cameras))
         shares = share(planned.slot, wants, by_age, spare, least)
         for camera, wanted, num_rows in zip(cameras, wants, shares, strict=True):
             # The last row stays empty where the text leaves it.
-            height = num_rows - (num_rows > _LEAST_ROWS and wanted < num_rows)
+            height = num_rows - (num_rows > DENSE_ROWS and wanted < num_rows)
             if indent:
                 picture = self.thumbnails.get(camera.camera_id)
                 place = (camera.camera_id, len(frame.rows), 0, planned.picture_width, height)

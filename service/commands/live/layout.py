@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Cameras with more rows have an empty one between them; with a picture none gives away its last.
+DENSE_ROWS = 4
 _LEAST_FOR_PICTURE = 3  # rows; less shows nothing
 _MOST_ROWS = 12  # of one camera; more is only emptiness
 _PICTURE_SHAPE = 32 / 9  # cells across for one row: 16:9, and a cell is twice as high as wide
 _LEAST_TEXT = 38  # columns beside a picture
+_NORMAL_CAPTION = 130  # cells that are left to it: the demonstration's longest has 122
 _ONE_LINE_WIDTH = 100  # from here on a camera and its caption can share a line
 
 
@@ -40,8 +43,11 @@ def plan(num_cameras: int, width: int, height: int, with_pictures: bool) -> Plan
 def _picture_width(slot: int, width: int) -> int:
     if slot < _LEAST_FOR_PICTURE:
         return 0
-    wide = min(round(slot * _PICTURE_SHAPE), width // 4)
-    return wide if width - wide >= _LEAST_TEXT else 0
+    num_rows = slot - (slot > DENSE_ROWS)
+    wide = min(round(num_rows * _PICTURE_SHAPE), width // 4)
+    beside = width - wide
+    has_room = beside >= _LEAST_TEXT and (slot - 1) * beside >= _NORMAL_CAPTION
+    return wide if has_room else 0
 
 
 def share(

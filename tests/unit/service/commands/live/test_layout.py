@@ -21,6 +21,16 @@ def test_four_cameras_on_eighty_columns_have_four_rows_and_pictures() -> None:
     assert (planned.num_shown, planned.slot, planned.picture_width) == (4, 4, 14)
 
 
+def test_picture_is_as_wide_as_its_rows_without_the_empty_one() -> None:
+    assert plan(4, 120, 33, with_pictures=True).picture_width == 25  # of 7 rows
+
+
+def test_captions_have_room_before_pictures_have() -> None:
+    assert plan(4, 60, 13, with_pictures=True).picture_width == 0
+    assert plan(4, 80, 13, with_pictures=True).picture_width == 11
+    assert plan(1, 60, 6, with_pictures=True).picture_width == 15
+
+
 def test_many_cameras_on_a_wide_screen_share_lines_with_their_captions() -> None:
     planned = plan(64, 200, 55, with_pictures=True)
     assert (planned.num_shown, planned.slot, planned.picture_width) == (54, 1, 0)
