@@ -30,8 +30,6 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def commands(code: str) -> Iterator[str]:
     """Of a block for the shell, those on several lines whole, as the shell takes them."""
-    begun = ""
     for line in _CONTINUES.sub("\0", code).splitlines():
-        begun = line.replace("\0", "\n")
-        if begun.strip():
-            yield begun
+        if line.strip():
+            yield line.replace("\0", "\n")

@@ -5,6 +5,7 @@ is that of the command before it.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ async def test_every_command_of_the_page_works(
     typed = [each for each in _typed(page) if not each.startswith(tuple(NOT_RUN))]
     if not typed and not any(_is_frame(block.code) for block in blocks(page)):
         pytest.skip("nothing to run")
+    if any("jq " in each for each in typed) and shutil.which("jq") is None:
+        pytest.skip("jq is missing: sudo apt-get install jq")
     (folder := tmp_path / "clone").mkdir()
     async with (
         EmbeddedBroker(tmp_path / "broker", program=mosquitto_program) as broker,

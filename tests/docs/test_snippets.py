@@ -27,6 +27,7 @@ from service.commands.words import read_words
 from service.configuration import load_settings
 from service.homeassistant.camera import camera_device
 from service.homeassistant.words import Words
+from tests.docs.pages import blocks
 from tests.docs.reference import ROOT
 from tests.soak.__main__ import parser as soak_parser
 
@@ -36,8 +37,7 @@ _EVERYDAY = {"source", "export", "cp", "docker", "python", "base64"}
 
 def _snippets(language: str) -> Iterator[tuple[Path, str]]:
     for path in _FILES:
-        for code in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL):
-            yield path, code
+        yield from ((path, each.code) for each in blocks(path) if each.language == language)
 
 
 def _ids(snippets: list[tuple[Path, str]]) -> list[str]:
