@@ -27,7 +27,7 @@ def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{name}.topic", problem
     for i, (name, topic_filter) in enumerate(sources):
         before = [*triggers, *frigates(settings), *sources[:i]]
-        if problem := _behind(topic_filter, before):
+        if problem := _behind(topic_filter, before) or _of_frigate(settings, topic_filter):
             yield f"{name}.topic", problem
 
 
@@ -62,6 +62,14 @@ def frigates(settings: Settings) -> _Filters:
     if frigate.url is None:
         names = ["+/+/snapshot"]
     return [("frigate", f"{frigate.topic_prefix}/{name}") for name in names]
+
+
+def _of_frigate(settings: Settings, topic_filter: str) -> str | None:
+    """Over HTTP its snapshot topics are not read, and its objects are all the same."""
+    frigate = settings.frigate
+    if not frigate.enabled or not covers(f"{frigate.topic_prefix}/+/+/snapshot", topic_filter):
+        return None
+    return "frigate.enabled follows these objects already, which are captioned twice: remove it"
 
 
 def _behind(topic_filter: str, before: _Filters) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpcore
 
@@ -36,8 +37,9 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
         urls[f"cameras.{name}.webhook_url"] = camera.webhook_url
         urls[f"cameras.{name}.snapshot_url"] = camera.snapshot_url
     for path, url in urls.items():
-        if url is not None:
-            yield path, url
+        with suppress(UrlRefusedError):  # which ends the start, and is a line of its own
+            if url is not None and parse_url(url):
+                yield path, url
 
 
 async def _check_host(backend: GuardedBackend, path: str, text: str) -> Finding:

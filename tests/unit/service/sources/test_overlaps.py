@@ -52,8 +52,10 @@ def test_sources_that_cross_are_told_of_each_other() -> None:
     assert text.startswith("some of its topics are read by sources.0")
 
 
-def test_frigate_comes_first_only_where_it_reads_the_same() -> None:
+def test_frigates_snapshots_are_not_needed_beside_frigate() -> None:
     topic = "frigate/{camera}/person/snapshot"
-    assert len(said(topic, frigate={"enabled": True})) == 1
-    assert said(topic, frigate={"enabled": True, "url": "http://frigate:5000"}) == []
     assert said(topic) == []
+    [(_, text)] = said(topic, frigate={"enabled": True})
+    assert text.startswith("all of it is read by frigate")
+    [(_, text)] = said(topic, frigate={"enabled": True, "url": "http://frigate:5000"})
+    assert "captioned twice" in text
