@@ -22,7 +22,7 @@ from bench.engine import DEMO, Wordless, noise, random_model, software
 from moondream2.config import public_config
 from moondream2.crops import Crops, prepare
 from moondream2.generate import Engine
-from moondream2.int8 import activation_steps, shrink_linears
+from moondream2.int8 import shrink_linears, weight_steps
 from moondream2.model import Moondream
 from moondream2.tasks import Caption, Finished, Request
 from moondream2.tokens import Tokenizer
@@ -77,6 +77,7 @@ def models(size: str) -> tuple[dict[str, Moondream], Tokenizer]:
 def first_token(engine: Engine, crops: Crops) -> float:
     """Seconds from the submission of a frame to its first token."""
     engine.submit(Request("frame", (0.0,), crops, (Caption("normal"),), max_tokens=1))
+    seconds = 0.0
     while engine.has_work:
         for event in engine.step():
             if isinstance(event, Finished):
@@ -165,7 +166,7 @@ def main() -> None:
     print(describe())
     print(software(torch.device("cpu")))
     print(f"{' '.join(name for name in _FEATURES if features.get(name))}; ", end="")
-    print(f"activations in {8 if activation_steps() > 63 else 7} bits; {args.size}")
+    print(f"weights in {8 if weight_steps() > 64 else 7} bits; {args.size}")
     show(compare(args.size, args.repeats, args.tokens))
 
 

@@ -80,7 +80,9 @@ class Sizes:
         return (self.num_weights + self.frame_values) * dtype.itemsize + _WORKING_BYTES
 
 
-def choose_quantization(wanted: str, dtype: str, host: Host, sizes: Sizes) -> Quantization:
+def choose_quantization(
+    wanted: Quantization | Literal["auto"], dtype: str, host: Host, sizes: Sizes
+) -> Quantization:
     """Settle `model.quantization`.
 
     Args:
@@ -89,7 +91,7 @@ def choose_quantization(wanted: str, dtype: str, host: Host, sizes: Sizes) -> Qu
         host: What runs the model.
         sizes: Of the model.
     """
-    if wanted == "none" or wanted == "int8" or wanted == "int4":
+    if wanted != "auto":
         return wanted
     is_exact = dtype != "auto" or host.device != "cpu" or sizes.num_weights < _LEAST_WEIGHTS
     if is_exact or not host.has_int8:

@@ -6,8 +6,8 @@ rows beside it, bit for bit. Products are added up in 32 bits and come out in fl
 attention and the embedding stay in float32. The patch embedding and the region heads have weights
 of 16 bits: float32 products of all other kernels depend on how many rows there are.
 
-Where kernels add pairs of 8-bit products in 16 bits, the greatest ones would overflow: activations
-have 7 bits there.
+Where kernels add pairs of 8-bit products in 16 bits, the greatest ones would overflow: weights have
+7 bits there. Activations have 8 everywhere; they spread more widely, and would lose more.
 """
 
 import warnings
@@ -28,8 +28,10 @@ from moondream2.weights import tensors_of
 #: The kernels for x86; those of other processors are slower than float32 here.
 _ENGINE = "fbgemm"
 _LEAST = 1e-30  # a row of zeros has no scale of its own
-_WEIGHT_STEPS = 127
-_FULL_STEPS, _REDUCED_STEPS = 127, 63  # of activations, in 8 and in 7 bits
+#: From zero to the greatest activation of a row; 128 more make it unsigned.
+_ACTIVATION_STEPS = 127
+#: The same of a weight, in 8 and in 7 bits: 2 × 255 × 64 is less than 2^15.
+_FULL_STEPS, _REDUCED_STEPS = 127, 64
 
 #: Layers in 8 bits. What reads pixels and what gives coordinates has 16: it is small.
 _SHRUNK = ("vision.blocks.", "vision.proj_mlp.", "text.blocks.", "text.lm_head")
@@ -44,23 +46,21 @@ class Int8Linear(nn.Module):
     Args:
         weight: (out, in) float32 on the CPU.
         bias: (out,) float32.
-        steps: Of an activation from zero to its row's greatest; None: `activation_steps()`.
+        steps: Of a weight from zero to the greatest of its output; None: `weight_steps()`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, steps: int | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self._packed = _pack(weight)
+        self._packed = _pack(weight, steps or weight_steps())
         self._bias = bias
-        steps = steps or activation_steps()
-        self._step, self._zero = 1.0 / steps, steps + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), float32."""
         rows = x.reshape(-1, self.in_features)  # (N, in)
         scale = rows.abs().amax(dim=-1, keepdim=True).clamp_(min=_LEAST)  # NaN stays NaN
         out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / scale, self._step, self._zero, self._packed
+            rows / scale, 1.0 / _ACTIVATION_STEPS, _ACTIVATION_STEPS + 1, self._packed
         )
         out.mul_(scale)
         if self._bias is not None:
@@ -91,8 +91,8 @@ class HalfLinear(nn.Module):
 
 
 @cache
-def activation_steps() -> int:
-    """Steps of an activation from zero to its row's greatest that cannot overflow here.
+def weight_steps() -> int:
+    """Steps of a weight from zero to the greatest of its output that cannot overflow here.
 
     Asked of the kernels themselves: what a processor can do is not what they use. AVX-VNNI without
     AVX-512, which most small computers have, is one that they leave unused.
@@ -123,7 +123,7 @@ def load_int8(
     Args:
         folder: Holds `config.json` and the weights, in any dtype.
         revision: Release to assume when `config.json` states no dimensions.
-        steps: Of activations; None: `activation_steps()`.
+        steps: Of weights; None: `weight_steps()`.
 
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
@@ -191,9 +191,9 @@ def _shrunk(
     return HalfLinear(weight, bias)
 
 
-def _pack(weight: Tensor) -> object:
+def _pack(weight: Tensor, steps: int) -> object:
     """Shrink a weight to 8 bits and bring it into the order the kernels read it in."""
-    scale = weight.abs().amax(dim=1).clamp_(min=_LEAST) / _WEIGHT_STEPS
+    scale = weight.abs().amax(dim=1).clamp_(min=_LEAST) / steps
     zero = torch.zeros(len(weight), dtype=torch.long)
     with _kernels(), warnings.catch_warnings():
         # torch will have other functions for this one day; it is pinned to one version here.

@@ -283,7 +283,7 @@ class Examiner:
     Args:
         folder: The model folder.
         dtype: What the model computes in.
-        steps: With weights in 8 bits, those of an activation: 127 or 63; 0 is for full weights.
+        steps: With weights in 8 bits, their steps: 127 or 64; 0 is for full weights.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32, *, steps: int = 0) -> None:
@@ -457,7 +457,7 @@ def main() -> None:
         type=int,
         choices=(7, 8),
         metavar="7|8",
-        help="hold 8-bit weights against float32, with activations of so many bits",
+        help="hold weights of so many bits against float32",
     )
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet to this PNG")
     options = parser.parse_args()
@@ -465,7 +465,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     examiner = Examiner(options.model)
     if options.int8:
-        shrunk = Examiner(options.model, steps=127 if options.int8 == 8 else 63)
+        shrunk = Examiner(options.model, steps=127 if options.int8 == 8 else 64)
         likeness = compare(examiner, shrunk, options.scenes, first=options.first)
         for line in report_likeness(likeness):
             logger.info("%s", line)

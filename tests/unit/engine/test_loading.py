@@ -59,7 +59,8 @@ def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_small_model_stays_exact_by_itself(dtype: str) -> None:
-    loaded = load(options(dtype, "auto"), [].append)
+    told: list[str] = []
+    loaded = load(options(dtype, "auto"), told.append)
     assert loaded.quantization == "none"
     assert loaded.dtype is choose_dtype(dtype, torch.device("cpu"))
 

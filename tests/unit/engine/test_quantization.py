@@ -1,9 +1,11 @@
 """The decision about the weights' format, for machines of every kind."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 
-from engine.quantization import Host, Sizes, choose_quantization, shortage
+from engine.quantization import Host, Quantization, Sizes, choose_quantization, shortage
 from moondream2.config import public_config
 
 GIB = 1 << 30
@@ -19,7 +21,7 @@ SMALL = Sizes(1_800_000, 2_000_000, 600_000)
 
 
 def host(
-    features: dict[str, object] = ZEN_3,
+    features: Mapping[str, object] = ZEN_3,
     gib: float = 16,
     device: str = "cpu",
     *,
@@ -69,7 +71,7 @@ def test_model_that_fits_in_caches_stays_exact(on: Host) -> None:
         ("int4", host(device="cuda")),
     ],
 )
-def test_what_is_wanted_is_taken_as_said(wanted: str, on: Host, dtype: str) -> None:
+def test_what_is_wanted_is_taken_as_said(wanted: Quantization, on: Host, dtype: str) -> None:
     assert choose_quantization(wanted, dtype, on, PUBLIC) == wanted
 
 

@@ -13,11 +13,11 @@ from moondream2.errors import ModelFileError
 from moondream2.int8 import (
     HalfLinear,
     Int8Linear,
-    activation_steps,
     can_shrink,
     load_int8,
     shrink_linears,
     shrunk_bytes,
+    weight_steps,
 )
 from moondream2.model import Moondream
 from tests.support.checkpoints import FIXTURES, random_model, reference_tensors
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for th
 
 
 #: 8 bits where the kernels allow it, and the 7 that they always do.
-STEPS = sorted({63, activation_steps()}) if can_shrink() else []
+STEPS = sorted({64, weight_steps()}) if can_shrink() else []
 
 
 def _layer(width: int = 96, out: int = 64, steps: int | None = None) -> tuple[nn.Linear, nn.Module]:
@@ -39,12 +39,12 @@ def _layer(width: int = 96, out: int = 64, steps: int | None = None) -> tuple[nn
     return dense, Int8Linear(dense.weight, dense.bias, steps)
 
 
-@pytest.mark.parametrize(("steps", "bound"), [(0, 3e-4), (127, 0.015), (63, 0.025)])
+@pytest.mark.parametrize(("steps", "bound"), [(0, 3e-4), (127, 0.015), (64, 0.02)])
 @pytest.mark.parametrize("shape", [(96,), (1, 96), (7, 96), (2, 5, 96)])
 def test_shrunk_layer_is_close_to_the_dense_one(
     shape: tuple[int, ...], steps: int, bound: float
 ) -> None:
-    if steps > activation_steps():
+    if steps > weight_steps():
         pytest.skip("kernels that add in 16 bits")
     dense, shrunk = _layer(steps=steps)
     x = torch.randn(shape)
@@ -80,14 +80,14 @@ def test_greatest_products_do_not_overflow(num_rows: int, steps: int) -> None:
 #: Layers of both kinds with one, with six and with many rows, as numbers that can be compared.
 _SCRIPT = """
 import hashlib, torch
-from moondream2.int8 import HalfLinear, Int8Linear, activation_steps
+from moondream2.int8 import HalfLinear, Int8Linear, weight_steps
 torch.manual_seed(0)
 weight, x = torch.randn(300, 500), torch.randn(50, 500)
-for layer in (Int8Linear(weight, None, 63), HalfLinear(weight, None)):
+for layer in (Int8Linear(weight, None, 64), HalfLinear(weight, None)):
     alone = torch.cat([layer(row[None]) for row in x])
     assert torch.equal(alone, layer(x))
     print(hashlib.sha256(alone.numpy().tobytes()).hexdigest())
-print(activation_steps())
+print(weight_steps())
 greatest = torch.ones(4, 512)
 assert torch.allclose(Int8Linear(greatest, None)(greatest), greatest @ greatest.T)
 """
@@ -105,11 +105,11 @@ def _on(instructions: str) -> list[str]:
     return output.stdout.split()
 
 
-@pytest.mark.skipif(activation_steps() == 63, reason="this processor has no other kernels")
+@pytest.mark.skipif(weight_steps() == 64, reason="this processor has no other kernels")
 def test_kernels_without_vnni_get_7_bits_and_give_the_same() -> None:
     """The flags still say AVX-VNNI there: the kernels must be asked what they do."""
     *without, steps = _on("AVX2")
-    assert steps == "63"
+    assert steps == "64"
     *with_vnni, most = _on("AVX512_E1")
     assert most == "127"
     assert without == with_vnni
