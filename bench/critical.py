@@ -70,8 +70,9 @@ class Bench:
 
     def engine(self, limit_s: float | None, slots: int) -> Engine:
         """Return an engine that encodes in parts, or whole frames."""
-        options = {"slots": slots, "clock": self.clock}
-        return Engine(self.model, self.tokenizer, encode_limit_s=limit_s, **options)  # type: ignore[arg-type]
+        return Engine(
+            self.model, self.tokenizer, slots=slots, encode_limit_s=limit_s, clock=self.clock
+        )
 
     def request(self, key: str, crops: Crops, rank: float = 1.0) -> Request:
         """Return a request for a caption of a fixed length."""

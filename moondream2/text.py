@@ -163,6 +163,7 @@ class TextModel(nn.Module):
         x, last = embeddings, len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             if layer == last:
+                assert isinstance(block, _Block)
                 block.keep(x, cos, sin, layer, attend)
             else:
                 x = block(x, cos, sin, layer, attend)

@@ -130,7 +130,7 @@ def _found(events: Iterable[Event]) -> dict[str, list[object]]:
 
 
 def _keys(events: Iterable[Event], kind: type) -> list[str]:
-    return [event.key for event in events if isinstance(event, kind)]
+    return [getattr(event, "key", "") for event in events if isinstance(event, kind)]
 
 
 def test_frames_in_parts_get_the_answers_of_whole_ones() -> None:

@@ -90,7 +90,7 @@ def _model() -> _SaysMps:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_every_skill_runs_without_float64(temperature: float) -> None:
     model = _model()
-    settings = {"temperature": temperature, "size": (260, 130)}
+    settings: dict[str, Any] = {"temperature": temperature, "size": (260, 130)}
     requests = [request(model, str(seed), *TASKS, seed=seed, **settings) for seed in range(3)]
     with _pretended():
         found = answers(run(odd_engine(model, slots=4), requests))

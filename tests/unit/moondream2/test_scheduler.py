@@ -247,7 +247,7 @@ def in_parts(**jobs: float) -> Scheduler:
 
 
 def advanced(plan: Plan) -> str | None:
-    return plan.advance and plan.advance.key
+    return None if plan.advance is None else plan.advance.key
 
 
 def test_in_parts_one_frame_is_encoded_after_the_other() -> None:
