@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from broker.topics import spec_of
 from schemas.result import ResultDocument
 from schemas.status import BridgeInfo, Health, Metrics, Stats, StatusDocument
-from service.commands.client import BrokerError, connect
+from service.commands.broker_errors import BrokerError
+from service.commands.client import connect
 from service.settings import MqttSettings
 
 _RECONNECT_EVERY_S = 1.0
