@@ -1,9 +1,10 @@
-"""How much more memory this process may take.
+"""How much more memory this process may take, and what it can give back.
 
 A container has less than its machine: its control groups limit it, and none of the usual readings
 of free memory knows of them. The least of all limits counts.
 """
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,13 @@ def available_bytes(root: Path = Path("/")) -> int:
         root: Where `proc` and `sys` are.
     """
     return max(0, min([psutil.virtual_memory().available, *_left_in_groups(root)]))
+
+
+def give_back() -> None:
+    """Return to the system what was freed, where the allocator would keep it (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:

@@ -10,9 +10,21 @@ from demo.training.evaluate import GOALS, MODEL, YES_OR_NO, Examiner, camera_ima
 from moondream2.crops import prepare
 from moondream2.generate import Engine
 from moondream2.int8 import can_shrink, load_int8, weight_steps
-from moondream2.tasks import Answer, Caption, Choose, Detect, Event, Point, Query, Request
+from moondream2.tasks import (
+    Answer,
+    Caption,
+    Choose,
+    Detect,
+    Event,
+    Point,
+    Query,
+    Request,
+    TextAnswer,
+)
 from moondream2.tokens import Tokenizer
+from tests.support.checkpoints import FIXTURES, reference_tensors
 from tests.support.generation import answers
+from tests.support.reference import cases, grouped, image_crops, run
 
 pytestmark = pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
 
@@ -73,3 +85,28 @@ def test_answers_are_nearly_those_of_float32(steps: int) -> None:
     assert likeness.boxes >= BOXES
     worse = {goal.name: likeness.points(goal.name) for goal in GOALS}
     assert not {name: points for name, points in worse.items() if points < -POINTS}
+
+
+def test_recorded_answers_begin_the_same() -> None:
+    """Random weights, so the answers themselves part sooner or later."""
+    requests, groups = grouped(case for case in cases() if case.image is not None)
+    model = load_int8(FIXTURES)
+    tokenizer = Tokenizer.load(FIXTURES / "tokenizer.json", model.config)
+    found = answers(run(Engine(model, tokenizer, slots=4), requests))
+    pairs = [
+        (case.record["token_ids"], answer.token_ids)
+        for key, group in groups.items()
+        for case, answer in zip(group, found[key], strict=True)
+        if isinstance(answer, TextAnswer) and "token_ids" in case.record  # not of a reasoning
+    ]
+    same = sum(recorded[:1] == list(ours[:1]) for recorded, ours in pairs)
+    assert len(pairs) >= 20
+    assert same / len(pairs) >= 0.9
+
+
+def test_recorded_image_embeddings_are_near() -> None:
+    model = load_int8(FIXTURES)
+    for index in (0, 5):
+        exact = reference_tensors()[f"img{index}.image_embeds"]
+        found = model.vision.encode([image_crops(index)])[0]
+        assert (found - exact).norm() / exact.norm() < 0.05

@@ -1,11 +1,12 @@
 """Available memory under control groups, from files as a kernel writes them."""
 
+import platform
 from pathlib import Path
 
 import psutil
 import pytest
 
-from moondream2.memory import available_bytes
+from moondream2.memory import available_bytes, give_back
 
 GIB = 1 << 30
 #: Bytes of files of the group in the page cache; they can be read again.
@@ -86,3 +87,14 @@ def test_without_a_readable_limit_the_machine_counts(tmp_path: Path, files: dict
 
 def test_here_it_is_a_number() -> None:
     assert 0 < available_bytes() <= psutil.virtual_memory().total
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another")
+def test_what_was_freed_between_blocks_in_use_is_given_back() -> None:
+    process = psutil.Process()
+    blocks = [bytes(100_000) for _ in range(1000)]  # below the size that is mapped on its own
+    blocks = blocks[99::100]
+    before = process.memory_info().rss
+    give_back()
+    assert before - process.memory_info().rss > 50e6
+    assert len(blocks) == 10
