@@ -50,7 +50,7 @@ class Loaded:
     dtype: torch.dtype
     quantization: str  #: of the weights: `none`, `int8`, `int4`
     max_crops: int  #: most local crops of a frame
-    #: Of a 1280×720 frame with a caption of normal length; None: it could not be answered.
+    #: Of a 1280×720 frame with a caption of normal length; None: it could not be measured.
     seconds_per_frame: float | None
 
 
