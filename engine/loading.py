@@ -53,7 +53,7 @@ class Loaded:
     dtype: torch.dtype
     quantization: Quantization  #: of the weights
     max_crops: int  #: most local crops of a frame
-    #: Of a 1280×720 frame with a caption of normal length; None: it could not be answered.
+    #: Of a 1280×720 frame with a caption of normal length; None: it could not be measured.
     seconds_per_frame: float | None
 
 

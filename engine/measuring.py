@@ -13,6 +13,7 @@ from moondream2.tasks import Caption, Finished, Request
 
 logger = logging.getLogger(__name__)
 
+_KEY = "measure"
 _NUM_TOKENS = 8  # of the frame that is really answered
 
 
@@ -22,14 +23,14 @@ class Measured:
 
     max_crops: int  #: most local crops of a frame
     #: Of a 1280×720 frame cut so, with a caption of 40 tokens, that has the engine to itself;
-    #: None: it could not be answered.
+    #: None: it could not be measured.
     seconds_per_frame: float | None
 
 
 def settle(
     engine: Engine, wanted: int | None, target_s: float, *, may_choose: bool, in_units: bool
 ) -> Measured:
-    """Measure, and choose how many crops a frame has.
+    """Measure, and choose how many crops a frame has; without a figure if measuring fails.
 
     Args:
         engine: Without work.
@@ -41,9 +42,14 @@ def settle(
     """
     config = engine.model.config.vision
     most = min(wanted or config.max_crops, config.max_crops)
-    if not in_units:
-        return Measured(most, _answer(engine, most))
-    costs = measure(engine.model)
+    try:
+        if not in_units:
+            return Measured(most, _answer(engine, most))
+        costs = measure(engine.model)
+    except Exception:  # a figure is missing; the frames of cameras find out what is wrong
+        logger.exception("what a frame takes cannot be measured")
+        engine.cancel(_KEY)
+        return Measured(most, None)
     if wanted is None and may_choose:
         most = choose_max_crops(costs, config, target_s)
     seconds = costs.frame_s(num_crops(config, most))
@@ -61,7 +67,7 @@ def _answer(engine: Engine, max_crops: int) -> float | None:
     config = engine.model.config
     crops = prepare(Image.fromarray(pixels.numpy()), config.vision, max_crops)
     task = Caption(next(iter(config.prompts.caption)))
-    engine.submit(Request("measure", (0.0,), crops, (task,), max_tokens=_NUM_TOKENS))
+    engine.submit(Request(_KEY, (0.0,), crops, (task,), max_tokens=_NUM_TOKENS))
     while engine.has_work:
         for event in engine.step():
             if isinstance(event, Finished):

@@ -1,7 +1,8 @@
 import pytest
+from torch import Tensor, nn
 
 from engine.measuring import settle
-from tests.support.generation import odd_engine, odd_model
+from tests.support.generation import answers, odd_engine, odd_model, request, run
 
 OWN = 6  # of the model's configuration
 
@@ -36,3 +37,21 @@ def test_a_frame_that_is_really_answered_tells_the_seconds(eos: float) -> None:
     assert measured.seconds_per_frame is not None
     assert 0 < measured.seconds_per_frame < 10
     assert not engine.has_work
+
+
+class Broken(nn.Module):
+    def forward(self, *_: object) -> Tensor:
+        raise RuntimeError("can't allocate memory")
+
+
+@pytest.mark.parametrize("in_units", [True, False])
+def test_frame_that_cannot_be_measured_leaves_the_engine_to_its_work(in_units: bool) -> None:
+    model = odd_model()
+    block = model.text.blocks[0]
+    model.text.blocks[0] = Broken()
+    engine = odd_engine(model)
+    measured = settle(engine, None, 20.0, may_choose=True, in_units=in_units)
+    assert (measured.max_crops, measured.seconds_per_frame) == (OWN, None)
+    assert not engine.has_work
+    model.text.blocks[0] = block
+    assert answers(run(engine, [request(model, "a")]))
