@@ -45,7 +45,7 @@ class _OnCpu(TorchFunctionMode):
         return func(*map(_swap, args), **named)
 
 
-class _NoFloat64(TorchDispatchMode):
+class _NoFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Fails when an operation makes a tensor that MPS cannot hold."""
 
     def __torch_dispatch__(
@@ -76,7 +76,7 @@ def _swap(value: Any) -> Any:
 
 @contextmanager
 def _pretended() -> Iterator[None]:
-    with _OnCpu(), _NoFloat64():
+    with _OnCpu(), _NoFloat64():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -107,7 +107,7 @@ def test_every_skill_runs_without_float64(temperature: float) -> None:
 
 def test_pool_is_the_one_of_a_device_and_sized_by_the_memory_of_the_machine() -> None:
     with _pretended():
-        engine = odd_engine(_model(), slots=None)
+        engine = odd_engine(_model(), slots=None)  # type: ignore[arg-type]
     assert engine.capacity == 16
     assert type(engine._passes._pool.cache) is SlotCache
 
