@@ -104,6 +104,7 @@ class Passes:
         if compiled:
             compile_vision(model.vision)
         self._held: _Pool | None = None
+        self._has_made = False  # a pool, or tried to
 
     def stage(self, crops: Crops) -> Crops:
         """Begin to bring a frame to the device."""
@@ -219,16 +220,22 @@ class Passes:
             Whether memory sufficed; if not, there is no pool until one that is smaller fits.
         """
         self._held = None
-        gc.collect()  # an error's frames are in cycles, and hold tensors of the old pool
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self._device.type == "mps":
-            torch.mps.empty_cache()
+        if self._has_made:
+            self._free_memory()
+        self._has_made = True
         try:
             self._held = self._make_pool(slots)
         except torch.OutOfMemoryError:
             return False
         return True
+
+    def _free_memory(self) -> None:
+        """Give back what the former pool had."""
+        gc.collect()  # an error's frames are in cycles, and hold tensors of it
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
 
     @property
     def _pool(self) -> _Pool:

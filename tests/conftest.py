@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -20,6 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Whoever runs the tests may have a config.yaml of their own; commands of the tests do not read it.
 os.environ["MOONDREAM2MQTT_CONFIG"] = ""
+
+# A deadline would measure how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # Before torch is imported, and for the processes that tests start: their models are too small to
 # share. A second thread only waits for the first, ten times as long on a busy machine.

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 
 from engine.protocol import LoadFailed, Loading, Ready
+from service.engines.speed import ways_to_be_faster
 
 logger = logging.getLogger(__name__)
 
 _MIN_SHARE = 0.05  # of a download between two lines,
 _MIN_PAUSE_S = 5.0  # and the time between them
 _SAME_FAILURE_S = 600.0
-_SLOW_FRAME_S = 5.0  # from here on the line that says `ready` names what makes it faster
-_FEW_CROPS = 2
 
 
 class LoadLog:
@@ -75,10 +74,8 @@ def _pace(ready: Ready) -> str:
     if seconds is None:
         return ""
     number = f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
-    text = f"; a frame takes about {number} s here"
-    if seconds < _SLOW_FRAME_S:
+    crops = "" if ready.max_crops is None else f" with model.max_crops {ready.max_crops}"
+    text = f"; a frame takes about {number} s here{crops}"
+    if not (ways := ways_to_be_faster(ready)):
         return text
-    has_few = ready.max_crops is not None and ready.max_crops <= _FEW_CROPS
-    if has_few:
-        return f"{text}: length: short makes it faster"
-    return f"{text}: model.max_crops: {_FEW_CROPS} or length: short make it faster"
+    return f"{text}: {' or '.join(ways)} {'makes' if len(ways) == 1 else 'make'} it faster"

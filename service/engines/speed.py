@@ -15,4 +15,4 @@ def ways_to_be_faster(ready: Ready) -> list[str]:
         ways.append("model.quantization: int8")
     if ready.max_crops is None or ready.max_crops > _FEW_CROPS:
         ways.append(f"model.max_crops: {_FEW_CROPS}")
-    return [*ways, "length: short for a camera's captions"]
+    return [*ways, "length: short"]

@@ -45,8 +45,7 @@ async def test_slow_device_gets_its_figures_and_what_to_change() -> None:
     assert (finding.part, finding.level) == ("speed", "note")
     assert finding.text == (
         "cpu in float32: loaded in 14.2 s, 7.5 GiB of memory, 52 s a frame of 1280 x 720 with a "
-        "caption; faster with model.quantization: int8, or model.max_crops: 2, or length: short "
-        "for a camera's captions"
+        "caption; faster with model.quantization: int8, or model.max_crops: 2, or length: short"
     )
     assert told == ["warming up"]
 

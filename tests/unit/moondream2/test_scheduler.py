@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moondream2.scheduler import Place, Plan, Scheduler, Start
@@ -302,7 +302,7 @@ def test_in_parts_what_was_begun_goes_on_before_others_of_its_class() -> None:
     assert advanced(made.plan()) == "begun"
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.data_too_large])
 @given(jobs, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_in_parts_every_task_ends_once_and_few_frames_are_half_encoded(
     found: list[tuple[int, int, int]], slots: int, draw: Random

@@ -56,12 +56,13 @@ def test_fast_download_is_a_line_in_five_seconds(
         ({"seconds_per_frame": 2.345}, "ready on cpu in 14 s; a frame takes about 2.3 s here"),
         (
             {"seconds_per_frame": 15.2},
-            "ready on cpu in 14 s; a frame takes about 15 s here: model.max_crops: 2 or "
-            "length: short make it faster",
+            "ready on cpu in 14 s; a frame takes about 15 s here: model.quantization: int8 or "
+            "model.max_crops: 2 or length: short make it faster",
         ),
         (
-            {"seconds_per_frame": 152.0, "max_crops": 2},
-            "ready on cpu in 14 s; a frame takes about 152 s here: length: short makes it faster",
+            {"seconds_per_frame": 152.0, "max_crops": 2, "quantization": "int8"},
+            "ready on cpu in 14 s; a frame takes about 152 s here with model.max_crops 2: "
+            "length: short makes it faster",
         ),
     ],
 )

@@ -18,7 +18,7 @@ READY = Ready(
     ram_mb=1.0,
     seconds_per_frame=52.0,
 )
-SHORT = "length: short for a camera's captions"
+SHORT = "length: short"
 
 
 @pytest.mark.parametrize("seconds", [None, 0.2, 4.9])

@@ -72,12 +72,12 @@ async def test_check_that_hangs_is_a_finding(capsys: pytest.CaptureFixture[str])
 
 
 async def test_thread_that_hangs_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
-    def hang() -> list[Finding]:
+    def sleep() -> list[Finding]:
         time.sleep(2.0)
         return []
 
     async def look() -> Sequence[Finding]:
-        return await in_thread(hang)
+        return await in_thread(sleep)
 
     began = time.monotonic()
     await lines_of(capsys, look, limit_s=0.05)
