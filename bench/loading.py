@@ -1,6 +1,6 @@
 """What loading a model of full size takes: time, and the most memory at once.
 
-    python -m bench.loading
+    python -m bench.loading --size full
 
 Writes a checkpoint of random weights in bfloat16 once, as published ones are (3.9 GB in a temporary
 folder), then loads it in every format as the service does, each in a process of its own. Memory is
@@ -92,21 +92,21 @@ def load_here(folder: str, kind: str) -> None:
 def main() -> None:
     """Print one line for each format."""
     parser = argparse.ArgumentParser(prog="bench.loading", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--folder", help="a model folder; none: one is written and removed")
+    parser.add_argument("--size", default="demo", help="full, demo, or a model folder")
     parser.add_argument("--formats", default=",".join(_FORMATS))
     parser.add_argument("--here", choices=_FORMATS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.here:
-        load_here(args.folder, args.here)
+        load_here(args.size, args.here)
         return
     print(describe())
     with tempfile.TemporaryDirectory(prefix="moondream2mqtt-bench-") as name:
-        folder = args.folder or name
-        if not args.folder:
+        folder = {"full": name, "demo": str(DEMO)}.get(args.size, args.size)
+        if args.size == "full":
             write(Path(name))
         print("format       seconds  peak GiB  anonymous  after")
         for kind in args.formats.split(","):
-            command = [sys.executable, "-m", "bench.loading", "--folder", folder, "--here", kind]
+            command = [sys.executable, "-m", "bench.loading", "--size", folder, "--here", kind]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found = json.loads(output.splitlines()[-1])
             print(

@@ -177,6 +177,7 @@ def shrink_linears(model: Moondream) -> None:
         weight, bias = linear.weight.detach().float(), linear.bias.detach().float()
         model.set_submodule(name, _shrunk(name, weight, bias))
     model.float()
+    give_back()
 
 
 def shrunk_bytes(model: Moondream) -> int:
