@@ -333,17 +333,17 @@ def test_in_parts_every_task_ends_once_and_few_frames_are_half_encoded(
                 prefixes[start.slot] = prefixes[start.source]
             if found[int(start.key[3:])][1]:
                 assert prefixes[start.slot] == start.key
-        if place := plan.advance:
-            assert place.slot not in running
-            prefixes[place.slot] = place.key
-            half.add(place.key)
+        if further := plan.advance:
+            assert further.slot not in running
+            prefixes[further.slot] = further.key
+            half.add(further.key)
             classes = [found[int(key[3:])][0] for key in half]
             assert len(classes) == len(set(classes))
-            mine = found[int(place.key[3:])][0]
+            mine = found[int(further.key[3:])][0]
             assert all(found[int(key[3:])][0] >= mine for key, _ in running.values())
             if draw.random() < 0.3:
-                half.discard(place.key)
-                made.encoded(place.key)
+                half.discard(further.key)
+                made.encoded(further.key)
         for slot in [slot for slot in running if draw.random() < 0.4]:
             key, task = running.pop(slot)
             assert (key, task) not in ended
