@@ -16,10 +16,19 @@ from torch.utils._pytree import tree_leaves
 
 from moondream2.cache import SlotCache
 from moondream2.errors import QuantizeError
+from moondream2.generate import Engine
 from moondream2.model import Moondream
 from moondream2.quantize import quantize_weights
 from moondream2.tasks import Caption, ChoiceAnswer, Choose, Detect, Point, Query, Task
-from tests.support.generation import answers, discrete, odd_engine, odd_model, request, run
+from tests.support.generation import (
+    answers,
+    discrete,
+    odd_engine,
+    odd_model,
+    request,
+    run,
+    tokenizer_for,
+)
 
 MPS = torch.device("mps")
 TASKS: tuple[Task, ...] = (
@@ -45,7 +54,7 @@ class _OnCpu(TorchFunctionMode):
         return func(*map(_swap, args), **named)
 
 
-class _NoFloat64(TorchDispatchMode):
+class _NoFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Fails when an operation makes a tensor that MPS cannot hold."""
 
     def __torch_dispatch__(
@@ -76,7 +85,7 @@ def _swap(value: Any) -> Any:
 
 @contextmanager
 def _pretended() -> Iterator[None]:
-    with _OnCpu(), _NoFloat64():
+    with _OnCpu(), _NoFloat64():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -107,7 +116,8 @@ def test_every_skill_runs_without_float64(temperature: float) -> None:
 
 def test_pool_is_the_one_of_a_device_and_sized_by_the_memory_of_the_machine() -> None:
     with _pretended():
-        engine = odd_engine(_model(), slots=None)
+        model = _model()
+        engine = Engine(model, tokenizer_for(model.config))
     assert engine.capacity == 16
     assert type(engine._passes._pool.cache) is SlotCache
 
