@@ -16,10 +16,19 @@ from torch.utils._pytree import tree_leaves
 
 from moondream2.cache import SlotCache
 from moondream2.errors import QuantizeError
+from moondream2.generate import Engine
 from moondream2.model import Moondream
 from moondream2.quantize import quantize_weights
 from moondream2.tasks import Caption, ChoiceAnswer, Choose, Detect, Point, Query, Task
-from tests.support.generation import answers, discrete, odd_engine, odd_model, request, run
+from tests.support.generation import (
+    answers,
+    discrete,
+    odd_engine,
+    odd_model,
+    request,
+    run,
+    tokenizer_for,
+)
 
 MPS = torch.device("mps")
 TASKS: tuple[Task, ...] = (
@@ -107,7 +116,8 @@ def test_every_skill_runs_without_float64(temperature: float) -> None:
 
 def test_pool_is_the_one_of_a_device_and_sized_by_the_memory_of_the_machine() -> None:
     with _pretended():
-        engine = odd_engine(_model(), slots=None)  # type: ignore[arg-type]
+        model = _model()
+        engine = Engine(model, tokenizer_for(model.config))
     assert engine.capacity == 16
     assert type(engine._passes._pool.cache) is SlotCache
 
