@@ -165,7 +165,8 @@ async def test_announcer_that_breaks_is_no_hot_loop(
 ) -> None:
     async with monitoring(tmp_path) as (bench, _, bridge_log):
         bench.outside.break_at("announce", lambda document: isinstance(document, LogDocument))
-        bridge_log.handle(logging.makeLogRecord({"levelno": logging.WARNING, "msg": "careful"}))
+        said = {"name": "service", "levelno": logging.WARNING, "msg": "careful"}
+        bridge_log.handle(logging.makeLogRecord(said))
         await bench.until(lambda: bench.outside.num_broken >= 1)
         await asyncio.sleep(0.6)
         assert bench.outside.num_broken == 1
