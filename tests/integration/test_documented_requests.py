@@ -69,7 +69,8 @@ async def test_sample_of_a_request_is_accepted(talk: Asking, name: str, sample: 
     if name == "query":  # without a model there is no end to wait for
         sample = sample.replace('"timeout": 20', '"timeout": 0.2')
     answer = await talk.ask(name, sample.encode())
-    assert answer["status"] == "ok" or answer["error"]["code"] == "timeout", answer
+    # Accepted all the same where it is the picture of an example that was sent before.
+    assert answer["status"] == "ok" or answer["error"]["code"] in {"timeout", "content"}, answer
     if name == "batch/submit":  # nobody has allowed the other item's host
         assert answer["data"]["failed"] == sample.count("frame_url")
 
