@@ -5,6 +5,7 @@ one: MQTT, store, heap, engine process, MQTT.
 """
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -233,7 +234,9 @@ class _Demo:
 
 
 def join_lines(mqtt: MqttSettings) -> list[str]:
-    """The command that shows all topics but the pictures; each line fits in 60 columns."""
+    """A command that shows what is published, of those there are; lines fit in 60 columns."""
+    if shutil.which("mosquitto_sub") is None:
+        return [f"moondream2mqtt watch --host {mqtt.host} --port {mqtt.port}"]
     base = mqtt.base_topic
     return [
         f"mosquitto_sub -p {mqtt.port} -v -t '{base}/#' \\",
