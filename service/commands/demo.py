@@ -114,6 +114,7 @@ class _Demo:
                 )
                 self._introduce(broker.label)
                 is_live = frames is None and self._console.is_terminal
+                is_live = is_live and not self._console.is_dumb_terminal
                 if is_live:
                     self._graphics = graphics_of(
                         self._console, self._terminal, with_images=self._with_images

@@ -54,7 +54,7 @@ def run(
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
     settings = common.settings()
     console = Console()
-    if lines or not console.is_terminal:
+    if lines or not console.is_terminal or console.is_dumb_terminal:
         asyncio.run(_print_lines(settings, camera))
         return
     try:
