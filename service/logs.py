@@ -15,8 +15,8 @@ from typing import Literal
 from schemas.status import HealthCheck, LogDocument
 from service.clock import Clock
 
-# And lone surrogates, which nothing can encode.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# And what turns the direction of a line, and lone surrogates, which nothing can encode.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUIET = (
     "aiosqlite",
     "alembic",

@@ -61,9 +61,10 @@ def _advice(
             return f"{error}; check mqtt.username and mqtt.password"
         case aiomqtt.MqttCodeError():
             return str(error)
+    text = _without_number(error, cause)
     match cause:
         case socket.gaierror():
-            return f"{error}; is mqtt.host right?"
+            return f"{text}; is mqtt.host right?"
         case ssl.SSLCertVerificationError():
             return (
                 f"its certificate is not accepted: {cause.verify_message.strip()}; check "
@@ -73,5 +74,12 @@ def _advice(
             return f"no TLS there: {error}; check mqtt.port and mqtt.tls.enabled"
     is_silent = isinstance(cause, ConnectionRefusedError | TimeoutError)
     if mqtt.transport == "websockets" and not is_silent:
-        return f"{error}; check mqtt.port, mqtt.transport and mqtt.websocket_path"
-    return f"{error}; is it running, and are mqtt.host and mqtt.port right?"
+        return f"{text}; check mqtt.port, mqtt.transport and mqtt.websocket_path"
+    return f"{text}; is it running, and are mqtt.host and mqtt.port right?"
+
+
+def _without_number(error: aiomqtt.MqttError, cause: BaseException | None) -> str:
+    """What the system said, without `[Errno 111]`, which tells users nothing."""
+    if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
+        return cause.strerror
+    return str(error)

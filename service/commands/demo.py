@@ -5,6 +5,7 @@ one: MQTT, store, heap, engine process, MQTT.
 """
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -113,6 +114,7 @@ class _Demo:
                 )
                 self._introduce(broker.label)
                 is_live = frames is None and self._console.is_terminal
+                is_live = is_live and not self._console.is_dumb_terminal
                 if is_live:
                     self._graphics = graphics_of(
                         self._console, self._terminal, with_images=self._with_images
@@ -233,7 +235,9 @@ class _Demo:
 
 
 def join_lines(mqtt: MqttSettings) -> list[str]:
-    """The command that shows all topics but the pictures; each line fits in 60 columns."""
+    """A command that shows what is published, of those there are; lines fit in 60 columns."""
+    if shutil.which("mosquitto_sub") is None:
+        return [f"moondream2mqtt watch --host {mqtt.host} --port {mqtt.port}"]
     base = mqtt.base_topic
     return [
         f"mosquitto_sub -p {mqtt.port} -v -t '{base}/#' \\",

@@ -136,7 +136,7 @@ class View:
         if height >= _LOW_SCREEN:
             for line in self._service.gpus()[:_MOST_GPUS]:
                 yield Text(crop(line, width), "dim")
-        yield from self._service.problems(now, width)
+        yield from self._service.problems(now, width, max(2, height // 4))
         queue = self._service.queue(self._work, now)
         queue.truncate(width, overflow="ellipsis")
         yield queue
@@ -172,7 +172,9 @@ class View:
         else:
             self._add_blocks(frame, cameras, planned, width, now)
         if (num_missing := len(self._cameras) - len(cameras)) and height > 0:
-            frame.rows.append(Row(Text(f"… and {num_missing} more cameras not shown", "dim")))
+            cameras_word = "camera" if num_missing == 1 else "cameras"
+            text = f"… and {num_missing} more {cameras_word} not shown"
+            frame.rows.append(Row(Text(text, "dim")))
 
     def _add_blocks(
         self, frame: Frame, cameras: Sequence[CameraState], planned: Plan, width: int, now: datetime

@@ -54,7 +54,7 @@ def run(
         raise typer.BadParameter(f"{camera!r} cannot name a camera", param_hint="--camera")
     settings = common.settings()
     console = Console()
-    if lines or not console.is_terminal:
+    if lines or not console.is_terminal or console.is_dumb_terminal:
         asyncio.run(_print_lines(settings, camera))
         return
     try:
@@ -70,7 +70,7 @@ async def _print_lines(settings: Settings, camera: str) -> None:
             if isinstance(document, ResultDocument | StatusDocument):
                 hint.cancel()
             if isinstance(document, BrokerLost):
-                typer.echo(f"{one_line(document.reason)}; tried again by itself", err=True)
+                typer.echo(f"trying again: {one_line(document.reason)}", err=True)
             elif isinstance(document, ResultDocument) and document.result:
                 typer.echo(_line(document, document.result))
     finally:

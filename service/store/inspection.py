@@ -26,7 +26,7 @@ class Found:
     """What a database is like."""
 
     num_steps: int | None  #: until its schema is the newest; None: there is none yet
-    in_use: str | None = None  #: by whom
+    is_in_use: bool = False  #: a second service would be refused
 
 
 async def inspect(where: str | Path) -> Found:
@@ -66,7 +66,7 @@ def _inspect_file(path: Path) -> Found:
                 num_steps = _steps_of(connection)
         finally:
             engine.dispose()
-    return Found(num_steps, _user_of(path))
+    return Found(num_steps, _is_in_use(path))
 
 
 def _steps_of(connection: Connection) -> int | None:
@@ -74,14 +74,13 @@ def _steps_of(connection: Connection) -> int | None:
     return None if is_empty else missing_steps(connection)
 
 
-def _user_of(path: Path) -> str | None:
-    """Why a second service would be refused."""
+def _is_in_use(path: Path) -> bool:
     if not os.path.exists(f"{path}-lock"):
-        return None
+        return False
     try:
         descriptor = lock(path)
-    except StoreError as error:
-        return str(error)
+    except StoreError:
+        return True
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
-    return None
+    return False

@@ -77,7 +77,8 @@ async def test_account_that_is_refused_names_its_settings(
 
 
 async def test_nothing_there_names_host_and_port() -> None:
-    assert "are mqtt.host and mqtt.port right?" in await problem(port=1)
+    said = await problem(port=1)
+    assert "127.0.0.1:1: Connection refused; is it running, and are mqtt.host and mqtt.port" in said
     said = await problem(host="no.such.name.invalid")
     assert said.startswith("broker no.such.name.invalid:1883: ")
     assert said.endswith("; is mqtt.host right?")

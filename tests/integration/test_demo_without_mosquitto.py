@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 # In a process of its own, so that nothing else misses the folders of daemons.
-_PROGRAM = "from broker import embedded; embedded._SBIN = (); from service.cli import main; main()"
+_PROGRAM = (
+    "from broker import embedded; embedded._SBIN = (); from service.cli import main; "
+    "raise SystemExit(main())"
+)
 
 
 @pytest.mark.timeout(150)  # the demo gives itself two minutes
@@ -23,3 +26,5 @@ async def test_demo_without_mosquitto_captions_and_says_which_broker(tmp_path: P
     assert process.returncode == 0, err.decode()
     assert len(out.decode().splitlines()) == 4
     assert "amqtt" in err.decode()
+    assert "moondream2mqtt watch --host 127.0.0.1 --port" in err.decode()
+    assert "mosquitto_sub" not in err.decode()  # it is missing as well

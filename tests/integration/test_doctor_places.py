@@ -1,6 +1,7 @@
 """What `doctor` says of receivers and picture hosts, and of a database that does not answer."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from service.commands.checks.finding import Finding
 from service.commands.checks.places import check_hosts
 from service.commands.checks.storage import check_store
 from service.settings import Settings
+from service.stages import store_location
+from service.store.database import Database
 from tests.support.http_receivers import Receiver, answers
 
 
@@ -56,3 +59,13 @@ async def test_database_server_that_is_away_names_the_setting() -> None:
     assert (finding.part, finding.level) == ("store", "TODO")
     assert finding.text.endswith("see store.url, or data_dir without one")
     assert "hunter2" not in finding.text
+
+
+async def test_database_of_a_running_service_is_no_riddle(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path})
+    async with Database(store_location(settings)):
+        [finding] = await check_store(settings)
+    assert (finding.part, finding.level) == ("store", "note")
+    assert finding.text == (
+        "there, and of this version; a service runs on it: another one needs a data_dir of its own"
+    )

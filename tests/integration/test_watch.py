@@ -122,7 +122,7 @@ async def test_lines_go_on_after_the_broker_was_away(
     assert process.stderr is not None
     assert b"Before." in await process.stdout.readline()
     await own_mosquitto.stop(kill=True)
-    assert b"tried again by itself" in await process.stderr.readline()
+    assert b"trying again: broker" in await process.stderr.readline()
     await own_mosquitto.start()
     await publish(own_mosquitto, caption, codec.encode(make_result("After.", camera_id="front")))
     async with asyncio.timeout(SOON_S):
@@ -191,3 +191,28 @@ async def test_pictures_come_as_the_terminal_can(
         await terminal.shows("\x1bP0;1;0q")
         terminal.press("q")
         assert await process.wait() == 0
+
+
+async def test_suspending_is_off_while_the_view_has_the_terminal(
+    environment: dict[str, str],
+) -> None:
+    terminal = TerminalOfTest(answer=b"")
+    async with terminal.running("watch", environment=environment) as process:
+        await terminal.shows("no service")
+        assert termios.tcgetattr(terminal.theirs)[6][termios.VSUSP] == b"\0"
+        terminal.press("q")
+        assert await process.wait() == 0
+        assert termios.tcgetattr(terminal.theirs) == terminal.settings
+
+
+async def test_dumb_terminal_gets_lines(
+    own_mosquitto: EmbeddedBroker, topic_base: str, environment: dict[str, str]
+) -> None:
+    caption = Topics(topic_base).caption("front")
+    await publish(own_mosquitto, caption, codec.encode(make_result("A dog.", camera_id="front")))
+    terminal = TerminalOfTest(answer=b"")
+    async with terminal.running("watch", environment={**environment, "TERM": "dumb"}) as process:
+        await terminal.shows("front critical A dog.")
+        assert "\x1b" not in terminal.written
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130

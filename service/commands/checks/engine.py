@@ -42,13 +42,18 @@ async def check_engines(settings: Settings) -> list[Finding]:
 def _model(model: ModelSettings, engine: dict[str, Any]) -> Finding:
     if engine["model_error"] is None:
         return Finding("model", "ok", f"{model.name}, files in {engine['folder']}")
-    return Finding("model", "TODO", f"{engine['model_error']}{_how_to_get(engine['model_error'])}")
+    return Finding("model", "TODO", how_to_get(engine["model_error"]))
 
 
-def _how_to_get(error: str) -> str:
-    if "not in the cache" in error:
-        return ": `moondream2mqtt download` fetches it, and so does `serve` at its start"
-    return "; see model.name and model.revision"
+def how_to_get(error: str) -> str:
+    """What is wrong with the model's files, and what to do."""
+    missing, is_missing, _ = error.partition("not in the cache")
+    if is_missing:  # the rest is advice for those who ask a running service for a model
+        return (
+            f"{missing}{is_missing}; `moondream2mqtt download` fetches it, and so does `serve` at "
+            "its start"
+        )
+    return f"{error}; see model.name and model.revision"
 
 
 def _devices(found: dict[str, Any]) -> Iterator[Finding]:

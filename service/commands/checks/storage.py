@@ -69,9 +69,9 @@ async def check_store(settings: Settings) -> list[Finding]:
         is_named = "store.url" in text or "data_dir" in text
         remedy = "" if is_named else ": see store.url, or data_dir without one"
         return [Finding("store", "TODO", f"{text}{remedy}")]
-    if found.in_use is None:
+    if not found.is_in_use:
         return [Finding("store", "ok", _in_words(found))]
-    text = f"{_in_words(found)}; {found.in_use}: no second one would start, and none needs to"
+    text = f"{_in_words(found)}; a service runs on it: another one needs a data_dir of its own"
     return [Finding("store", "note", text)]
 
 

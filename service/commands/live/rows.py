@@ -64,9 +64,9 @@ def line(camera: CameraState, width: int, now: datetime) -> Text:
     age = lasting(_age(document, now)) if document else ""
     head.append(f"{age:>6}  ", "dim")
     tail = Text("  ").append_text(_joined(camera))
-    room = width - head.cell_len - tail.cell_len
-    caption = harmless(document.result.caption) if document and document.result else ""
-    shown = crop(caption, max(0, room))
+    room = max(0, width - head.cell_len - tail.cell_len)
+    caption = document.result.caption if document and document.result else ""
+    shown = "".join(fit(wrap(caption, room), 1, room)) if room else ""
     return head.append(_padded(shown, room)).append_text(tail)
 
 

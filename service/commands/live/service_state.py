@@ -27,7 +27,8 @@ from service.commands.live.wrapping import crop, fit, harmless, wrap
 _RETAINED_WITHIN_S = 3.0  # what is retained comes at once; without it nobody is there
 _PERCENT = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d+)?) ?%")
 _BAR_CELLS = 20
-_MOST_PROBLEMS = 4  # lines
+_MOST_LINES_OF_MODEL = 4
+_MOST_PROBLEMS = 4
 _MOST_WORKING = 4  # cameras
 _GIB = 1 << 30
 _MOST_BYTES = 1 << 60
@@ -55,6 +56,7 @@ class ServiceState:
                 self._lost_at = self._lost_at or now
                 self._lost_reason = report.reason
             case Connected():
+                self._forget()  # what is retained comes again, if it is still true
                 self._connected_at, self._lost_at = now, None
             case BridgeInfo():
                 self._info = report
@@ -66,6 +68,10 @@ class ServiceState:
                 self._metrics = report
             case str():
                 self._bridge_state = report
+
+    def _forget(self) -> None:
+        self._bridge_state = ""
+        self._info = self._stats = self._health = self._metrics = None
 
     @property
     def is_at_work(self) -> bool:
@@ -96,7 +102,7 @@ class ServiceState:
             return self._info.model.state, "yellow"
         if self._stats and self._stats.system_status in {"paused", "stopping"}:
             return self._stats.system_status, "yellow"
-        return harmless(self._bridge_state) or "unknown", "green"
+        return ("online", "green") if self._bridge_state == "online" else ("unknown", "yellow")
 
     def _is_silent(self, now: datetime) -> bool:
         if self._connected_at is None:
@@ -111,8 +117,10 @@ class ServiceState:
         message = harmless(model.message or "")
         kind = model.dtype if model.quantization in {None, "none"} else model.quantization
         name = harmless(f"{_short(model.name)} on {model.device}, {kind}")
-        if model.state == "failed":
-            for line in fit(wrap(f"model: {message}", width), _MOST_PROBLEMS, width):
+        if not self.is_at_work:
+            yield Text(crop(name, width), "dim")
+        elif model.state == "failed":
+            for line in fit(wrap(f"model: {message}", width), _MOST_LINES_OF_MODEL, width):
                 yield Text(line, "bold red")
         elif model.state == "loading" and message:
             bar = _bar(message)
@@ -121,11 +129,26 @@ class ServiceState:
             about = Text(crop(f"{name}: {message}" if message else name, width), "dim")
             yield _with_right(about, self._processor(), width)
 
-    def problems(self, now: datetime, width: int) -> Iterator[Text]:
-        """What is wrong and why, the worst first."""
+    def problems(self, now: datetime, width: int, room: int) -> Iterator[Text]:
+        """What is wrong and why, the worst first, in at most `room` lines."""
+        found = self._problems(now)
+        num_shown = min(len(found), _MOST_PROBLEMS, room)
+        if num_shown < len(found):
+            num_shown = max(1, min(num_shown, room - 1))
+        spare = room - num_shown - (num_shown < len(found))
+        for text, style in found[:num_shown]:
+            lines = fit(wrap(text, width), 2 if spare > 0 else 1, width)
+            spare -= len(lines) - 1
+            for line in lines:
+                yield Text(line, style)
+        if num_shown < len(found):
+            yield Text(crop(f"and {len(found) - num_shown} more", width), "yellow")
+
+    def _problems(self, now: datetime) -> list[tuple[str, str]]:
+        """Each with its style."""
         found: list[tuple[str, str]] = []
         if self._lost_at:
-            found.append((f"{self._lost_reason}; tried again by itself", "bold red"))
+            found.append((f"trying again: {self._lost_reason}", "bold red"))
         elif self._bridge_state == "offline":
             text = "the service on this broker was stopped, or lost its connection"
             found.append((text, "bold red"))
@@ -140,11 +163,7 @@ class ServiceState:
                 )
                 if check.status != "healthy" and not self._is_said(check.message)
             ]
-        for text, style in found[:_MOST_PROBLEMS]:
-            for line in fit(wrap(text, width), 2, width):
-                yield Text(line, style)
-        if len(found) > _MOST_PROBLEMS:
-            yield Text(f"and {len(found) - _MOST_PROBLEMS} more", "yellow")
+        return found
 
     def _is_said(self, message: str) -> bool:
         """Whether the model's own line says it already."""

@@ -40,17 +40,24 @@ class Terminal:
 
     @contextmanager
     def single_keys(self) -> Iterator[None]:
-        """Let keys come one by one, unseen; Ctrl-C stays what it is."""
+        """Let keys come one by one, unseen; Ctrl-C stays what it is, Ctrl-Z suspends nothing."""
         if not self._is_both:
             yield
             return
         before = termios.tcgetattr(self._keys)
         tty.setcbreak(self._keys, termios.TCSANOW)
+        self._disable_suspending()
         try:
             yield
         finally:
             with suppress(termios.error):  # it was closed meanwhile
                 termios.tcsetattr(self._keys, termios.TCSANOW, before)
+
+    def _disable_suspending(self) -> None:
+        """A suspended view would leave its screen and its keys to the shell."""
+        mode = termios.tcgetattr(self._keys)
+        mode[6][termios.VSUSP] = bytes([os.fpathconf(self._keys, "PC_VDISABLE") & 0xFF])
+        termios.tcsetattr(self._keys, termios.TCSANOW, mode)
 
     @contextmanager
     def listening(self, on_key: Callable[[str], None]) -> Iterator[None]:

@@ -50,6 +50,8 @@ def fit(lines: tuple[str, ...], num_lines: int, width: int) -> list[str]:
     if num_lines < 1:
         return []
     kept = list(lines[:num_lines])
+    if cell_len(kept[-1]) >= width and " " in kept[-1]:
+        kept[-1] = kept[-1].rpartition(" ")[0]  # a whole word makes room for the ellipsis
     kept[-1] = crop(f"{kept[-1]}{_ELLIPSIS}", width)
     return kept
 

@@ -26,6 +26,10 @@ def test_escape_keeps_a_hostile_name_on_one_line() -> None:
     )
 
 
+def test_escape_lets_no_text_turn_the_direction_of_a_line() -> None:
+    assert escape("front \u202edeliaf\u2066 باب") == "front \\x202edeliaf\\x2066 باب"
+
+
 def test_escape_leaves_nothing_that_cannot_be_encoded() -> None:
     assert escape("caf\udce9").encode() == b"caf\\xdce9"
 

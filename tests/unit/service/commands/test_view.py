@@ -276,10 +276,59 @@ def test_lost_broker_is_counted_until_it_is_back() -> None:
     clock.advance(7)
     text = shown(view)
     assert "no broker since 12 s" in text
-    assert "timed out; tried again by itself" in text
+    assert "trying again: broker 127.0.0.1:1883: timed out" in text
     assert "working" not in text
     view.feed(Connected())
+    view.feed("online")
     assert "● online" in shown(view)
+
+
+def test_broker_that_came_back_without_the_service_says_so() -> None:
+    clock = make_clock()
+    view = make_view(clock=clock)
+    for document in (Connected(), "online", make_info(), make_stats()):
+        view.feed(document)
+    view.feed(BrokerLost("broker 127.0.0.1:1883: refused"))
+    view.feed(Connected())
+    assert "● connecting" in shown(view)
+    clock.advance(5)
+    text = shown(view)
+    assert "● no service" in text
+    assert "waiting 3" not in text
+
+
+@pytest.mark.parametrize("last", ["offline", BrokerLost("refused")])
+def test_service_that_is_gone_does_not_load(last: Document) -> None:
+    view = make_view()
+    loading = make_info(state="loading", message="downloading 50 %")
+    for document in (Connected(), "online", loading, last):
+        view.feed(document)
+    text = shown(view)
+    assert "downloading" not in text
+    assert "vikhyatk/moondream2 on cuda:0" in text
+
+
+def test_state_that_is_no_word_of_ours_is_unknown() -> None:
+    view = make_view()
+    view.feed("online, and more than that " * 20)
+    text = shown(view, 80, 20)
+    assert text.splitlines()[0].startswith("here  ● unknown")
+
+
+def test_many_problems_leave_most_of_a_small_screen_to_cameras() -> None:
+    view = make_view()
+    checks = {
+        f"check{number}": HealthCheck(status="unhealthy", message="It is wrong. " * 20)
+        for number in range(5)
+    }
+    for document in ("online", make_info(), Health(status="unhealthy", checks=checks)):
+        view.feed(document)
+    view.feed(make_result(camera_id="front_door"))
+    lines = shown(view, 40, 12).splitlines()
+    assert sum("check" in line or "wrong" in line for line in lines) == 2
+    assert "and 3 more" in lines[4]
+    assert "front_door" in lines[6]
+    assert sum("wrong" in line for line in shown(view, 80, 40).splitlines()) == 8
 
 
 def test_gpu_is_shown_where_there_is_one() -> None:
@@ -377,6 +426,25 @@ def test_many_cameras_show_the_urgent_and_newest_and_say_how_many_are_left_out()
     assert "▽  camera_63" in lines[3]
     assert any("more cameras not shown" in line for line in lines)
     assert "camera_3 " not in text
+
+
+def test_one_camera_too_many_is_one_camera() -> None:
+    view = make_view()
+    for number in range(5):
+        view.feed(make_result(camera_id=f"camera_{number}"))
+    assert "… and 1 more camera not shown" in shown(view, 80, 11)
+
+
+@pytest.mark.parametrize("num_cameras", [4, 20])
+def test_caption_that_is_cut_ends_with_a_whole_word(num_cameras: int) -> None:
+    view = make_view()
+    for number in range(num_cameras):
+        view.feed(make_result("abcd efghi " * 100, camera_id=f"camera_{number}"))
+    for width in range(100, 112):
+        cut = [line.rstrip() for line in shown(view, width, 24).splitlines() if "abcd" in line]
+        ends = [line for line in cut if line.endswith("…")]
+        assert ends
+        assert all(line.endswith((" abcd…", " efghi…")) for line in ends)
 
 
 def test_long_caption_of_the_newest_camera_gets_more_lines() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.commands.checks.engine import hints
+from service.commands.checks.engine import hints, how_to_get
 
 GIB = 1 << 30
 MOONDREAM = 1_927_000_000
@@ -66,3 +66,12 @@ def test_little_memory_beside_bfloat16_is_told_of_int8() -> None:
 
 def test_device_that_is_not_there_has_no_hints() -> None:
     assert said(device="", dtype="", device_error="no CUDA device 9 here", free_bytes=0) == []
+
+
+def test_model_that_is_not_there_yet_has_one_remedy() -> None:
+    error = "some/model main config.json: not in the cache; fetch it with `moondream2mqtt download`"
+    assert how_to_get(error) == (
+        "some/model main config.json: not in the cache; `moondream2mqtt download` fetches it, and "
+        "so does `serve` at its start"
+    )
+    assert how_to_get("no such folder") == "no such folder; see model.name and model.revision"

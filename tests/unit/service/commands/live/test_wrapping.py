@@ -20,6 +20,8 @@ def test_wrap_counts_cells_and_breaks_words_that_are_too_long() -> None:
 def test_fit_marks_what_is_left_out() -> None:
     assert fit(("one two", "three", "four"), 2, 8) == ["one two", "three…"]
     assert fit(("one", "two"), 2, 8) == ["one", "two"]
+    assert fit(("one two", "three"), 1, 7) == ["one…"]
+    assert fit(("猫猫猫", "猫"), 1, 6) == ["猫猫…"]
 
 
 def test_crop_keeps_the_width() -> None:
