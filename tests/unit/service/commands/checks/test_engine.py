@@ -13,6 +13,7 @@ def said(**engine: Any) -> list[tuple[str, str, str]]:
         "device": "cpu",
         "dtype": "float32",
         "device_error": None,
+        "compile_problem": None,
         "num_weights": MOONDREAM,
         "quantization": "none",
         "shortage": None,
@@ -66,3 +67,9 @@ def test_little_memory_beside_bfloat16_is_told_of_int8() -> None:
 
 def test_device_that_is_not_there_has_no_hints() -> None:
     assert said(device="", dtype="", device_error="no CUDA device 9 here", free_bytes=0) == []
+
+
+def test_compiler_that_is_missing_is_noted_beside_what_else_there_is_to_say() -> None:
+    found = said(compile_problem="model.compile needs a C++ compiler", dtype="float32")
+    assert found[0] == ("device", "note", "model.compile needs a C++ compiler")
+    assert len(found) == 2
