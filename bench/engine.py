@@ -89,6 +89,18 @@ class Run:
         return most / statistics.median(times) if times else 0.0
 
 
+def use_device(name: str) -> torch.device:
+    """Make a device the one that all work is launched on.
+
+    Naming `cuda:1` is not enough: what is made without a name, as graphs are, is on the current one.
+    """
+    device = torch.device(name)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
+    return device
+
+
 def random_model(config: MoondreamConfig, device: torch.device, dtype: torch.dtype) -> Moondream:
     """Build a model in its dtype at once, from one block of noise; it never stops by itself.
 
@@ -266,7 +278,7 @@ def main() -> None:
     args = parse()
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    device = use_device(args.device)
     is_small = args.size == "demo" and device.type == "cpu"
     wanted = args.dtype or ("float32" if is_small else "bfloat16")
     # Shrunk from what takes the least memory; what is not shrunk ends in float32.

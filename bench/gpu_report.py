@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from bench._machine import describe
-from bench.engine import software
+from bench.engine import software, use_device
 from bench.gpu.critical import measure_critical
 from bench.gpu.faults import measure_faults
 from bench.gpu.goals import judge
@@ -91,10 +91,7 @@ def main() -> None:
     """Run the blocks, then print the table and the verdicts."""
     args = parse()
     warnings.simplefilter("ignore")  # of libraries, which would tear the table
-    device = torch.device(args.device)
-    if device.type == "cuda":
-        device = torch.device("cuda", device.index or 0)
-        torch.cuda.set_device(device)
+    device = use_device(args.device)
     setting = Setting(device, is_quick=args.quick or device.type != "cuda")
     if setting.is_quick:
         torch.set_num_threads(1)  # a machine that is busy otherwise would make them wait

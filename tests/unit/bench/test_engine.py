@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.engine import DEMO, random_model
+from bench.engine import DEMO, random_model, use_device
 from moondream2.config import MoondreamConfig
 from moondream2.text import attend_with
 
@@ -23,3 +23,15 @@ def test_activations_of_a_random_model_neither_vanish_nor_grow(dtype: torch.dtyp
     assert 0.3 < float(hidden.std()) < 10
     logits = model.text.logits(hidden.to(dtype)).float()[..., 1:]
     assert 0.3 < float(logits.std()) < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "used"), [("cuda:1", ["cuda:1"]), ("cuda", ["cuda:0"]), ("cpu", [])]
+)
+def test_device_that_is_named_is_the_one_that_is_used(
+    name: str, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.append(str(device)))
+    assert str(use_device(name)) == (used[0] if used else "cpu")
+    assert current == used
