@@ -92,7 +92,7 @@ class Run:
 def use_device(name: str) -> torch.device:
     """Make a device the one that all work is launched on.
 
-    Naming `cuda:1` is not enough: what is made without a name, as graphs are, is on the current one.
+    What is made without a name, as graphs are, is on the current device, not on the named one.
     """
     device = torch.device(name)
     if device.type == "cuda":
