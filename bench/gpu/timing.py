@@ -47,13 +47,12 @@ def profiled(work: Callable[[], object], device: torch.device) -> Profile:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    found = [(event.key, event.count, event.device_type) for event in seen.key_averages()]
+    found = [(each.key, each.count, each.device_type.name) for each in seen.key_averages()]
     return _summary(found, device)
 
 
-def _summary(found: list[tuple[str, int, object]], device: torch.device) -> Profile:
-    host = torch.autograd.DeviceType.CPU
-    kernels = [(name, count) for name, count, kind in found if kind != host]
+def _summary(found: list[tuple[str, int, str]], device: torch.device) -> Profile:
+    kernels = [(name, count) for name, count, kind in found if kind != "CPU"]
     names = [name for name, _ in kernels] if device.type == "cuda" else [name for name, *_ in found]
     attention = {name for name in names if any(part in name.lower() for part in _ATTENTION)}
     return Profile(
