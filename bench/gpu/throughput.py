@@ -6,6 +6,7 @@ there are slots. Nothing may be recorded and no plan built while frames are answ
 
 import copy
 import gc
+import importlib
 import time
 
 import torch
@@ -58,7 +59,9 @@ def _tell(name: str, setting: Setting, found: Run, note: Note, is_shown: bool) -
     note(f"{name}: tokens/s of full steps", found.decode_per_s)
     note(f"{name}: first token ms, p50", percentile(firsts, 50))
     note(f"{name}: first token ms, p99", percentile(firsts, 99))
-    note(f"{name}: share of the floor", setting.machine.floor(found, setting.cost) / found.seconds)
+    if found.batch <= setting.slots:  # the floor is that of a batch whose rows run together
+        floor = setting.machine.floor(found, setting.cost)
+        note(f"{name}: share of the floor", floor / found.seconds)
 
 
 def _plans(setting: Setting, engine: Engine) -> int:
@@ -104,6 +107,8 @@ def measure_compiled(setting: Setting, note: Note) -> None:
     _batches_of(setting, setting.model, "plain", note)
     free(setting)
     _batches_of(setting, model, "compiled", note, is_compiled=True)
+    counters = importlib.import_module("torch._dynamo.utils").counters["stats"]
+    note("compiled: graphs, 0 where compiling failed", counters.get("unique_graphs", 0))
 
 
 def _batches_of(
