@@ -138,3 +138,21 @@ def test_blocks_for_which_no_time_is_left_are_skipped() -> None:
     report.run(Block("works", _works, 60), None)
     assert report.outcomes["works"].status == "skipped"
     assert report.outcomes["works"].reason == "no time was left"
+
+
+@pytest.mark.parametrize("module", ["bench.gpu_report", "bench.gpu.worker"])
+def test_report_loads_nothing_that_a_machine_with_torch_may_lack(module: str) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    output = subprocess.run(command, cwd=_ROOT, capture_output=True, check=True, text=True).stdout
+    ours = {
+        "paho",
+        "aiomqtt",
+        "pydantic",
+        "sqlalchemy",
+        "alembic",
+        "httpx",
+        "typer",
+        "pytest",
+    }
+    assert not ours & set(output.split())
