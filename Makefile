@@ -37,7 +37,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-pythons check quick unit-service unit-others lint types imports format bench soak demo-model docs pictures clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-pythons check quick unit-service unit-others lint types imports format bench gpu-report soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,8 +123,11 @@ format: $(READY) ## Lay the code out and mend what can be mended by itself.
 	$(BIN)/ruff format .
 
 bench: $(READY) ## Measure and print; BENCH=engine runs one, ARGS goes to it.
-	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))); do \
+	@for name in $(or $(BENCH),$(basename $(notdir $(filter-out bench/_% bench/gpu_report.py,$(wildcard bench/*.py))))); do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
+
+gpu-report: $(READY) ## What a GPU has to tell, in nine minutes; ARGS="--out report.json", or --quick on any machine.
+	$(BIN)/python -m bench.gpu_report $(ARGS)
 
 soak: $(READY) ## Kills, all hostile messages in every way, then load; ARGS="load --minutes 60" or "--memory 3600".
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -28,6 +28,7 @@ from bench.engine import DEMO, random_model
 from engine.loading import load
 from engine.protocol import ModelOptions
 from moondream2.config import DEFAULT_REVISION, public_config
+from moondream2.model import Moondream
 
 _STATUS = Path("/proc/self/status")
 _POLL_S = 0.01
@@ -41,9 +42,8 @@ _FORMATS: dict[str, tuple[str, Literal["none", "int8"]]] = {
 GOAL = 4.3e9 / 2**30
 
 
-def write(folder: Path) -> None:
-    """Write a model folder of full size; a vocabulary of any size serves for loading."""
-    model = random_model(public_config(), torch.device("cpu"), torch.bfloat16)
+def write(folder: Path, model: Moondream) -> None:
+    """Write a model folder; the demonstration's vocabulary serves for loading."""
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     save_file(state, folder / "model.safetensors")
     dimensions = asdict(model.config)
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="moondream2mqtt-bench-") as name:
         folder = {"full": name, "demo": str(DEMO)}.get(args.size, args.size)
         if args.size == "full":
-            write(Path(name))
+            write(Path(name), random_model(public_config(), torch.device("cpu"), torch.bfloat16))
         print("format       seconds  peak GiB  anonymous  after")
         for kind in args.formats.split(","):
             command = [sys.executable, "-m", "bench.loading", "--size", folder, "--here", kind]

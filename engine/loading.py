@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from engine.progress import DownloadProgress, ReportShare
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Quantization, Sizes, choose_quantization, shortage
 from engine.requirements import check_requirements
+from moondream2.compiled import missing_compiler
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
 from moondream2.generate import Engine
@@ -79,6 +80,9 @@ def load(
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     check_requirements(options, device, dtype)
+    if options.compile and (problem := missing_compiler()):
+        logger.warning("%s", problem)
+        options = replace(options, compile=False)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if not Path(options.name).expanduser().is_dir():

@@ -18,6 +18,7 @@ from engine.loading import DeviceError, choose_device, choose_dtype, name_of
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Sizes, choose_quantization, shortage
 from engine.requirements import check_requirements
+from moondream2.compiled import missing_compiler
 from moondream2.config import MoondreamConfig
 from moondream2.errors import MoondreamError
 from moondream2.hub import ModelFiles, resolve
@@ -40,6 +41,7 @@ class EngineReport:
     quantization: str = ""  #: of the weights, as it would be chosen
     shortage: str | None = None  #: what a CPU's memory has to say to that
     free_bytes: int = 0  #: of the device's memory
+    compile_problem: str | None = None  #: why passes would not be compiled although they are to be
     computes_bfloat16: bool = False  #: by instructions of its own
 
 
@@ -73,6 +75,7 @@ def _look(options: ModelOptions) -> EngineReport:
         check_requirements(options, device, dtype)
     except (DeviceError, MoondreamError) as error:
         report.device_error = _one_line(error)
+    report.compile_problem = missing_compiler() if options.compile else None
     host = Host.here(device)
     report.computes_bfloat16 = choose_dtype("auto", device) == torch.bfloat16
     report.free_bytes = host.available

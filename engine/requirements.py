@@ -1,4 +1,4 @@
-"""What the options need of this machine besides the model's files: packages, a compiler.
+"""What the options need of this machine besides the model's files: packages, a processor.
 
 Looked at before gigabytes are loaded, and by `doctor`.
 """
@@ -6,7 +6,6 @@ Looked at before gigabytes are loaded, and by `doctor`.
 import torch
 
 from engine.protocol import ModelOptions
-from moondream2.compiled import check_compiler
 from moondream2.int8 import check_processor
 from moondream2.quantize import check_format
 
@@ -21,11 +20,8 @@ def check_requirements(options: ModelOptions, device: torch.device, dtype: torch
 
     Raises:
         QuantizeError: The weights cannot be held in the wanted format here.
-        CompileError: There is no compiler.
     """
     if options.quantization == "int8" and device.type == "cpu":
         check_processor()
     elif options.quantization in ("int8", "int4"):
         check_format(options.quantization, device, dtype)
-    if options.compile:
-        check_compiler()

@@ -4,7 +4,6 @@ MoondreamError
 ├── ModelFileError    a file of the model folder is unusable; another try cannot help
 ├── DownloadError     the hub or its cache could not give a file; may work later
 ├── QuantizeError     the wanted weight format needs something that is not installed
-├── CompileError      there is no compiler for `compile`
 ├── PromptError       the request asks for what this model cannot do (in `tokens`)
 ├── OutOfMemoryError  the device has no room for this frame, even alone (in `generate`)
 └── NotANumberError   the arithmetic of this frame left the range of its format (in `generate`)
@@ -33,9 +32,3 @@ class QuantizeError(MoondreamError):
     """The weights cannot be held in the wanted format here."""
 
     code = "model_quantize"
-
-
-class CompileError(MoondreamError):
-    """Code cannot be compiled here."""
-
-    code = "model_compile"

@@ -2,7 +2,8 @@
 
 Everything that is being answered advances in the same pass over the language model, whatever it is:
 a prompt, a word of a caption, a coordinate of a box. Rows join and leave between steps. A row is
-computed from its own keys alone, so its answer does not depend on the rows beside it.
+computed from its own keys alone, so its answer does not depend on the rows beside it, but for the
+rounding of formats with fewer bits than float32: libraries choose kernels by the number of rows.
 
 The engine knows nothing of image files, processes or queues, and is not thread-safe: one thread
 submits, cancels and steps.

@@ -18,7 +18,7 @@ from torch import Tensor
 from moondream2.bags import BagCache
 from moondream2.branches import Branches
 from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
-from moondream2.compiled import CompiledPrefill, compile_vision
+from moondream2.compiled import CompiledPrefill, Compiler, compile_vision
 from moondream2.crops import Crops
 from moondream2.encoding import Clock, Encoding
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
@@ -100,9 +100,10 @@ class Passes:
             recorder = partial(CudaRecorder, self._device)
         self._recorder = recorder
         self._staging = Staging(self._device)
-        self._prefill = CompiledPrefill(model.text) if compiled else prefill
+        compiler = Compiler()
+        self._prefill = CompiledPrefill(model.text, compiler) if compiled else prefill
         if compiled:
-            compile_vision(model.vision)
+            compile_vision(model.vision, compiler)
         self._held: _Pool | None = None
         self._has_made = False  # a pool, or tried to
 

@@ -47,7 +47,6 @@ _OF_CLASS = {
 #: Raised towards the operator or inside the service: in the log, never in a document.
 _INSIDE = {
     "AnswerTooLargeError",
-    "CompileError",
     "ConfigurationError",
     "DeviceError",
     "DownloadError",

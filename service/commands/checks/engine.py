@@ -95,6 +95,8 @@ def hints(engine: dict[str, Any]) -> Iterator[Finding]:
     """
     if engine["device_error"] is not None:
         return
+    if engine["compile_problem"]:
+        yield Finding("device", "note", engine["compile_problem"])
     if engine["shortage"]:
         yield Finding("memory", "TODO", f"the model {engine['shortage']}: make room")
     elif engine["device"] != "cpu":

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import psutil
@@ -70,6 +71,19 @@ def test_int4_on_a_cpu_is_refused_before_anything_is_read() -> None:
     with pytest.raises(QuantizeError, match=r"model\.quantization: int4"):
         load(options("auto", "int4"), told.append)
     assert not [text for text in told if text.startswith("loading")]
+
+
+def test_compiling_without_a_compiler_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model is there all the same, and what compiling excludes is not."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    told: list[str] = []
+    loaded = load(replace(options("float32", "none"), compile=True), told.append)
+    assert loaded.engine.has_work is False
+    assert "warming up" not in told
+    [said] = [each.getMessage() for each in caplog.records if each.name == "engine.loading"]
+    assert "no-such-compiler was not found: the passes run as they are" in said
 
 
 class Memory:

@@ -287,6 +287,8 @@ def _staggered(engine: Engine) -> dict[str, tuple[Answer, ...]]:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.timeout(600)
+# Said by the compiler of float32 on a device that could do with less; here it is to be exact.
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")
 def test_device_answers_as_cpu(options: dict[str, bool]) -> None:
     expected = _discrete(answers(run(odd_engine(slots=1), _requests(odd_model()))))
     engine = odd_engine(odd_model().to("cuda"), slots=5, **options)

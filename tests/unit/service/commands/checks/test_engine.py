@@ -13,6 +13,7 @@ def said(**engine: Any) -> list[tuple[str, str, str]]:
         "device": "cpu",
         "dtype": "float32",
         "device_error": None,
+        "compile_problem": None,
         "num_weights": MOONDREAM,
         "quantization": "none",
         "shortage": None,
@@ -75,3 +76,9 @@ def test_model_that_is_not_there_yet_has_one_remedy() -> None:
         "so does `serve` at its start"
     )
     assert how_to_get("no such folder") == "no such folder; see model.name and model.revision"
+
+
+def test_compiler_that_is_missing_is_noted_beside_what_else_there_is_to_say() -> None:
+    found = said(compile_problem="model.compile needs a C++ compiler", dtype="float32")
+    assert found[0] == ("device", "note", "model.compile needs a C++ compiler")
+    assert len(found) == 2
