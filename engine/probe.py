@@ -85,7 +85,9 @@ def _look(options: ModelOptions) -> EngineReport:
         report.model_error = _one_line(error)
         return report
     report.folder, report.num_weights = str(files.folder), sizes.num_weights
-    report.quantization = choose_quantization(options.quantization, options.dtype, host, sizes)
+    report.quantization = choose_quantization(
+        options.quantization, options.dtype, host, sizes, is_compiled=options.compile
+    )
     report.shortage = shortage(report.quantization, dtype, host, sizes)
     return report
 

@@ -7,6 +7,7 @@ import torch
 
 from engine.protocol import ModelOptions
 from moondream2.compiled import check_compiler
+from moondream2.errors import QuantizeError
 from moondream2.int8 import check_processor
 from moondream2.quantize import check_format
 
@@ -20,11 +21,16 @@ def check_requirements(options: ModelOptions, device: torch.device, dtype: torch
         dtype: In which.
 
     Raises:
-        QuantizeError: The weights cannot be held in the wanted format here.
+        QuantizeError: The weights cannot be held in the wanted format here, or not compiled.
         CompileError: There is no compiler.
     """
     if options.quantization == "int8" and device.type == "cpu":
         check_processor()
+        if options.compile:  # the passes are captured whole, and 8-bit kernels cannot be
+            raise QuantizeError(
+                "model.compile does not go with int8 on a CPU, which is faster without: set it to "
+                "false, or model.quantization to none"
+            )
     elif options.quantization in ("int8", "int4"):
         check_format(options.quantization, device, dtype)
     if options.compile:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import psutil
@@ -43,6 +44,11 @@ def options(dtype: str, quantization: Literal["auto", "none", "int8", "int4"]) -
     return ModelOptions(
         str(FIXTURES), "2025-06-21", "cpu", dtype, slots=1, quantization=quantization
     )
+
+
+def test_int8_on_a_cpu_cannot_be_compiled_and_says_so() -> None:
+    with pytest.raises(QuantizeError, match=r"model\.compile.* model\.quantization"):
+        load(replace(options("auto", "int8"), compile=True), lambda _: None)
 
 
 @pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
