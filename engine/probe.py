@@ -17,7 +17,7 @@ from engine.codec import Codec
 from engine.loading import DeviceError, choose_device, choose_dtype, name_of
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Sizes, choose_quantization, shortage
-from engine.requirements import check_requirements
+from engine.requirements import check_requirements, may_shrink
 from moondream2.config import MoondreamConfig
 from moondream2.errors import MoondreamError
 from moondream2.hub import ModelFiles, resolve
@@ -41,6 +41,7 @@ class EngineReport:
     shortage: str | None = None  #: what a CPU's memory has to say to that
     free_bytes: int = 0  #: of the device's memory
     computes_bfloat16: bool = False  #: by instructions of its own
+    can_shrink: bool = False  #: it could have 8-bit weights on this CPU, with the same settings
 
 
 def main() -> None:
@@ -75,6 +76,7 @@ def _look(options: ModelOptions) -> EngineReport:
         report.device_error = _one_line(error)
     host = Host.here(device)
     report.computes_bfloat16 = choose_dtype("auto", device) == torch.bfloat16
+    report.can_shrink = may_shrink(options, device)
     report.free_bytes = host.available
     if device.type == "cuda":
         report.free_bytes = torch.cuda.mem_get_info(device)[0]

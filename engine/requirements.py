@@ -8,7 +8,7 @@ import torch
 from engine.protocol import ModelOptions
 from moondream2.compiled import check_compiler
 from moondream2.errors import QuantizeError
-from moondream2.int8 import check_processor
+from moondream2.int8 import can_shrink, check_processor
 from moondream2.quantize import check_format
 
 
@@ -35,3 +35,8 @@ def check_requirements(options: ModelOptions, device: torch.device, dtype: torch
         check_format(options.quantization, device, dtype)
     if options.compile:
         check_compiler()
+
+
+def may_shrink(options: ModelOptions, device: torch.device) -> bool:
+    """Whether `model.quantization: int8` beside these options would be accepted on a CPU."""
+    return device.type == "cpu" and can_shrink() and not options.compile
