@@ -46,11 +46,9 @@ async def test_demo_is_exact_and_captions_what_somebody_else_sends_it() -> None:
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.publish("moondream2mqtt/stranger/frame", make_image(), qos=1)
         await client.subscribe("moondream2mqtt/bridge/info")
-        async for message in client.messages:
-            model = json.loads(message.payload)["model"]
-            if model["state"] == "ready":
-                break
-    assert (model["dtype"], model["quantization"]) == ("float32", "none")
+        models = (json.loads(message.payload)["model"] async for message in client.messages)
+        ready = await anext(model async for model in models if model["state"] == "ready")
+    assert (ready["dtype"], ready["quantization"]) == ("float32", "none")
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert re.search(r"^stranger +normal +\d+\.\d\d s  said: .+$", out.decode(), re.MULTILINE)
