@@ -148,7 +148,9 @@ def _choose_format(
     """
     host = Host.here(device)
     sizes = Sizes.of(MoondreamConfig.from_folder(files.folder, revision=files.release))
-    quantization = choose_quantization(options.quantization, options.dtype, host, sizes)
+    quantization = choose_quantization(
+        options.quantization, options.dtype, host, sizes, is_compiled=options.compile
+    )
     is_int8 = device.type == "cpu" and quantization == "int8"
     kind = "int8" if is_int8 else name_of(dtype)
     loading = f"loading the model {files.name} to {device} as {kind}"

@@ -17,7 +17,7 @@ from engine.codec import Codec
 from engine.loading import DeviceError, choose_device, choose_dtype, name_of
 from engine.protocol import ModelOptions
 from engine.quantization import Host, Sizes, choose_quantization, shortage
-from engine.requirements import check_requirements
+from engine.requirements import check_requirements, may_shrink
 from moondream2.compiled import missing_compiler
 from moondream2.config import MoondreamConfig
 from moondream2.errors import MoondreamError
@@ -43,6 +43,7 @@ class EngineReport:
     free_bytes: int = 0  #: of the device's memory
     compile_problem: str | None = None  #: why passes would not be compiled although they are to be
     computes_bfloat16: bool = False  #: by instructions of its own
+    can_shrink: bool = False  #: it could have 8-bit weights on this CPU, with the same settings
 
 
 def main() -> None:
@@ -78,6 +79,7 @@ def _look(options: ModelOptions) -> EngineReport:
     report.compile_problem = missing_compiler() if options.compile else None
     host = Host.here(device)
     report.computes_bfloat16 = choose_dtype("auto", device) == torch.bfloat16
+    report.can_shrink = may_shrink(options, device)
     report.free_bytes = host.available
     if device.type == "cuda":
         report.free_bytes = torch.cuda.mem_get_info(device)[0]
@@ -88,7 +90,9 @@ def _look(options: ModelOptions) -> EngineReport:
         report.model_error = _one_line(error)
         return report
     report.folder, report.num_weights = str(files.folder), sizes.num_weights
-    report.quantization = choose_quantization(options.quantization, options.dtype, host, sizes)
+    report.quantization = choose_quantization(
+        options.quantization, options.dtype, host, sizes, is_compiled=options.compile
+    )
     report.shortage = shortage(report.quantization, dtype, host, sizes)
     return report
 

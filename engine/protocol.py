@@ -18,7 +18,7 @@ from typing import Literal
 from engine.codec import Codec
 
 #: Raised with every change of a message; `tests/unit/engine/test_protocol.py` asks for it.
-VERSION = 4
+VERSION = 5
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -127,6 +127,7 @@ class Ready:
     max_crops: int | None = None  #: most local crops of a frame; None: what the model was made for
     #: of a 1280×720 frame with a caption of normal length, measured at warm-up; None: not measured
     seconds_per_frame: float | None = None
+    can_shrink: bool = False  #: it could have 8-bit weights on this CPU, with the same settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,12 @@ class Sizes:
 
 
 def choose_quantization(
-    wanted: Quantization | Literal["auto"], dtype: str, host: Host, sizes: Sizes
+    wanted: Quantization | Literal["auto"],
+    dtype: str,
+    host: Host,
+    sizes: Sizes,
+    *,
+    is_compiled: bool = False,
 ) -> Quantization:
     """Settle `model.quantization`.
 
@@ -90,11 +95,12 @@ def choose_quantization(
         dtype: As in the settings; whoever names one gets exactly that, unless `wanted` is not auto.
         host: What runs the model.
         sizes: Of the model.
+        is_compiled: `model.compile` is on, which cannot be with 8 bits on a CPU.
     """
     if wanted != "auto":
         return wanted
     is_exact = dtype != "auto" or host.device != "cpu" or sizes.num_weights < _LEAST_WEIGHTS
-    if is_exact or not host.has_int8:
+    if is_exact or is_compiled or not host.has_int8:
         return "none"
     if not host.has_bfloat16:
         return "int8"

@@ -50,6 +50,7 @@ from engine.protocol import (
     Started,
     Submit,
 )
+from engine.requirements import may_shrink
 from moondream2 import tasks
 from moondream2.crops import Crops
 from moondream2.errors import DownloadError, MoondreamError
@@ -412,6 +413,7 @@ def main(make_worker: Callable[..., Worker] = Worker) -> None:
             quantization=loaded.quantization,
             max_crops=loaded.max_crops,
             seconds_per_frame=loaded.seconds_per_frame,
+            can_shrink=may_shrink(arguments.options, loaded.device),
         )
     )
     worker.run()

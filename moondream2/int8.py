@@ -132,7 +132,7 @@ def load_int8(
 
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
-        QuantizeError: The processor cannot run it.
+        QuantizeError: The processor cannot run it, or 16 bits cannot hold a weight.
     """
     check_processor()
     config = MoondreamConfig.from_folder(folder, revision=revision)
@@ -168,7 +168,7 @@ def shrink_linears(model: Moondream) -> None:
         model: On the CPU, in any dtype.
 
     Raises:
-        QuantizeError: The processor cannot run it.
+        QuantizeError: The processor cannot run it, or 16 bits cannot hold a weight.
     """
     check_processor()
     for name in list(_names(model)):
@@ -200,6 +200,10 @@ def _shrunk(
 ) -> Int8Linear | HalfLinear:
     if name.startswith(_SHRUNK):
         return Int8Linear(weight, bias, steps)
+    if not weight.abs().amax() <= torch.finfo(torch.float16).max:  # nor if it is no number
+        raise QuantizeError(
+            f"{name}: has weights that 16 bits cannot hold; set model.quantization: none"
+        )
     return HalfLinear(weight, bias)
 
 

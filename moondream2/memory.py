@@ -33,13 +33,16 @@ def give_back() -> None:
 
 def _left_in_groups(root: Path) -> Iterator[int]:
     """What is left in every control group that this process is in."""
+    lines: list[str] = []
     with suppress(OSError, ValueError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _number, controllers, group = line.split(":", 2)
-            if not controllers:
-                yield from _left(root / "sys/fs/cgroup", group, *_VERSION_2)
-            elif "memory" in controllers.split(","):
-                yield from _left(root / "sys/fs/cgroup/memory", group, *_VERSION_1)
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    for line in lines:
+        _number, _, rest = line.partition(":")
+        controllers, is_group, group = rest.partition(":")
+        if is_group and not controllers:
+            yield from _left(root / "sys/fs/cgroup", group, *_VERSION_2)
+        elif "memory" in controllers.split(","):
+            yield from _left(root / "sys/fs/cgroup/memory", group, *_VERSION_1)
 
 
 #: Files of a group: limit, use, and what of the use are files that can be read again.
@@ -69,5 +72,8 @@ def _left(top: Path, group: str, limit: str, use: str, files: tuple[str, ...]) -
 
 
 def _sum_of(path: Path, names: tuple[str, ...]) -> int:
-    stat = dict(line.split() for line in path.read_text().splitlines())
-    return sum(int(stat.get(name, 0)) for name in names)
+    """What is listed under some names; 0 where it cannot be read, as if all were needed."""
+    with suppress(OSError, ValueError):
+        stat = dict(line.split() for line in path.read_text().splitlines())
+        return sum(int(stat.get(name, 0)) for name in names)
+    return 0

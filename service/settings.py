@@ -200,13 +200,16 @@ class ModelSettings(_Section):
         default=None, ge=1, le=1024, description="CPU threads of the engine; none: one per core"
     )
     compile: bool = Field(
-        default=False, description="torch.compile: minutes at the start, faster steps after"
+        default=False,
+        description="torch.compile: minutes at the start, faster steps after; not with int8 on a "
+        "CPU",
     )
     quantization: Literal["auto", "none", "int8", "int4"] = Field(
         default="auto",
         description="format of the weights; auto: int8 on a CPU without bfloat16 instructions or "
         "without the memory for it, faster and smaller with nearly the same answers; none where "
-        "dtype is set, and elsewhere. On small cards: int8 or int4, with the quantized extra",
+        "dtype or compile is set, and elsewhere. On small cards: int8 or int4, with the quantized "
+        "extra",
     )
     max_tokens: int = Field(default=256, ge=1, le=768, description="longest answer in tokens")
     max_objects: int = Field(default=50, ge=1, le=150, description="most objects per label")

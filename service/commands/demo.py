@@ -142,6 +142,8 @@ class _Demo:
     def _changed(self, folder: Path) -> Settings:
         settings = self._settings
         model = settings.model.model_copy(update={"name": str(files("demo") / "model")})
+        if model.dtype == "auto":  # the same words on every processor
+            model = model.model_copy(update={"dtype": "float32"})
         queue = settings.queue.model_copy(update={"shutdown_timeout": 1.0})
         changed = {"mqtt": self._mqtt, "data_dir": folder / "data", "stats_interval": 2.0}
         changed["cameras"] = self._cameras()

@@ -1,5 +1,6 @@
 """The demonstration as a stranger runs it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -31,7 +32,8 @@ async def test_demo_prints_that_many_captions_and_leaves_nothing(tmp_path: Path)
 
 @pytest.mark.skipif(not MODEL.exists(), reason="the demonstration model is not trained yet")
 @pytest.mark.timeout(150)
-async def test_demo_captions_what_somebody_else_sends_it() -> None:
+async def test_demo_is_exact_and_captions_what_somebody_else_sends_it() -> None:
+    """In float32 on processors with bfloat16 instructions, too: the same words everywhere."""
     process = await start_command("demo", "--frames", "40", "--every", "0.3")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -43,6 +45,10 @@ async def test_demo_captions_what_somebody_else_sends_it() -> None:
     await process.stdout.readline()
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.publish("moondream2mqtt/stranger/frame", make_image(), qos=1)
+        await client.subscribe("moondream2mqtt/bridge/info")
+        models = (json.loads(message.payload)["model"] async for message in client.messages)
+        ready = await anext(model async for model in models if model["state"] == "ready")
+    assert (ready["dtype"], ready["quantization"]) == ("float32", "none")
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert re.search(r"^stranger +normal +\d+\.\d\d s  said: .+$", out.decode(), re.MULTILINE)

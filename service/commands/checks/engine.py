@@ -118,21 +118,23 @@ def _gpu_hints(engine: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _cpu_hints(engine: dict[str, Any]) -> Iterator[Finding]:
+    can_shrink = engine["can_shrink"]
     if engine["dtype"] == "bfloat16" and not engine["computes_bfloat16"]:
         yield Finding(
             "device",
             "note",
             "this processor has no instructions for bfloat16, which is then several times slower "
-            "than float32: set model.dtype to auto, or model.quantization to int8",
+            "than float32: set model.dtype to auto"
+            + (", or model.quantization to int8" if can_shrink else ""),
         )
-    elif engine["dtype"] == "float32":
+    elif engine["dtype"] == "float32" and can_shrink:
         yield Finding(
             "device",
             "note",
             "in float32 on this processor: model.quantization: int8 is faster and takes a third of "
             "the memory, with nearly the same answers",
         )
-    elif engine["free_bytes"] < _LITTLE_MEMORY:
+    elif engine["free_bytes"] < _LITTLE_MEMORY and can_shrink:
         yield Finding(
             "memory",
             "note",

@@ -46,6 +46,11 @@ def options(dtype: str, quantization: Literal["auto", "none", "int8", "int4"]) -
     )
 
 
+def test_int8_on_a_cpu_cannot_be_compiled_and_says_so() -> None:
+    with pytest.raises(QuantizeError, match=r"model\.compile.* model\.quantization"):
+        load(replace(options("auto", "int8"), compile=True), lambda _: None)
+
+
 @pytest.mark.skipif(not can_shrink(), reason="no int8 kernels for this processor")
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
 def test_int8_on_a_cpu_is_our_own_whatever_the_dtype(dtype: str) -> None:

@@ -61,6 +61,12 @@ def test_model_that_fits_in_caches_stays_exact(on: Host) -> None:
     assert choose_quantization("auto", "auto", on, SMALL) == "none"
 
 
+@pytest.mark.parametrize("on", [host(ZEN_3), host(SAPPHIRE_RAPIDS, 4)])
+def test_passes_that_are_compiled_have_full_weights(on: Host) -> None:
+    """8-bit kernels cannot be compiled: the model would not load."""
+    assert choose_quantization("auto", "auto", on, PUBLIC, is_compiled=True) == "none"
+
+
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 @pytest.mark.parametrize(
     ("wanted", "on"),

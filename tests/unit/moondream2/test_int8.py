@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moondream2.errors import ModelFileError
+from moondream2.errors import ModelFileError, QuantizeError
 from moondream2.int8 import (
     HalfLinear,
     Int8Linear,
@@ -123,6 +123,15 @@ def test_row_without_a_scale_gives_the_bias_and_what_is_no_number_stays_none() -
     found = shrunk(x)
     assert found[0].isfinite().all()
     assert found[1].isnan().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -70_000.0])
+def test_weight_that_16_bits_cannot_hold_is_named(value: float) -> None:
+    """The kernels would take 65,504 for it, and answer with numbers that mean nothing."""
+    model = random_model()
+    model.region.coord_decoder.fc1.weight[1, 2] = value
+    with pytest.raises(QuantizeError, match=r"coord_decoder\.fc1.*model\.quantization: none"):
+        shrink_linears(model)
 
 
 def _logits(model: Moondream) -> Tensor:

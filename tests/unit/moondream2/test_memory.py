@@ -60,6 +60,14 @@ def test_container_of_version_1_is_known_by_its_top(tmp_path: Path) -> None:
     assert available_bytes(tmp_path) == 9000 - 1000 + 120
 
 
+@pytest.mark.parametrize("stat", ["", "nonsense\n", "inactive_file many\n"])
+def test_limit_counts_where_its_files_cannot_be_read(tmp_path: Path, stat: str) -> None:
+    put(tmp_path, {"proc/self/cgroup": "nonsense\n0::/\n"})
+    group(tmp_path, ".", "5000", 3000)
+    put(tmp_path, {"sys/fs/cgroup/memory.stat": stat})
+    assert available_bytes(tmp_path) == 2000
+
+
 def test_use_above_the_limit_leaves_nothing(tmp_path: Path) -> None:
     put(tmp_path, {"proc/self/cgroup": "0::/\n"})
     group(tmp_path, ".", "5000", 9000)

@@ -23,7 +23,8 @@ def site(caplog: pytest.LogCaptureFixture) -> Site:
 
 def make_ready(**fields: Any) -> Ready:
     values = {"device": "cpu", "capacity": 1, "load_seconds": 1.0, "vram_mb": 0.0, "ram_mb": 0.0}
-    return Ready("moondream2", "main", dtype="float32", **{**values, **fields})
+    some = {"dtype": "float32", "can_shrink": True}
+    return Ready("moondream2", "main", **{**values, **some, **fields})
 
 
 def test_download_is_a_line_for_each_twentieth(

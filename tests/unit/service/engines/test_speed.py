@@ -1,6 +1,7 @@
 """What is said to who has a slow device."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ READY = Ready(
     vram_mb=0.0,
     ram_mb=1.0,
     seconds_per_frame=52.0,
+    can_shrink=True,
 )
 SHORT = "length: short"
 
@@ -33,6 +35,12 @@ def test_slow_device_gets_what_would_help() -> None:
 
 def test_what_is_done_already_is_not_said() -> None:
     assert ways_to_be_faster(replace(READY, quantization="int8", max_crops=2)) == [SHORT]
+
+
+@pytest.mark.parametrize("fields", [{"can_shrink": False}, {"dtype": "bfloat16"}])
+def test_int8_is_not_said_where_it_cannot_be_had_or_is_no_faster(fields: dict[str, Any]) -> None:
+    """It would be refused on ARM and beside model.compile."""
+    assert ways_to_be_faster(replace(READY, **fields)) == ["model.max_crops: 2", SHORT]
 
 
 def test_int8_is_for_cpus() -> None:

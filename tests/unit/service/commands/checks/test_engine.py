@@ -19,6 +19,7 @@ def said(**engine: Any) -> list[tuple[str, str, str]]:
         "shortage": None,
         "free_bytes": 16 * GIB,
         "computes_bfloat16": False,
+        "can_shrink": True,
         **engine,
     }
     return [(each.part, each.level, each.text) for each in hints(report)]
@@ -34,6 +35,14 @@ def test_who_has_int8_or_a_fast_cpu_or_a_gpu_hears_nothing() -> None:
     assert said(quantization="int8") == []
     assert said(dtype="bfloat16", computes_bfloat16=True) == []
     assert said(device="cuda:0", dtype="bfloat16") == []
+
+
+def test_int8_is_not_said_where_it_would_be_refused() -> None:
+    """On ARM, or beside model.compile."""
+    assert said(can_shrink=False) == []
+    assert said(can_shrink=False, dtype="bfloat16", computes_bfloat16=True, free_bytes=GIB) == []
+    [(_, _, text)] = said(can_shrink=False, dtype="bfloat16")
+    assert text.endswith("set model.dtype to auto")
 
 
 def test_demonstration_model_is_left_exact() -> None:
