@@ -36,6 +36,8 @@ _NONE = re.compile(
     + "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
     + "]"
 )
+#: What stands in a URL, or with the port, and in no host; what is behind an `@` may be a secret.
+_NO_HOST = re.compile(r"[\s/@?#\\\[\]]|^[^:]*:[^:]*$")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
 
@@ -73,7 +75,9 @@ def _plain_secret(secret: SecretStr) -> SecretStr:
 
 
 def _is_host(text: str) -> str:
-    """What cannot be asked of a resolver is an error of Python's own there."""
+    """What cannot be asked of a resolver is an error of Python's own there; a URL is none."""
+    if _NO_HOST.search(text):
+        raise ValueError("must be a host name or an address alone, without scheme, account or port")
     try:
         text.encode("idna")
     except UnicodeError:
