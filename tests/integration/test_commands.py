@@ -152,6 +152,12 @@ async def test_publish_sends_tasks_in_the_form_of_the_wire(
         ("--task", "dance"),
         ("--task", "query="),
         ("--task", "{"),
+        ("--task", '{"a":' * 20_000),
+        ("--task", "query=\udcff"),
+        ("--task", "query=a") * 100,
+        ("--prompt", ""),
+        ("--prompt", "x" * 10_000),
+        ("--prompt", "\udcff"),
         ("--choose", "Is it?"),
         ("--choose", "Is it?=yes"),
         ("--choose", "Is it?=yes,,no"),
@@ -161,7 +167,9 @@ def test_publish_of_no_task_is_bad_usage(
     words: tuple[str, ...], picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", str(picture), *words]) == 2
-    assert words[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words[0] in said
+    assert (said.count("\n"), len(said) < 500) == (1, True)
 
 
 async def test_publish_folder_sends_its_images_in_order(
