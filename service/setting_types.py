@@ -85,6 +85,13 @@ def _is_host(text: str) -> str:
     return text
 
 
+def _is_no_url(text: str) -> str:
+    """A name is shown, and a URL may have a password in it."""
+    if "://" in text:
+        raise ValueError("must be a hub id or a folder, not a URL")
+    return text
+
+
 def _no_wildcards(text: str) -> str:
     base = _plain(text).rstrip("/")
     if not base or any(character in base for character in "+#") or base.startswith("$"):
@@ -144,6 +151,8 @@ Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain
 Host = Annotated[Name, AfterValidator(_is_host)]
 #: An account, a URL, a path on a server.
 Text = Annotated[str, Field(max_length=2048), AfterValidator(_plain)]
+#: A hub id or a folder, which everybody may see.
+ModelName = Annotated[Text, AfterValidator(_is_no_url)]
 #: Shown to nobody. MQTT and tokens in use stay below.
 Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_secret)]
 File = Annotated[Path, AfterValidator(_plain_path)]
