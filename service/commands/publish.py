@@ -72,7 +72,8 @@ def run(
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="Pause between two frames.")
+        float,
+        typer.Option(min=0.0, max=86_400, metavar="SECONDS", help="Pause between two frames."),
     ] = 0.0,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the captions and print them.")
@@ -80,7 +81,10 @@ def run(
     timeout: Annotated[
         float,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="How long --wait waits after the last frame."
+            min=0.1,
+            max=86_400,
+            metavar="SECONDS",
+            help="How long --wait waits after the last frame.",
         ),
     ] = 120.0,
 ) -> None:
