@@ -47,7 +47,7 @@ class OptionValue:
 
     name: str  #: of the option, e.g. `--host`
     path: tuple[str, ...]  #: of the setting
-    value: str | int
+    value: str | int | float
 
 
 def find_file(option: Path | None = None, *, only_named: bool = False) -> Path | None:

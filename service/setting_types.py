@@ -36,6 +36,8 @@ _NONE = re.compile(
     + "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
     + "]"
 )
+#: What stands in a URL, or with the port, and in no host; what is behind an `@` may be a secret.
+_NO_HOST = re.compile(r"[\s/@?#\\\[\]]|^[^:]*:[^:]*$")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _MOST_DEVICES = 64
 
@@ -73,11 +75,20 @@ def _plain_secret(secret: SecretStr) -> SecretStr:
 
 
 def _is_host(text: str) -> str:
-    """What cannot be asked of a resolver is an error of Python's own there."""
+    """What cannot be asked of a resolver is an error of Python's own there; a URL is none."""
+    if _NO_HOST.search(text):
+        raise ValueError("must be a host name or an address alone, without scheme, account or port")
     try:
         text.encode("idna")
     except UnicodeError:
         raise ValueError("must be a host name or an address") from None
+    return text
+
+
+def _is_no_url(text: str) -> str:
+    """A name is shown, and a URL may have a password in it."""
+    if "://" in text:
+        raise ValueError("must be a hub id or a folder, not a URL")
     return text
 
 
@@ -140,6 +151,8 @@ Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain
 Host = Annotated[Name, AfterValidator(_is_host)]
 #: An account, a URL, a path on a server.
 Text = Annotated[str, Field(max_length=2048), AfterValidator(_plain)]
+#: A hub id or a folder, which everybody may see.
+ModelName = Annotated[Text, AfterValidator(_is_no_url)]
 #: Shown to nobody. MQTT and tokens in use stay below.
 Secret = Annotated[SecretStr, Field(max_length=16000), AfterValidator(_plain_secret)]
 File = Annotated[Path, AfterValidator(_plain_path)]

@@ -27,6 +27,7 @@ from service.setting_types import (
     Devices,
     File,
     Host,
+    ModelName,
     Name,
     Secret,
     Text,
@@ -161,7 +162,7 @@ class StoreSettings(_Section):
 class ModelSettings(_Section):
     """The model and the device it runs on."""
 
-    name: Text = Field(
+    name: ModelName = Field(
         default="vikhyatk/moondream2",
         min_length=1,
         description="hub id, or folder with config.json",

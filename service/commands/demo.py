@@ -58,7 +58,10 @@ def run(
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option(min=0.05, metavar="SECONDS", help="Pause of a camera between frames.")
+        float,
+        typer.Option(
+            min=0.05, max=86_400, metavar="SECONDS", help="Pause of a camera between frames."
+        ),
     ] = 2.0,
     no_images: Annotated[
         bool, typer.Option("--no-images", help="No pictures in the live view.")

@@ -67,7 +67,7 @@ class Display:
         """Print the caption of a file, which has its end with it."""
         self.advance()
         caption = one_line(caption)
-        self._print(caption if self._is_one else f"{name}: {caption}", err=False)
+        self._print(caption if self._is_one else f"{one_line(name)}: {caption}", err=False)
 
     def advance(self, num_frames: int = 1) -> None:
         """So many have had their end."""

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands.options import CommonOptions, reads_settings
+from service.commands.options import CommonOptions, reads_settings, settings_said
 from service.engines.child import child_environment
 
 
@@ -32,10 +32,11 @@ def run(
     About 4 GB for Moondream2. A download that was cut off goes on where it stopped; files that are
     there already are only verified. They go to the Hugging Face cache (HF_HOME). Prints the folder.
     """
-    wanted = common.settings().model
+    said = {"HUB_ID": ("model.name", model), "--revision": ("model.revision", revision)}
+    wanted = common.settings(*settings_said(said)).model
     child = [sys.executable, "-m", "engine.download"]
     ended = subprocess.run(  # noqa: S603 - our own module; the names are only compared and fetched
-        [*child, model or wanted.name, revision or wanted.revision],
+        [*child, "--", wanted.name, wanted.revision],
         check=False,
         env=child_environment(),
     )

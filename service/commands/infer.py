@@ -4,7 +4,6 @@ Drives an engine process exactly as `serve` does, so what it prints is what a fr
 """
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -27,7 +26,14 @@ from engine.protocol import (
     TextAnswer,
 )
 from schemas.frame import Length, Task, TaskKind
-from service.commands.options import CommonOptions, read_choose, reads_settings
+from service.commands.options import (
+    CommonOptions,
+    read_choose,
+    read_task,
+    reads_settings,
+    settings_said,
+)
+from service.commands.terminal import as_json, one_line
 from service.engines.devices import engine_options
 from service.engines.process import EngineProcess, Lost
 from service.errors import EngineLostError, ServiceError
@@ -150,58 +156,65 @@ def run(
 
     All tasks of an image share one encoding. Prints the images in the order given.
     """
-    settings = common.settings()
-    chosen = {
-        "name": model,
-        "revision": revision,
-        "device": device,
-        "dtype": dtype.value if dtype else None,
-        "quantization": quantization.value if quantization else None,
-        "slots": batch,
+    said = {
+        "--model": ("model.name", model),
+        "--revision": ("model.revision", revision),
+        "--device": ("model.device", device),
+        "--dtype": ("model.dtype", dtype and dtype.value),
+        "--quantization": ("model.quantization", quantization and quantization.value),
+        "--batch": ("model.slots", batch),
+        "--temperature": ("model.temperature", temperature),
+        "--max-tokens": ("model.max_tokens", max_tokens),
+        "--max-objects": ("model.max_objects", max_objects),
     }
-    options, *_ = engine_options(
-        settings.model.model_copy(
-            update={name: value for name, value in chosen.items() if value is not None}
-        )
-    )
+    settings = common.settings(*settings_said(said))
+    options, *_ = engine_options(settings.model)
+    tasks = [
+        *(read_task("--query", {"query": text}) for text in query or ()),
+        *(read_choose(text) for text in choose or ()),
+        *(read_task("--detect", {"detect": label}) for label in detect or ()),
+        *(read_task("--point", {"point": label}) for label in point or ()),
+    ]
     template = Submit(
         key="",
         camera_id="infer",
         rank=(),
-        tasks=_tasks(
-            caption,
-            query or (),
-            [read_choose(text) for text in choose or ()],
-            detect or (),
-            point or (),
-        ),
-        temperature=settings.model.temperature if temperature is None else temperature,
+        tasks=_specs(caption, tasks),
+        temperature=settings.model.temperature,
         top_p=settings.model.top_p,
-        max_tokens=max_tokens or settings.model.max_tokens,
-        max_objects=max_objects or settings.model.max_objects,
+        max_tokens=settings.model.max_tokens,
+        max_objects=settings.model.max_objects,
     )
+    _check(images)
     printer = _Printer(images, as_json)
     asyncio.run(_run(settings, options, template, images, printer))
     if printer.num_failed:
         raise ServiceError(f"{printer.num_failed} of {len(images)} images failed")
 
 
-def _tasks(
-    caption: Length | None,
-    queries: Sequence[str],
-    chosen: Sequence[Task],
-    labels: Sequence[str],
-    spots: Sequence[str],
-) -> tuple[TaskSpec, ...]:
-    tasks = [
-        *(TaskSpec(TaskKind.QUERY.value, question) for question in queries),
-        *(TaskSpec(task.kind.value, task.text, task.choices) for task in chosen),
-        *(TaskSpec(TaskKind.DETECT.value, label) for label in labels),
-        *(TaskSpec(TaskKind.POINT.value, label) for label in spots),
-    ]
-    if caption or not tasks:
-        tasks.insert(0, TaskSpec(TaskKind.CAPTION.value, (caption or Length.NORMAL).value))
-    return tuple(tasks)
+def _specs(caption: Length | None, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
+    specs = [TaskSpec(task.kind.value, task.text, task.choices) for task in tasks]
+    if caption or not specs:
+        specs.insert(0, TaskSpec(TaskKind.CAPTION.value, (caption or Length.NORMAL).value))
+    return tuple(specs)
+
+
+def _check(images: Sequence[Path]) -> None:
+    """Refuse what may have no end, such as a pipe, before the model is loaded.
+
+    Raises:
+        typer.BadParameter: One is no file.
+    """
+    for path in images:
+        if not path.is_file():
+            raise typer.BadParameter(f"{path}: is no file", param_hint="IMAGE")
+
+
+async def _read(path: Path) -> bytes:
+    try:
+        return await asyncio.to_thread(path.read_bytes)
+    except OSError as error:
+        raise ServiceError(f"{path}: {error.strerror}") from error
 
 
 async def _run(
@@ -226,7 +239,7 @@ async def _run(
         while not printer.is_complete:
             while engine.free and (item := next(waiting, None)):
                 number, path = item
-                image = await asyncio.to_thread(path.read_bytes)
+                image = await _read(path)
                 await engine.submit(
                     # One class: what matters as much is generated together.
                     replace(template, key=str(number), rank=(0.0, float(number)), body=image)
@@ -314,9 +327,9 @@ class _Printer:
             self._num_printed += 1
             if self._as_json:
                 line = {"image": str(path), **following, "quantization": self.quantization}
-                typer.echo(json.dumps(line, ensure_ascii=False))
+                typer.echo(as_json(line, indent=None))
             else:
-                typer.echo("\n".join((str(path), *_paragraph(following))))
+                typer.echo("\n".join((one_line(str(path)), *_paragraph(following))))
 
 
 def _paragraph(outcome: dict[str, Any]) -> Iterator[str]:
@@ -324,10 +337,11 @@ def _paragraph(outcome: dict[str, Any]) -> Iterator[str]:
         yield f"  failed: {outcome['error']['message']} ({outcome['error']['code']})"
         return
     if caption := outcome["caption"]:
-        yield f"  {caption['text'].strip()} ({caption['confidence']:.2f})"
+        yield f"  {one_line(caption['text'])} ({caption['confidence']:.2f})"
     for query in (*outcome["queries"], *outcome["choices"]):
-        yield f"  {query['question']} {query['answer'].strip()} ({query['confidence']:.2f})"
+        words = one_line(f"{query['question']} {query['answer']}")
+        yield f"  {words} ({query['confidence']:.2f})"
     for found in (*outcome["objects"], *outcome["points"]):
-        yield f"  {found['label']}: {found['count']}"
+        yield f"  {one_line(found['label'])}: {found['count']}"
         for place in found.get("boxes") or found.get("points") or ():
             yield "    " + ", ".join(f"{name} {value:.3f}" for name, value in place.items())

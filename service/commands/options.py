@@ -79,10 +79,16 @@ class CommonOptions:
         """
         return find_file(self.config, only_named=only_named)
 
-    def settings(self, *, only_named: bool = False, is_silent: bool = False) -> Settings:
+    def settings(
+        self,
+        *others: OptionValue,
+        only_named: bool = False,
+        is_silent: bool = False,
+    ) -> Settings:
         """Read file, environment and options, and say on stderr which file it was.
 
         Args:
+            others: What the command's own options say of settings.
             only_named: Not a `./config.yaml` that nobody named.
             is_silent: Say nothing; for a command that names the file itself.
 
@@ -90,7 +96,7 @@ class CommonOptions:
             ConfigurationError: See `load_settings`; or the password cannot be read.
         """
         file = self.file(only_named=only_named)
-        settings = load_settings(file, self._values())
+        settings = load_settings(file, [*self._values(), *others])
         if file is not None and not is_silent:
             typer.echo(f"moondream2mqtt: settings from {file}", err=True)
         return settings
@@ -160,6 +166,34 @@ def _read_password(path: Path) -> str:
     if "\n" in password:
         raise ConfigurationError(f"--password-file: {path}: has more than one line")
     return password
+
+
+def settings_said(options: Mapping[str, tuple[str, str | int | float | None]]) -> list[OptionValue]:
+    """Options of a command's own for `CommonOptions.settings`; those that are None say nothing.
+
+    Args:
+        options: By their names, the setting (dotted) and its value.
+    """
+    return [
+        OptionValue(option, tuple(setting.split(".")), value)
+        for option, (setting, value) in options.items()
+        if value is not None
+    ]
+
+
+def read_task(option: str, content: object) -> Task:
+    """The task that an option says, in the form of the wire.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    try:
+        return Task.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise typer.BadParameter(
+            problem.removeprefix("Value error, "), param_hint=option
+        ) from error
 
 
 def read_choose(text: str) -> Task:

@@ -13,12 +13,14 @@ from uuid import uuid4
 import typer
 from pydantic import ValidationError
 
-from schemas.frame import MotionFrame, Task, is_camera_id
+from schemas.frame import FrameOptions, MotionFrame, Task, is_camera_id
 from service.commands.completion import complete_camera
 from service.commands.image_files import read_paths
 from service.commands.options import CommonOptions, read_choose, talks_to_broker
 from service.commands.sending import Sending
 from service.errors import ServiceError
+
+_MOST_QUOTED = 200  # letters of what was typed, in a message
 
 
 @talks_to_broker
@@ -70,7 +72,8 @@ def run(
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="Pause between two frames.")
+        float,
+        typer.Option(min=0.0, max=86_400, metavar="SECONDS", help="Pause between two frames."),
     ] = 0.0,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the captions and print them.")
@@ -78,7 +81,10 @@ def run(
     timeout: Annotated[
         float,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="How long --wait waits after the last frame."
+            min=0.1,
+            max=86_400,
+            metavar="SECONDS",
+            help="How long --wait waits after the last frame.",
         ),
     ] = 120.0,
 ) -> None:
@@ -96,6 +102,7 @@ def run(
         *map(_read_task, task or ()),
         *(read_choose(each).model_dump() for each in choose or ()),
     ]
+    _check(prompt, tasks)
     frames = {str(uuid4()): path for path in read_paths(paths)}
     make_frame = partial(
         _encode, tasks, camera_id=camera, motion_intensity=intensity, prompt=prompt
@@ -117,9 +124,26 @@ def _read_task(text: str) -> dict[str, Any] | str:
     try:
         task = json.loads(text) if text.startswith("{") else {kind: what} if equals else text
         Task.model_validate(task)
-    except (ValidationError, ValueError) as error:
-        raise typer.BadParameter(f"{text!r} is no task", param_hint="--task") from error
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise typer.BadParameter(
+            f"{text[:_MOST_QUOTED]!r} is no task", param_hint="--task"
+        ) from error
     return task
+
+
+def _check(prompt: str | None, tasks: list[dict[str, Any] | str]) -> None:
+    """Refuse what no frame may ask, before anything is sent.
+
+    Raises:
+        typer.BadParameter: A text is too long, empty or no UTF-8, or there are too many tasks.
+    """
+    try:
+        FrameOptions.model_validate({"prompt": prompt, **({"tasks": tasks} if tasks else {})})
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        option = "--prompt" if "prompt" in problem["loc"] else "--task"
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(reason, param_hint=option) from error
 
 
 def _encode(tasks: list[dict[str, Any] | str], **fields: Any) -> bytes:

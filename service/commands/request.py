@@ -46,7 +46,9 @@ def run(
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the answer."),
+        typer.Option(
+            min=0.1, max=86_400, metavar="SECONDS", help="How long to wait for the answer."
+        ),
     ] = 65.0,  # what waits for a caption is answered within 60 s
 ) -> None:
     """Ask a running service, or order something, and print the answer as JSON.

@@ -9,9 +9,9 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
 
 
-def as_json(content: Any) -> str:
-    """JSON on several lines, with escapes for what a terminal would obey or could not show."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+def as_json(content: Any, *, indent: int | None = 2) -> str:
+    """JSON with escapes for what a terminal would obey or cannot show; no indent: one line."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
     return "".join(
         letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1]
         for letter in text

@@ -135,6 +135,26 @@ def test_host_that_no_resolver_takes_is_a_wrong_setting(
     )
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["mqtt://me:hunter2@nvr.local", "me:hunter2@nvr", "nvr.local:1883", "nvr/x", "a b", "[::1]"],
+)
+def test_url_as_host_is_a_wrong_setting_and_its_password_is_not_shown(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["watch", "--host", host]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("moondream2mqtt: --host: mqtt.host: must be a host name or an address ")
+    assert host not in said
+
+
+@pytest.mark.parametrize(
+    "host", ["nvr", "nvr_1.local", "::1", "fe80::1%eth0", "192.0.2.1", "bücher"]
+)
+def test_host_name_or_address_is_taken(host: str) -> None:
+    assert MqttSettings(host=host).host == host
+
+
 @pytest.fixture
 def words(guarded: int, tmp_path: Path) -> list[str]:
     """`publish` of a picture, with the account of the camera `front`."""

@@ -152,6 +152,12 @@ async def test_publish_sends_tasks_in_the_form_of_the_wire(
         ("--task", "dance"),
         ("--task", "query="),
         ("--task", "{"),
+        ("--task", '{"a":' * 20_000),
+        ("--task", "query=\udcff"),
+        ("--task", "query=a") * 100,
+        ("--prompt", ""),
+        ("--prompt", "x" * 10_000),
+        ("--prompt", "\udcff"),
         ("--choose", "Is it?"),
         ("--choose", "Is it?=yes"),
         ("--choose", "Is it?=yes,,no"),
@@ -161,7 +167,9 @@ def test_publish_of_no_task_is_bad_usage(
     words: tuple[str, ...], picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", str(picture), *words]) == 2
-    assert words[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words[0] in said
+    assert (said.count("\n"), len(said) < 500) == (1, True)
 
 
 async def test_publish_folder_sends_its_images_in_order(
@@ -371,6 +379,45 @@ async def test_infer_refuses_what_is_no_choice(picture: Path, text: str) -> None
     assert "choose." in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--query", ""), "--query"),
+        (("--query", "x" * 10_000), "--query"),
+        (("--detect", " "), "--detect"),
+        (("--point", ""), "--point"),
+        (("--device", "tpu"), "--device: model.device: must be auto, cpu"),
+        (("--model", "https://me:hunter2@hub/x"), "--model: model.name: must be a hub id"),
+        (("--revision", ""), "--revision: model.revision"),
+    ],
+)
+def test_infer_refuses_what_no_setting_and_no_task_can_be(
+    words: tuple[str, ...], says: str, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(picture), *words]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert (said.count("\n"), "hunter2" in said) == (1, False)
+
+
+def test_infer_refuses_what_may_have_no_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        assert main(["infer", str(path), "--model", str(FIXTURE)]) == 2
+        assert f"{path}: is no file" in capsys.readouterr().err
+
+
+def test_names_of_files_are_nothing_a_terminal_obeys(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "a\nb\x1b]0;x\x07.jpg"
+    odd.write_bytes(picture.read_bytes())
+    assert main(["infer", str(odd), "--model", str(FIXTURE)]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/a b ]0;x .jpg\n")
+
+
 async def test_infer_tells_the_bad_image_and_goes_on(
     recorded: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -408,6 +455,21 @@ async def test_download_tells_the_hub_nothing_of_this_machine(tmp_path: Path) ->
     assert ended.code == 1
     assert hub.requests
     assert all("torch" not in each.headers["user-agent"] for each in hub.requests)
+
+
+@pytest.mark.parametrize("words", [("--", "--help"), ("--", "-x"), ("--revision", "-x")])
+async def test_download_takes_a_name_as_one_whatever_it_looks_like(words: tuple[str, ...]) -> None:
+    ended = await run_command("download", *words, environment={"HF_HUB_OFFLINE": "1"})
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("moondream2mqtt: ")
+    assert ended.err.count("\n") == 1
+
+
+async def test_download_of_a_url_does_not_show_its_password() -> None:
+    ended = await run_command("download", "https://me:hunter2@hub/x")
+    assert ended == Ended(
+        2, "", "moondream2mqtt: HUB_ID: model.name: must be a hub id or a folder, not a URL\n"
+    )
 
 
 async def test_download_without_network_is_one_line(tmp_path: Path) -> None:

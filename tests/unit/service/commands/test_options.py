@@ -136,3 +136,20 @@ def test_every_command_takes_the_same_options(
     of_broker = {"--host", "--port", "--username", "--password-file"}
     wanted = of_broker if name not in {"demo", "infer", "download"} else set()
     assert {each for each in of_broker if each in shown} == wanted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("request", "health", "--timeout"),
+        ("publish", "x.jpg", "--timeout"),
+        ("publish", "x.jpg", "--every"),
+        ("demo", "--every"),
+    ],
+)
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "nan"])
+def test_time_without_end_is_bad_usage(
+    words: tuple[str, ...], seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, seconds]) == 2
+    assert f"'{words[-1]}'" in capsys.readouterr().err

@@ -15,3 +15,10 @@ def test_json_escapes_what_a_terminal_obeys_and_says_the_same() -> None:
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     assert "ä" in text
     assert json.loads(text) == content
+
+
+def test_json_without_indent_is_one_line() -> None:
+    content = {"image": "a\nb\x1b]0;x\udcff.jpg", "points": [1, 2]}
+    text = as_json(content, indent=None)
+    assert text.isprintable()
+    assert json.loads(text) == content
