@@ -29,6 +29,10 @@ class Heard:
     def json(self) -> Any:
         return json.loads(self.payload)
 
+    def has(self, fields: dict[str, Any]) -> bool:
+        """Whether it is an object with these fields; what clears a retained topic is none."""
+        return bool(self.payload) and fields.items() <= plain_fields(self.json).items()
+
 
 class Conversation:
     """Speaks MQTT 5 to a broker on 127.0.0.1.
@@ -107,10 +111,7 @@ class Conversation:
         """What was said on `name` with these fields, so far."""
         topic = f"{self.base}/{name}"
         return [
-            each
-            for each in self.heard
-            if each.topic == topic
-            and (not fields or fields.items() <= plain_fields(each.json).items())
+            each for each in self.heard if each.topic == topic and (not fields or each.has(fields))
         ]
 
     def statuses(self, camera_id: str, job_id: str | None = None) -> list[str]:

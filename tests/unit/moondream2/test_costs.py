@@ -1,5 +1,7 @@
 """What frames cost, by a few units of one, and how many crops that allows."""
 
+from itertools import cycle
+
 import pytest
 
 from moondream2.config import public_config
@@ -75,3 +77,20 @@ def test_measuring_takes_a_part_of_a_frame() -> None:
     clock = Ticks()
     measure(reference_model(), clock)
     assert clock() < 30
+
+
+class Contended(Ticks):
+    """A clock of a machine that does something else most of the time, between short units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pauses = cycle([0.03, 0.15, 0.07, 0.001, 0.2])
+
+    def __call__(self) -> float:
+        self._now += next(self._pauses)
+        return self._now
+
+
+def test_short_units_are_repeated_until_one_was_left_alone() -> None:
+    """A demonstration model's token takes a millisecond, and was taken for half a second."""
+    assert measure(reference_model(), Contended()).token_s == pytest.approx(0.001)
