@@ -85,6 +85,18 @@ class SlotCache:
         self.keys[layer, segment.slot, :, here].copy_(k)
         self.values[layer, segment.slot, :, here].copy_(v)
 
+    def write_prefixes(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Keep keys and values of the first T positions of some slots, each (F, KV, T, D).
+
+        Args:
+            layer: Index of the block.
+            slots: (F,) integers on the device of the pool.
+            k: Keys.
+            v: Values.
+        """
+        for pool, new in ((self.keys, k), (self.values, v)):
+            pool[layer, :, :, : new.shape[2]].index_copy_(0, slots, new)
+
     def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
         """Return keys and values up to the end of a segment, each (KV, end, D)."""
         here = slice(0, segment.end)
@@ -161,7 +173,8 @@ class PrefixAttend:
     """
 
     def __init__(self, cache: SlotCache, slots: Sequence[int]) -> None:
-        self._cache, self._slots = cache, slots
+        self._cache = cache
+        self._slots = to_device(slots, cache.keys.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
@@ -170,8 +183,7 @@ class PrefixAttend:
 
     def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Write keys and values to the slots."""
-        for row, slot in enumerate(self._slots):
-            self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
+        self._cache.write_prefixes(layer, self._slots, k, v)
 
 
 class RowsAttend:
