@@ -15,15 +15,8 @@ from torch import Tensor
 
 from moondream2.branches import Branches
 from moondream2.config import TextConfig
-from moondream2.memory import available_bytes
 from moondream2.staging import to_device
 from moondream2.text import Attend, TextModel, attention
-
-#: Share of the free memory that the automatic size takes; the rest is for activations and others.
-_MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4, "mps": 0.4}
-#: More slots than this are never chosen automatically. On a CPU the linear layers stop being free
-#: to share at about 16 rows; on a GPU attention dominates beyond 64.
-_MOST_SLOTS = {"cuda": 64, "cpu": 16, "mps": 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +121,6 @@ def slot_bytes(config: TextConfig, dtype: torch.dtype) -> int:
     """Return the memory of one slot."""
     positions = config.layers * config.kv_heads * config.max_context
     return 2 * positions * config.head_dim * dtype.itemsize
-
-
-def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dtype) -> int:
-    """Return how many slots suit the memory that is free now, at least one."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    else:  # MPS shares the memory of the machine
-        free = available_bytes()
-    fitting = int(free * _MEMORY_SHARE[device.type] / slot_bytes(config, dtype))
-    return max(1, min(_MOST_SLOTS[device.type], fitting))
 
 
 def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]) -> None:

@@ -11,7 +11,6 @@ from moondream2.cache import (
     RowsAttend,
     Segment,
     SlotCache,
-    automatic_slots,
     slot_bytes,
 )
 from moondream2.config import MoondreamConfig, public_config
@@ -57,13 +56,6 @@ def _whole(q: Tensor, k: Tensor, v: Tensor, prefix: int) -> Tensor:
 
 def test_slot_of_public_model_takes_384_mib() -> None:
     assert slot_bytes(public_config().text, torch.bfloat16) == 384 << 20
-
-
-def test_automatic_slots_are_at_least_one_and_bounded() -> None:
-    text = public_config().text
-    huge = replace(text, max_context=1 << 40)
-    assert automatic_slots(huge, device=CPU, dtype=torch.float32) == 1
-    assert automatic_slots(CONFIG, device=CPU, dtype=torch.float32) == 16
 
 
 # 9 positions share a block of keys, 127 end just before a block does, 300 take three.
