@@ -9,6 +9,7 @@ from torch.nn.functional import gelu
 
 from engine.loading import arrange_layers
 from moondream2.compiled import compile_vision
+from moondream2.config import public_config
 from moondream2.fused import GeluLinear, PaddedLinear, can_fuse, fuse_layers
 from moondream2.mlp import Mlp
 from moondream2.model import Moondream
@@ -20,6 +21,7 @@ from tests.support.checkpoints import (
     reference_model,
     reference_tensors,
 )
+from tests.support.launches import META, Launches
 from tests.support.reference import image_crops
 from tests.unit.moondream2.test_text import run
 
@@ -122,6 +124,23 @@ def test_fused_encoder_can_be_captured_whole() -> None:
     crops = torch.randn(2, 3, 112, 112)
     with torch.inference_mode():
         assert torch.equal(captured.vision(crops), model.vision(crops))
+
+
+@torch.inference_mode()
+def test_fused_encoder_launches_no_gelu_and_neither_writes_nor_reads_its_input() -> None:
+    """Three frames of 720p through the encoder of the public model."""
+    with META:
+        model = Moondream(public_config()).to(torch.bfloat16)
+        crops = torch.empty(3 * 9, 3, 378, 378, dtype=torch.bfloat16)
+    with Launches() as plain:
+        model.vision(crops)
+    fuse_layers(model)
+    with Launches() as fused:
+        model.vision(crops)
+    assert fused.calls["gelu"] == 0
+    assert fused.calls["_addmm_activation"] == model.config.vision.layers
+    assert (plain.count, plain.bytes // 10**6) == (273, 46_312)
+    assert (fused.count, fused.bytes // 10**6) == (247, 37_209)
 
 
 @pytest.mark.parametrize("dtype", SHORT)

@@ -20,7 +20,7 @@ from moondream2.model import Moondream
 from moondream2.tasks import Caption
 from tests.support.checkpoints import ODD_SHAPE
 from tests.support.generation import answers, odd_model, request, run, tokenizer_for
-from tests.support.launches import counting
+from tests.support.peak_memory import PeakMemory
 
 PUBLIC = public_config()
 GIB = 2**30
@@ -116,9 +116,10 @@ def test_encoding_holds_no_more_than_is_left_for_it(
 @torch.inference_mode()
 def _peak(model: Moondream, num_crops: int) -> int:
     side = model.config.vision.crop_size
-    with counting() as counted:
+    peak = PeakMemory()
+    with peak:
         model.vision(torch.empty(num_crops, 3, side, side, device="meta", dtype=model.dtype))
-    return counted.peak_bytes
+    return peak.bytes
 
 
 @torch.inference_mode()
@@ -126,12 +127,13 @@ def _peak_of_prefixes(model: Moondream, num: int) -> int:
     """With the keys and values of these prefixes, and of nothing else."""
     length = model.config.text.prefix_length
     config = replace(model.config.text, max_context=length)
-    with counting() as counted:
+    peak = PeakMemory()
+    with peak:
         cache = SlotCache(config, num, device=model.device, dtype=model.dtype)
         shape = (num, length, config.hidden_size)
         prefixes = torch.empty(shape, device="meta", dtype=model.dtype)
         prefill(model.text, prefixes, cache, range(num))
-    return counted.peak_bytes
+    return peak.bytes
 
 
 def test_engine_takes_what_suits_its_device_unless_it_is_told() -> None:
