@@ -25,6 +25,7 @@ from torch import nn
 from bench._machine import describe
 from moondream2.config import MoondreamConfig, public_config
 from moondream2.crops import Crops, prepare
+from moondream2.fused import can_fuse, fuse_layers
 from moondream2.generate import Engine
 from moondream2.int8 import shrink_linears
 from moondream2.model import Moondream
@@ -339,6 +340,8 @@ def compare(
     show("eager", eager, eager)
     if can_pack(model):
         pack_linears(model)
+    if can_fuse(model.device, model.dtype):
+        fuse_layers(model)
     for batch in map(int, args.batches.split(",")):
         run = best(batch, graphs=True)
         show(str(batch), run, eager)

@@ -16,6 +16,7 @@ from engine.requirements import check_requirements
 from moondream2.compiled import missing_compiler
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
+from moondream2.fused import can_fuse, fuse_layers
 from moondream2.generate import Engine
 from moondream2.hub import Hub, ModelFiles, resolve
 from moondream2.int8 import load_int8
@@ -99,9 +100,7 @@ def load(
             report(f"shrinking the weights to {quantization}")
             quantize_weights(model, quantization)
     tokenizer = Tokenizer.load(files.tokenizer_file, model.config)
-    if can_pack(model) and not options.compile:
-        report("packing the weights for this processor")
-        pack_linears(model)
+    arrange_layers(model, report, is_compiled=options.compile)
     engine = Engine(
         model,
         tokenizer,
@@ -159,6 +158,15 @@ def _choose_format(
         loading = f"{loading}, which {short}"
     report(loading)
     return quantization
+
+
+def arrange_layers(model: Moondream, report: Report, *, is_compiled: bool) -> None:
+    """Bring the layers of a loaded model into the form that its device computes fastest."""
+    if can_pack(model) and not is_compiled:
+        report("packing the weights for this processor")
+        pack_linears(model)
+    if can_fuse(model.device, model.dtype):
+        fuse_layers(model)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -53,6 +53,11 @@ class BagCache(SlotCache):
             self.keys[layer, segment.slot, :, block, :, columns].copy_(new.transpose(1, 2))
         self.values[layer, segment.slot, :, segment.start : segment.end].copy_(v)
 
+    def write_prefixes(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Keep keys and values of the first T positions of some slots, each (F, KV, T, D)."""
+        for row, slot in enumerate(slots.tolist()):
+            self.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
+
     def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
         """Return keys and values up to the end of a segment, each (KV, end, D)."""
         blocks = self.keys[layer, segment.slot, :, : _blocks(segment.end)]  # (KV, n, D, BLOCK)

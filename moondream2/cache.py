@@ -15,15 +15,8 @@ from torch import Tensor
 
 from moondream2.branches import Branches
 from moondream2.config import TextConfig
-from moondream2.memory import available_bytes
 from moondream2.staging import to_device
 from moondream2.text import Attend, TextModel, attention
-
-#: Share of the free memory that the automatic size takes; the rest is for activations and others.
-_MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.4, "mps": 0.4}
-#: More slots than this are never chosen automatically. On a CPU the linear layers stop being free
-#: to share at about 16 rows; on a GPU attention dominates beyond 64.
-_MOST_SLOTS = {"cuda": 64, "cpu": 16, "mps": 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +78,18 @@ class SlotCache:
         self.keys[layer, segment.slot, :, here].copy_(k)
         self.values[layer, segment.slot, :, here].copy_(v)
 
+    def write_prefixes(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Keep keys and values of the first T positions of some slots, each (F, KV, T, D).
+
+        Args:
+            layer: Index of the block.
+            slots: (F,) integers on the device of the pool.
+            k: Keys.
+            v: Values.
+        """
+        for pool, new in ((self.keys, k), (self.values, v)):
+            pool[layer, :, :, : new.shape[2]].index_copy_(0, slots, new)
+
     def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
         """Return keys and values up to the end of a segment, each (KV, end, D)."""
         here = slice(0, segment.end)
@@ -116,16 +121,6 @@ def slot_bytes(config: TextConfig, dtype: torch.dtype) -> int:
     """Return the memory of one slot."""
     positions = config.layers * config.kv_heads * config.max_context
     return 2 * positions * config.head_dim * dtype.itemsize
-
-
-def automatic_slots(config: TextConfig, *, device: torch.device, dtype: torch.dtype) -> int:
-    """Return how many slots suit the memory that is free now, at least one."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    else:  # MPS shares the memory of the machine
-        free = available_bytes()
-    fitting = int(free * _MEMORY_SHARE[device.type] / slot_bytes(config, dtype))
-    return max(1, min(_MOST_SLOTS[device.type], fitting))
 
 
 def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]) -> None:
@@ -161,7 +156,8 @@ class PrefixAttend:
     """
 
     def __init__(self, cache: SlotCache, slots: Sequence[int]) -> None:
-        self._cache, self._slots = cache, slots
+        self._cache = cache
+        self._slots = to_device(slots, cache.keys.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
@@ -170,8 +166,7 @@ class PrefixAttend:
 
     def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Write keys and values to the slots."""
-        for row, slot in enumerate(self._slots):
-            self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
+        self._cache.write_prefixes(layer, self._slots, k, v)
 
 
 class RowsAttend:

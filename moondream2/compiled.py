@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moondream2.cache import Segment, SlotCache
+from moondream2.cache import SlotCache
+from moondream2.staging import to_device
 from moondream2.text import TextModel, attention
 from moondream2.vision import VisionModel
 
@@ -134,6 +135,6 @@ class CompiledPrefill:
         # Made outside, where tables may be moved to the device for the first time.
         text.rotary.on(embeddings.device)
         positions = torch.arange(T, device=embeddings.device).expand(F, T)
+        at = to_device(slots, embeddings.device)
         for layer, (k, v) in enumerate(self._run(embeddings, positions)):
-            for row, slot in enumerate(slots):
-                cache.write(layer, Segment(slot, 0, T), k[row], v[row])
+            cache.write_prefixes(layer, at, k, v)

@@ -17,10 +17,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from moondream2.cache import automatic_slots
 from moondream2.encoding import Clock
 from moondream2.errors import MoondreamError
 from moondream2.graphs import Recorder
+from moondream2.limits import PREFIX_CROPS, DeviceMemory, automatic_limits
 from moondream2.model import Moondream
 from moondream2.passes import Passes, Reading, Watch
 from moondream2.row import Head
@@ -41,12 +41,6 @@ from moondream2.tasks import (
 from moondream2.tokens import PromptError, Tokenizer
 from moondream2.work import Live, Work, check, prefix_length
 
-#: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
-#: TFLOP of the public model, a crop 0.67.
-_PREFIX_CROPS = 3
-#: Cost of the frames encoded whole in one step, in crops: a GPU needs several to be busy, a CPU is
-#: busy with one.
-_MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32, "mps": 8}
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
@@ -74,7 +68,8 @@ class Engine:
         tokenizer: Of the same model.
         slots: Rows at once, the size of the key/value pool; None takes what memory allows.
         max_batch_crops: Most crops encoded in one step, which bounds its length; the prefix of a
-            frame counts as three more. A frame that costs more gets a step of its own.
+            frame counts as three more. A frame that costs more gets a step of its own. None takes
+            what memory allows.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile; the first passes then take a minute or more.
@@ -103,10 +98,10 @@ class Engine:
         self.model, self.tokenizer = model, tokenizer
         self._encode_limit_s, self._clock = encode_limit_s, clock
         device = model.device
-        slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
+        limits = automatic_limits(model.config, DeviceMemory.of(device), model.dtype)
         self._scheduler = Scheduler(
-            slots,
-            max_batch_crops or _MAX_BATCH_CROPS[device.type],
+            slots or limits.slots,
+            max_batch_crops or limits.max_crops,
             in_parts=encode_limit_s is not None,
         )
         self._passes = Passes(
@@ -155,7 +150,7 @@ class Engine:
         self._scheduler.add(
             request.key,
             request.rank,
-            num_crops=0 if crops is None else len(crops) + _PREFIX_CROPS,
+            num_crops=0 if crops is None else len(crops) + PREFIX_CROPS,
             num_tasks=len(request.tasks),
         )
 

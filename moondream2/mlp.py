@@ -1,5 +1,7 @@
 """The two linear layers with GELU between them that all three networks use."""
 
+from typing import TypeGuard
+
 from torch import Tensor, nn
 
 
@@ -22,3 +24,8 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., width) to (..., out)."""
         return self.fc2(self.act(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+def is_dense(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Return whether a module is a linear layer with plain weights, in no other format."""
+    return isinstance(module, nn.Linear) and type(module.weight.data) is Tensor

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from moondream2.mlp import Mlp
+from moondream2.mlp import Mlp, is_dense
 from moondream2.model import Moondream
 
 #: Activations that the operator applies itself, by the names it knows them by.
@@ -67,14 +67,9 @@ def pack_linears(model: Moondream) -> None:
     # Not the layers themselves: a list of them would keep the dense weights to the end.
     parents = [module for module in model.modules() if not isinstance(module, nn.Linear)]
     for module in parents:
-        if isinstance(module, Mlp) and _is_dense(module.fc1):
+        if isinstance(module, Mlp) and is_dense(module.fc1):
             module.fc1 = PackedLinear(module.fc1, "gelu")  # type: ignore[assignment]
             module.act = nn.Identity()
         for name, child in list(module.named_children()):
-            if _is_dense(child):
-                assert isinstance(child, nn.Linear)
+            if is_dense(child):
                 setattr(module, name, PackedLinear(child))
-
-
-def _is_dense(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) and type(module.weight.data) is Tensor

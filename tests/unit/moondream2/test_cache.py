@@ -11,11 +11,13 @@ from moondream2.cache import (
     RowsAttend,
     Segment,
     SlotCache,
-    automatic_slots,
+    prefill,
     slot_bytes,
 )
 from moondream2.config import MoondreamConfig, public_config
+from moondream2.model import Moondream
 from tests.support.checkpoints import ODD_SHAPE
+from tests.support.launches import META, Launches
 
 CPU = torch.device("cpu")
 CONFIG = replace(
@@ -57,13 +59,6 @@ def _whole(q: Tensor, k: Tensor, v: Tensor, prefix: int) -> Tensor:
 
 def test_slot_of_public_model_takes_384_mib() -> None:
     assert slot_bytes(public_config().text, torch.bfloat16) == 384 << 20
-
-
-def test_automatic_slots_are_at_least_one_and_bounded() -> None:
-    text = public_config().text
-    huge = replace(text, max_context=1 << 40)
-    assert automatic_slots(huge, device=CPU, dtype=torch.float32) == 1
-    assert automatic_slots(CONFIG, device=CPU, dtype=torch.float32) == 16
 
 
 # 9 positions share a block of keys, 127 end just before a block does, 300 take three.
@@ -150,3 +145,35 @@ def test_single_tokens_in_short_formats_are_near_attention_in_float32(dtype: tor
     exact = _whole(q.float(), k.float(), v.float(), prefix=0)[:, :, last]
     assert out.dtype == dtype
     assert (out.float() - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+@torch.inference_mode()
+def _launches_of_prefixes(num: int) -> Launches:
+    """Count what the public model launches for the prefixes of some frames in one pass."""
+    with META:
+        model = Moondream(public_config()).to(torch.bfloat16)
+    config = model.config.text
+    cache = SlotCache(config, 8, device=META, dtype=model.dtype)
+    prefixes = torch.empty(
+        num, config.prefix_length, config.hidden_size, device=META, dtype=model.dtype
+    )
+    model.text.rotary.on(META)
+    launches = Launches()
+    with launches:
+        prefill(model.text, prefixes, cache, [1, 5, 2][:num])
+    return launches
+
+
+def test_prefixes_are_kept_in_two_launches_a_layer_however_many_frames() -> None:
+    three, one = _launches_of_prefixes(3), _launches_of_prefixes(1)
+    layers = public_config().text.layers
+    assert three.calls["index_copy_"] == 2 * layers
+    assert three.calls["copy_"] == 0
+    assert three.count == one.count == 429  # they were 524 and 428
+
+
+def test_last_block_computes_only_keys_and_values() -> None:
+    calls = _launches_of_prefixes(3).calls
+    layers = public_config().text.layers
+    assert calls["scaled_dot_product_attention"] == calls["gelu"] == layers - 1
+    assert calls["linear"] == 4 * (layers - 1) + 1
