@@ -95,6 +95,14 @@ class SlotCache:
         for pool in (self.keys, self.values):
             pool[:, target, :, :length].copy_(pool[:, source, :, :length])
 
+    def take_prefix(self, other: "SlotCache", source: int, target: int) -> None:
+        """Copy all positions of a slot of another pool of this kind, a smaller one, to a slot."""
+        for mine, its in ((self.keys, other.keys), (self.values, other.values)):
+            mine[:, target, :, : other.context].copy_(its[:, source])
+            if its.device.type == "cuda":
+                # The memory belongs to the stream that filled it; until here it is read on this.
+                its.record_stream(torch.cuda.current_stream(its.device))
+
     def tokens(self, segments: Sequence[Segment]) -> Attend:
         """Return the attention of single tokens, one for each segment.
 
@@ -137,17 +145,17 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
         cache: Takes their keys and values.
         slots: F slots.
     """
-    num, length, _ = embeddings.shape
-    positions = torch.arange(length, device=embeddings.device).expand(num, length)
-    text.prefill(embeddings, positions, PrefixAttend(cache, slots))
+    for _ in prefill_in_units(text, embeddings, cache, slots):
+        pass
 
 
 def prefill_in_units(
-    text: TextModel, embeddings: Tensor, cache: SlotCache, slot: int
+    text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]
 ) -> Iterator[int]:
-    """Do what `prefill` does for one frame, (1, T, W), pausing after each block with its number."""
-    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(1, -1)
-    attend = PrefixAttend(cache, [slot])
+    """Do what `prefill` does, pausing after each block with its number."""
+    num, length, _ = embeddings.shape
+    positions = torch.arange(length, device=embeddings.device).expand(num, length)
+    attend = PrefixAttend(cache, slots)
     for layer, _ in enumerate(text.prefill_in_units(embeddings, positions, attend)):
         yield layer
 

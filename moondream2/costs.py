@@ -63,7 +63,7 @@ def measure(model: Moondream, clock: Clock = time.monotonic) -> Costs:
     chunk = min(vision.crops_per_pass(), 1 + vision.config.max_crops)
     side = vision.config.crop_size
     pixels = torch.randint(256, (chunk, side, side, 3), dtype=torch.uint8)
-    encoding = vision.encode_in_units(Crops(pixels, (1, 1), (side, side)), chunk=chunk)
+    encoding = vision.encode_in_units([Crops(pixels, (1, 1), (side, side))], chunk=chunk)
     crop_s = vision.config.layers * _least(encoding, _NUM_BLOCKS, clock) / chunk
 
     joined = torch.randn(1, vision.config.tokens, 2 * vision.config.hidden_size).to(model.dtype)

@@ -11,11 +11,12 @@ submits, cancels and steps.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
+from moondream2.beside import Beside, Queue
 from moondream2.cache import automatic_slots
 from moondream2.encoding import Clock
 from moondream2.errors import MoondreamError
@@ -24,7 +25,7 @@ from moondream2.model import Moondream
 from moondream2.passes import Passes, Reading, Watch
 from moondream2.row import Head
 from moondream2.rows import row_of
-from moondream2.scheduler import Place, Scheduler, Start
+from moondream2.scheduler import Encoding, Place, Scheduler, Start
 from moondream2.staging import to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tasks import (
@@ -46,6 +47,8 @@ _PREFIX_CROPS = 3
 #: Cost of the frames encoded whole in one step, in crops: a GPU needs several to be busy, a CPU is
 #: busy with one.
 _MAX_BATCH_CROPS = {"cpu": 8, "cuda": 32, "mps": 8}
+#: Between two looks at frames that are encoded beside rows, where there are no rows.
+_REST_S = 0.0005
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
@@ -79,6 +82,8 @@ class Engine:
         compiled: Encode through torch.compile; the first passes then take a minute or more.
         encode_limit_s: Seconds of encoding in one step, by `clock`: a frame that takes longer is
             encoded in parts, frame after frame. None encodes whole frames, several in a step.
+        beside: On CUDA, encode beside what is generated, on a stream of lower priority.
+        queue: Where that is launched, on any device; None chooses by `beside`.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
 
     Raises:
@@ -96,6 +101,8 @@ class Engine:
         recorder: Callable[[], Recorder] | None = None,
         compiled: bool = False,
         encode_limit_s: float | None = None,
+        beside: bool = True,
+        queue: Queue | None = None,
         clock: Clock = time.monotonic,
         watch: Watch | None = None,
     ) -> None:
@@ -103,14 +110,20 @@ class Engine:
         self._encode_limit_s, self._clock = encode_limit_s, clock
         device = model.device
         slots = slots or automatic_slots(model.config.text, device=device, dtype=model.dtype)
-        self._scheduler = Scheduler(
-            slots,
-            max_batch_crops or _MAX_BATCH_CROPS[device.type],
-            in_parts=encode_limit_s is not None,
-        )
         self._passes = Passes(
-            model, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+            model,
+            graphs=graphs,
+            recorder=recorder,
+            compiled=compiled,
+            beside=beside,
+            queue=queue,
+            watch=watch,
         )
+        encoding = Encoding.WHOLE if encode_limit_s is None else Encoding.PARTS
+        if self._passes.beside is not None:
+            encoding = Encoding.BESIDE
+        max_crops = max_batch_crops or _MAX_BATCH_CROPS[device.type]
+        self._scheduler = Scheduler(slots, max_crops, encoding=encoding)
         self._make_pool()
         self._work: dict[str, Work] = {}
         self._live: dict[int, Live] = {}  # by slot
@@ -172,7 +185,8 @@ class Engine:
         self._widen()
         is_short = False
         try:
-            self._work_on()
+            with self._passes.generating():
+                self._work_on()
         except torch.OutOfMemoryError:
             # Not here: the traceback holds the tensors of the pass until this block is left.
             is_short = True
@@ -184,11 +198,15 @@ class Engine:
     def _work_on(self) -> None:
         """One step of everything that runs."""
         # 1. Who runs: the most urgent, before anything else is computed.
+        if self._passes.beside is not None:
+            self._take_encoded()
         plan = self._scheduler.plan()
         for place in plan.stop:
             self._stop(place)
         # 2. New frames, all in one pass, or one of them further on its way.
-        if plan.encode:
+        if self._passes.beside is not None:
+            self._encode_beside(self._passes.beside, plan.encode)
+        elif plan.encode:
             self._encode(plan.encode)
         if plan.advance:
             self._advance_encoding(plan.advance)
@@ -196,7 +214,10 @@ class Engine:
         for start in plan.start:
             self._start(start)
         # 4. One pass for prompts and all that is being generated.
-        self._advance()
+        if self._live:
+            self._advance()
+        elif self._passes.beside is not None and self._scheduler.encoding():
+            time.sleep(_REST_S)
 
     def _encode(self, places: Sequence[Place]) -> None:
         """Encode frames and write their prefixes to their slots."""
@@ -204,6 +225,32 @@ class Engine:
         slots = [place.slot for place in places]
         watch = self._passes.encode(frames, slots, max_crops=self._scheduler.max_crops)
         self._encoding = watch, [place.key for place in places]
+
+    def _encode_beside(self, beside: Beside, places: Sequence[Place]) -> None:
+        """Launch more of what is encoded beside rows, after new frames joined it."""
+        ranks = {place.key: self._work[place.key].request.rank[:1] for place in places}
+        for rank, own in groupby(places, key=lambda place: ranks[place.key]):
+            together = [self._work[place.key] for place in own]
+            frames = [work.crops for work in together]
+            ahead = self._passes.ahead(frames, rank, max_crops=self._scheduler.max_crops)
+            beside.add(ahead)
+            for index, work in enumerate(together):
+                work.ahead = ahead, index
+        beside.launch()
+        for place in self._scheduler.encoding():
+            work = self._work[place.key]
+            if work.ahead is not None and work.ahead[0].is_begun:
+                self._tell_start(work)
+
+    def _take_encoded(self) -> None:
+        """Bring prefixes that were encoded beside rows to their slots."""
+        for place in self._scheduler.encoding():
+            work = self._work[place.key]
+            if work.ahead is not None and work.ahead[0].is_done:
+                self._passes.take(*work.ahead, place.slot)
+                work.encode_seconds += work.ahead[0].seconds
+                work.ahead = None
+                self._scheduler.encoded(place.key)
 
     def _advance_encoding(self, place: Place) -> None:
         """Encode a frame further into its slot."""
@@ -372,7 +419,11 @@ class Engine:
         self._events.append(Failed(key, error))
 
     def _forget(self, key: str) -> None:
-        del self._work[key]
+        ahead = self._work.pop(key).ahead
+        if ahead is not None and self._passes.beside is not None:
+            others = [work.ahead[0] for work in self._work.values() if work.ahead]
+            if ahead[0] not in others:
+                self._passes.beside.drop(ahead[0])
         self._scheduler.remove(key)
         self._live = {slot: live for slot, live in self._live.items() if live.key != key}
 
@@ -387,7 +438,7 @@ class Engine:
         self._encoding = None
         self._live.clear()
         for work in self._work.values():
-            work.encoding = None
+            work.encoding = work.ahead = None
         self._scheduler.restart()
         self._scheduler.narrow()
         self._make_pool()

@@ -7,8 +7,9 @@ then a pick or two from what was read.
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from moondream2.bags import BagCache
+from moondream2.beside import Ahead, Beside, CudaQueue, Queue
 from moondream2.branches import Branches
-from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
+from moondream2.cache import RowsAttend, Segment, SlotCache, prefill, prefill_in_units
 from moondream2.compiled import CompiledPrefill, compile_vision
 from moondream2.crops import Crops
 from moondream2.encoding import Clock, Encoding
@@ -79,6 +81,8 @@ class Passes:
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile.
+        beside: Encode beside what is generated; has no effect where there is no CUDA.
+        queue: Where that is launched; None chooses by `beside`.
         watch: Called before each pass.
 
     Raises:
@@ -92,6 +96,8 @@ class Passes:
         graphs: bool = True,
         recorder: Callable[[], Recorder] | None = None,
         compiled: bool = False,
+        beside: bool = True,
+        queue: Queue | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._model, self._device, self._watch = model, model.device, watch
@@ -100,10 +106,23 @@ class Passes:
             recorder = partial(CudaRecorder, self._device)
         self._recorder = recorder
         self._staging = Staging(self._device)
+        self._stream: torch.cuda.Stream | None = None  # of what is generated
+        if queue is None and beside and self._device.type == "cuda":
+            # Above that of the queue, so that a token waits for no frame; recordings keep it.
+            self._stream = torch.cuda.Stream(self._device, priority=-1)  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            queue = CudaQueue(self._device)
+        #: What is encoded beside rows; None: nothing is.
+        self.beside = None if queue is None else Beside(queue)
+        self._compiled = compiled
         self._prefill = CompiledPrefill(model.text) if compiled else prefill
         if compiled:
             compile_vision(model.vision)
         self._held: _Pool | None = None
+
+    def generating(self) -> AbstractContextManager[object]:
+        """Put what is launched into the queue of what is generated, which goes before others."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def stage(self, crops: Crops) -> Crops:
         """Begin to bring a frame to the device."""
@@ -141,6 +160,15 @@ class Passes:
         """Encode a frame further, see `Encoding.advance`."""
         self._note("encode", encoding.num_crops)
         return encoding.advance(self._pool.cache, slot, limit_s)
+
+    def ahead(self, frames: Sequence[Crops], rank: tuple[float, ...], *, max_crops: int) -> Ahead:
+        """Prepare to encode staged frames beside rows; nothing is launched yet."""
+        self._note("encode", sum(map(len, frames)))
+        return Ahead(rank, self._units(frames, self._chunk(max_crops)))
+
+    def take(self, ahead: Ahead, index: int, slot: int) -> None:
+        """Copy the prefix of a frame that was encoded beside rows to a slot."""
+        self._pool.cache.take_prefix(ahead.prefixes, index, slot)
 
     def begin(self, slot: int, length: int, source: int | None) -> None:
         """Make a slot ready for a row.
@@ -219,13 +247,16 @@ class Passes:
             Whether memory sufficed; if not, there is no pool until one that is smaller fits.
         """
         self._held = None
+        if self.beside is not None:
+            self.beside.clear()
         gc.collect()  # an error's frames are in cycles, and hold tensors of the old pool
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
         try:
-            self._held = self._make_pool(slots)
+            with self.generating():
+                self._held = self._make_pool(slots)
         except torch.OutOfMemoryError:
             return False
         return True
@@ -238,10 +269,32 @@ class Passes:
     def _chunk(self, max_crops: int) -> int:
         return min(self._model.vision.crops_per_pass(), max_crops)
 
+    def _units(self, frames: Sequence[Crops], chunk: int) -> Iterator[SlotCache | None]:
+        """Encode frames in units, and give a pool with their prefixes at last."""
+        model, image = self._model, None
+        frames = self._staging.receive(frames)
+        if self._compiled:  # what was compiled is a whole pass
+            image = model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
+            yield None
+        else:
+            for image in model.vision.encode_in_units(frames, chunk=chunk):  # noqa: B007 - the last
+                yield None
+        assert image is not None, "the last unit gives the embeddings"
+        prefix = model.prefix_embeddings(image)  # (F, T, W)
+        F, T, _ = prefix.shape
+        config = replace(model.config.text, max_context=T)
+        prefixes = SlotCache(config, F, device=self._device, dtype=model.dtype)
+        if self._compiled:
+            self._prefill(model.text, prefix, prefixes, range(F))
+        else:
+            for _ in prefill_in_units(model.text, prefix, prefixes, range(F)):
+                yield None
+        yield prefixes
+
     @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
-        if device.type == "cpu" and self._recorder is None:
+        if device.type == "cpu" and self._recorder is None and self.beside is None:
             return _Pool(BagCache(config, slots, dtype=dtype), None)
         cache = SlotCache(config, slots, device=device, dtype=dtype)
         if self._recorder is None:

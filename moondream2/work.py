@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from moondream2.beside import Ahead
 from moondream2.config import TextConfig
 from moondream2.crops import Crops
 from moondream2.encoding import Encoding
@@ -27,6 +28,8 @@ class Work:
     first_token_seconds: float | None = None
     #: Its frame, while it is encoded in parts.
     encoding: Encoding | None = None
+    #: Its frame and those beside it, while it is encoded beside rows; and which of them it is.
+    ahead: tuple[Ahead, int] | None = None
 
     @property
     def crops(self) -> Crops:
