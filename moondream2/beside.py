@@ -15,9 +15,11 @@ into a slot, in the order of generating, once their event says that they are the
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from moondream2.cache import SlotCache
 
@@ -69,18 +71,28 @@ class _CudaEvent:
         return bool(self._event.query())  # type: ignore[no-untyped-call]
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What came out."""
+
+    #: Of the frames, each in a slot, in order: their prefixes, and the prompts behind them.
+    cache: SlotCache
+    #: (F, W) output of the last block for the last token of each prompt; None: none was read.
+    hidden: Tensor | None = None
+
+
 class Ahead:
     """Frames that are encoded together.
 
     Args:
         rank: Their class.
-        units: Launches one unit at each step, and gives a pool with the prefixes at the last.
+        units: Launches one unit at each step, and gives what comes out at the last.
     """
 
-    def __init__(self, rank: tuple[float, ...], units: Iterator[SlotCache | None]) -> None:
+    def __init__(self, rank: tuple[float, ...], units: Iterator[Encoded | None]) -> None:
         self.rank = rank
         self._units = units
-        self._prefixes: SlotCache | None = None
+        self._encoded: Encoded | None = None
         self._last: Event | None = None
         self._begun_at = 0.0
 
@@ -92,11 +104,11 @@ class Ahead:
     @property
     def is_launched(self) -> bool:
         """All of them is launched."""
-        return self._prefixes is not None
+        return self._encoded is not None
 
     @property
     def is_done(self) -> bool:
-        """The prefixes can be read."""
+        """What came out can be read."""
         return self.is_launched and self._last is not None and self._last.is_done()
 
     @property
@@ -105,10 +117,10 @@ class Ahead:
         return time.monotonic() - self._begun_at
 
     @property
-    def prefixes(self) -> SlotCache:
-        """Those of the frames, each in a slot, in order."""
-        assert self._prefixes is not None, "frames are read before they are encoded"
-        return self._prefixes
+    def encoded(self) -> Encoded:
+        """What came out."""
+        assert self._encoded is not None, "frames are read before they are encoded"
+        return self._encoded
 
     def launch(self, queue: Queue) -> Event:
         """Launch the next unit."""
@@ -118,7 +130,7 @@ class Ahead:
         return self._last
 
     def _next(self) -> None:
-        self._prefixes = next(self._units)
+        self._encoded = next(self._units)
 
 
 class Beside:

@@ -182,6 +182,41 @@ class PrefixAttend:
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
 
 
+class PromptsAttend(PrefixAttend):
+    """Attention of frames with a prompt behind each: the linear layers see all of it at once.
+
+    Every position of a frame sees every other of it and none of the prompt, as if there were none;
+    those of a prompt see the frame and what is before them. Prompts that are shorter than others
+    are padded behind their end, which nothing before it sees.
+
+    Args:
+        cache: Where keys and values are kept.
+        slots: F slots, one for each frame of the pass.
+        prefix: Positions of each frame.
+        length: Positions of the longest prompt.
+    """
+
+    def __init__(self, cache: SlotCache, slots: Sequence[int], *, prefix: int, length: int) -> None:
+        super().__init__(cache, slots)
+        self.prefix = prefix
+        seen = torch.ones(length, prefix + length, dtype=torch.bool, device=cache.keys.device)
+        self._seen = seen.tril(prefix)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in one layer; shapes as for `Attend`, prefix and prompt in turn."""
+        first = self.prefix
+        self.keep(layer, k, v)
+        frames = attention(q[:, :, :first], k[:, :, :first], v[:, :, :first])
+        parts = frames, self.attend_prompts(q[:, :, first:], k, v)
+        # Joined as the projection after it wants them, position by position.
+        joined = torch.cat([part.transpose(1, 2) for part in parts], dim=1)  # (F, T + P, H, D)
+        return joined.transpose(1, 2)
+
+    def attend_prompts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (F, H, P, D) queries of prompts to all that is before each of them."""
+        return attention(q, k, v, self._seen)
+
+
 class RowsAttend:
     """Attention of rows at different positions, packed one after the other into a single row.
 

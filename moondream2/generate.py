@@ -38,7 +38,7 @@ from moondream2.tasks import (
     Started,
     TaskDone,
 )
-from moondream2.tokens import PromptError, Tokenizer
+from moondream2.tokens import Feed, PromptError, Tokenizer
 from moondream2.work import Live, Work, check, prefix_length
 
 #: What a frame costs on top of its crops, in crops: its prefix through the language model takes 1.9
@@ -230,24 +230,34 @@ class Engine:
         """Launch more of what is encoded beside rows, after new frames joined it."""
         ranks = {place.key: self._work[place.key].request.rank[:1] for place in places}
         for rank, own in groupby(places, key=lambda place: ranks[place.key]):
-            together = [self._work[place.key] for place in own]
-            frames = [work.crops for work in together]
-            ahead = self._passes.ahead(frames, rank, max_crops=self._scheduler.max_crops)
+            together = list(own)
+            frames = [self._work[place.key].crops for place in together]
+            prompts = [self._prompt(place) for place in together]
+            most = self._scheduler.max_crops
+            ahead = self._passes.ahead(frames, prompts, rank, max_crops=most)
             beside.add(ahead)
-            for index, work in enumerate(together):
-                work.ahead = ahead, index
+            for index, place in enumerate(together):
+                work = self._work[place.key]
+                work.ahead, work.read_ahead = (ahead, index), None
         beside.launch()
         for place in self._scheduler.encoding():
             work = self._work[place.key]
             if work.ahead is not None and work.ahead[0].is_begun:
                 self._tell_start(work)
 
+    def _prompt(self, place: Place) -> list[Feed]:
+        """Return what can be read of a task together with its frame."""
+        row = row_of(self._work[place.key].request, place.task, self.tokenizer)
+        return [] if row.head is Head.BRANCHES else row.feeds
+
     def _take_encoded(self) -> None:
         """Bring prefixes that were encoded beside rows to their slots."""
         for place in self._scheduler.encoding():
             work = self._work[place.key]
             if work.ahead is not None and work.ahead[0].is_done:
-                self._passes.take(*work.ahead, place.slot)
+                hidden = self._passes.take(*work.ahead, place.slot)
+                if hidden is not None and self._prompt(place):
+                    work.read_ahead = place.task, hidden
                 work.encode_seconds += work.ahead[0].seconds
                 work.ahead = None
                 self._scheduler.encoded(place.key)
@@ -280,10 +290,15 @@ class Engine:
         """Put a task into its slot."""
         work = self._work[start.key]
         length = prefix_length(work.request, self.model.config.text)
-        self._passes.begin(start.slot, length, start.source)
-        self._tell_start(work)
         row = row_of(work.request, start.task, self.tokenizer)
-        self._live[start.slot] = Live(start.key, start.task, start.slot, row, length)
+        live = Live(start.key, start.task, start.slot, row, length)
+        if work.read_ahead is not None and work.read_ahead[0] == start.task:
+            live.hidden, work.read_ahead = work.read_ahead[1], None
+            live.length += len(row.feeds)
+            row.feeds = []
+        self._passes.begin(start.slot, live.length, start.source)
+        self._tell_start(work)
+        self._live[start.slot] = live
 
     def _advance(self) -> None:
         """Let every row read what it has to read and decide what follows."""
@@ -297,8 +312,10 @@ class Engine:
         if not lives:
             return
         self._branch([live for live in lives if live.row.head is Head.BRANCHES])
-        lives = [live for live in lives if live.row.feeds or live.row.branches is not None]
-        hidden, firsts = self._read(lives)
+        read = [live for live in lives if live.row.feeds or live.row.branches is not None]
+        given = [live for live in lives if live.hidden is not None]
+        hidden, firsts = self._read(read, given)
+        lives = read + given
         self._decide(lives, hidden, firsts)
         self._time_encoding()
         for live in lives:
@@ -327,18 +344,27 @@ class Engine:
                 room -= len(live.row.branches)
                 live.tried_in = self._num_steps
 
-    def _read(self, lives: Sequence[Live]) -> tuple[Tensor, list[int]]:
-        """Read feeds and branches; hidden states, (outputs, W), and the first place of each row."""
+    def _read(self, lives: Sequence[Live], given: Sequence[Live]) -> tuple[Tensor, list[int]]:
+        """Read feeds and branches of rows; others have been given what their prompt came to.
+
+        Returns:
+            Hidden states, (outputs, W), and the first place of each row, those given at the end.
+        """
         readings = [
             Reading(live.slot, live.length, tuple(live.row.feeds), live.row.branches)
             for live in lives
         ]
-        hidden = self._passes.read(readings)
+        parts = [live.hidden for live in given if live.hidden is not None]
+        if readings:
+            lengths = {live.slot: live.length for live in self._live.values()}
+            parts.insert(0, self._passes.read(readings, lengths))
         for live in lives:
             live.length += len(live.row.feeds)
             live.row.feeds = []
-        firsts = accumulate((each.num_outputs for each in readings), initial=0)
-        return hidden, list(firsts)[:-1]
+        for live in given:
+            live.hidden = None
+        counts = [*(each.num_outputs for each in readings), *(1 for _ in given)]
+        return torch.cat(parts), list(accumulate(counts, initial=0))[:-1]
 
     def _decide(self, lives: Sequence[Live], hidden: Tensor, firsts: Sequence[int]) -> None:
         """Decode hidden states until every row has something to read or has ended.
@@ -438,7 +464,7 @@ class Engine:
         self._encoding = None
         self._live.clear()
         for work in self._work.values():
-            work.encoding = work.ahead = None
+            work.encoding = work.ahead = work.read_ahead = None
         self._scheduler.restart()
         self._scheduler.narrow()
         self._make_pool()

@@ -184,10 +184,12 @@ def _run_at_random(draw: random.Random, batch: Engine, order: list[Request]) -> 
     return events
 
 
-def test_mixed_pictures_and_skills_equal_reference() -> None:
+@pytest.mark.parametrize("beside", [False, True])
+def test_mixed_pictures_and_skills_equal_reference(beside: bool) -> None:
     """All pictures together, in another order, with fewer slots than tasks; pieces too."""
     requests, groups = grouped(reversed(cases()))
-    events = run(engine(slots=5, max_batch_crops=20), reversed(requests))
+    queue = FiresAtRandom(random.Random(0)) if beside else None
+    events = run(engine(slots=5, max_batch_crops=20, queue=queue), reversed(requests))
     _check_all(groups, answers(events))
     num_checked = 0
     for key, group in groups.items():

@@ -13,6 +13,8 @@ from moondream2.generate import Engine
 from moondream2.passes import Passes
 from moondream2.tasks import (
     Caption,
+    ChoiceAnswer,
+    Choose,
     Detect,
     Event,
     Failed,
@@ -63,6 +65,19 @@ def _found(events: Iterable[Event]) -> dict[str, list[object]]:
     return {key: [discrete(answer) for answer in group] for key, group in answers(events).items()}
 
 
+def _near(events: Iterable[Event]) -> dict[str, list[object]]:
+    """Return what must be equal in answers, probabilities of choices to six digits."""
+    found: dict[str, list[object]] = {}
+    for key, group in answers(events).items():
+        found[key] = [
+            [round(each, 5) for each in answer.probabilities]
+            if isinstance(answer, ChoiceAnswer)
+            else discrete(answer)
+            for answer in group
+        ]
+    return found
+
+
 def _alone(*requests: Request) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
     for each in requests:
@@ -82,6 +97,42 @@ def test_row_begins_when_the_event_of_its_frame_has_fired() -> None:
     queue.fire()
     events += _steps(engine)
     assert _found(events + run(engine)) == _alone(frame)
+
+
+def test_prompt_is_read_with_its_frame() -> None:
+    """And by no pass of its own, whatever the lengths of those beside it."""
+    sizes: list[tuple[str, int]] = []
+    queue = FiresOnDemand()
+    engine = _engine(queue, watch=lambda *each: sizes.append(each), slots=3, max_batch_crops=99)
+    question = "w40 " * 9
+    frames = [request(MODEL, "a"), request(MODEL, "b", Query(question), seed=1)]
+    frames.append(request(MODEL, "c", Query("w12"), Choose("w50", ("w51", "w52")), seed=2))
+    for each in frames:
+        engine.submit(each)
+    events = _end(engine, queue)
+    reads = [size for kind, size in sizes if kind == "read"]
+    assert reads[0] == 3  # the first token of each answer
+    assert _near(events) == _near(run(odd_engine(MODEL, slots=1), frames))
+
+
+def test_choice_that_comes_first_is_weighed_behind_its_frame_alone() -> None:
+    queue = FiresOnDemand()
+    engine = _engine(queue, slots=3)
+    frames = [request(MODEL, "a", Choose("w50", ("w51", "w52"))), request(MODEL, "b", seed=1)]
+    for each in frames:
+        engine.submit(each)
+    assert _near(_end(engine, queue)) == _near(run(odd_engine(MODEL, slots=1), frames))
+
+
+def test_prompt_without_numbers_spoils_no_frame_beside_it() -> None:
+    model = odd_model(eos=-1000.0)
+    model.text.wte[11] = torch.nan
+    bad, good = request(model, "bad", Query("w11 w12 w13 w14")), request(model, "good", seed=1)
+    engine = odd_engine(model, slots=2, queue=FiresAtRandom(Random(0)), recorder=RunsAgain)
+    events = run(engine, [bad, good, request(model, "next", seed=3)])
+    assert _keys(events, Failed) == ["bad"]
+    found = [event for event in events if not isinstance(event, Failed)]
+    assert _found(found) == _alone(good, request(model, "next", seed=3))
 
 
 def test_rows_go_on_while_a_frame_is_encoded() -> None:

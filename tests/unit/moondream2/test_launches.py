@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from moondream2.cache import SlotCache, prefill
+from moondream2.cache import PromptsAttend, RowsAttend, Segment, SlotCache, prefill
 from moondream2.config import public_config
 from moondream2.crops import Crops
 from moondream2.model import Moondream
 from tests.support.launches import META, Launches
 
-#: A pass of three frames of 1280×720: nine crops each.
-FRAMES, CROPS = 3, 9
+#: A pass of three frames of 1280×720: nine crops each, and the prompt of a caption.
+FRAMES, CROPS, PROMPT = 3, 9, 5
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +36,6 @@ def _pool(model: Moondream, slots: int) -> SlotCache:
 def _prefixes(model: Moondream) -> SlotCache:
     config = replace(model.config.text, max_context=model.config.text.prefix_length)
     return SlotCache(config, FRAMES, device=META, dtype=torch.bfloat16)
-
-
-def _embeddings(model: Moondream) -> Tensor:
-    text = model.config.text
-    return torch.empty(
-        FRAMES, text.prefix_length, text.hidden_size, device=META, dtype=torch.bfloat16
-    )
-
-
-def _prefill(model: Moondream, cache: SlotCache) -> Launches:
-    embeddings = _embeddings(model)
-    model.text.rotary.on(META)
-    with Launches() as launches:
-        prefill(model.text, embeddings, cache, range(FRAMES))
-    return launches
 
 
 def _frames(model: Moondream) -> list[Crops]:
@@ -78,6 +63,27 @@ def test_prefix_is_copied_to_its_slot_in_two_launches(model: Moondream) -> None:
     assert (launches.count, launches.bytes >> 20) == (2, 273)  # read and written
 
 
-def test_of_prefixes(model: Moondream) -> None:
-    launches = _prefill(model, _prefixes(model))
-    assert launches.count == 524
+def _embeddings(model: Moondream, *shape: int) -> Tensor:
+    return torch.empty(*shape, model.config.text.hidden_size, device=META, dtype=torch.bfloat16)
+
+
+def test_prompts_read_with_their_frames_save_their_own_pass(model: Moondream) -> None:
+    """The weights of the language model are read once less for each pass of frames."""
+    length = model.config.text.prefix_length
+    model.text.rotary.on(META)
+    pool = _pool(model, FRAMES)
+    with Launches() as frames:
+        prefill(model.text, _embeddings(model, FRAMES, length), pool, range(FRAMES))
+    with Launches() as prompts:
+        attend = RowsAttend(pool, [Segment(slot, length, PROMPT) for slot in range(FRAMES)])
+        x = _embeddings(model, 1, FRAMES * PROMPT)
+        model.text(x, attend.positions[None], attend)
+    both = _embeddings(model, FRAMES, length + PROMPT)
+    positions = torch.arange(length + PROMPT, device=META).expand(FRAMES, -1)
+    with Launches() as together:
+        attend_both = PromptsAttend(pool, range(FRAMES), prefix=length, length=PROMPT)
+        for _ in model.text.prefill_prompts_in_units(both, positions, attend_both):
+            pass
+    assert (frames.count, prompts.count, together.count) == (524, 657, 578)
+    megabytes = [each.bytes // 10**6 for each in (frames, prompts, together)]
+    assert megabytes == [14572, 2936, 15580]
