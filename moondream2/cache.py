@@ -85,6 +85,12 @@ class SlotCache:
         self.keys[layer, segment.slot, :, here].copy_(k)
         self.values[layer, segment.slot, :, here].copy_(v)
 
+    def write_all(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Keep the first positions of every slot, each (slots, KV, T, D)."""
+        here = slice(0, k.shape[2])
+        self.keys[layer, :, :, here].copy_(k)
+        self.values[layer, :, :, here].copy_(v)
+
     def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
         """Return keys and values up to the end of a segment, each (KV, end, D)."""
         here = slice(0, segment.end)
@@ -145,17 +151,14 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
         cache: Takes their keys and values.
         slots: F slots.
     """
-    for _ in prefill_in_units(text, embeddings, cache, slots):
+    for _ in prefill_in_units(text, embeddings, PrefixAttend(cache, slots)):
         pass
 
 
-def prefill_in_units(
-    text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequence[int]
-) -> Iterator[int]:
+def prefill_in_units(text: TextModel, embeddings: Tensor, attend: "PrefixAttend") -> Iterator[int]:
     """Do what `prefill` does, pausing after each block with its number."""
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
-    attend = PrefixAttend(cache, slots)
     for layer, _ in enumerate(text.prefill_in_units(embeddings, positions, attend)):
         yield layer
 
@@ -182,7 +185,22 @@ class PrefixAttend:
             self._cache.write(layer, Segment(slot, 0, k.shape[2]), k[row], v[row])
 
 
-class PromptsAttend(PrefixAttend):
+class FramesAttend(PrefixAttend):
+    """Attention of frames that have a pool to themselves, written at once.
+
+    Args:
+        cache: With a slot for each frame of the pass, in order.
+    """
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__(cache, range(cache.slots))
+
+    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Write keys and values to the slots."""
+        self._cache.write_all(layer, k, v)
+
+
+class PromptsAttend(FramesAttend):
     """Attention of frames with a prompt behind each: the linear layers see all of it at once.
 
     Every position of a frame sees every other of it and none of the prompt, as if there were none;
@@ -190,14 +208,13 @@ class PromptsAttend(PrefixAttend):
     are padded behind their end, which nothing before it sees.
 
     Args:
-        cache: Where keys and values are kept.
-        slots: F slots, one for each frame of the pass.
+        cache: With a slot for each frame of the pass, in order.
         prefix: Positions of each frame.
         length: Positions of the longest prompt.
     """
 
-    def __init__(self, cache: SlotCache, slots: Sequence[int], *, prefix: int, length: int) -> None:
-        super().__init__(cache, slots)
+    def __init__(self, cache: SlotCache, *, prefix: int, length: int) -> None:
+        super().__init__(cache)
         self.prefix = prefix
         seen = torch.ones(length, prefix + length, dtype=torch.bool, device=cache.keys.device)
         self._seen = seen.tril(prefix)

@@ -20,6 +20,7 @@ from moondream2.bags import BagCache
 from moondream2.beside import Ahead, Beside, CudaQueue, Encoded, Queue
 from moondream2.branches import Branches
 from moondream2.cache import (
+    FramesAttend,
     PromptsAttend,
     RowsAttend,
     Segment,
@@ -323,7 +324,7 @@ class Passes:
         if self._compiled:
             self._prefill(model.text, prefix, cache, range(F))
         else:
-            for _ in prefill_in_units(model.text, prefix, cache, range(F)):
+            for _ in prefill_in_units(model.text, prefix, FramesAttend(cache)):
                 yield None
         yield Encoded(cache)
 
@@ -337,7 +338,7 @@ class Passes:
         tokens = self._embed([feed for prompt in padded for feed in prompt]).view(F, P, -1)
         x = torch.cat((prefix, tokens), dim=1)  # (F, T + P, W)
         cache = self._prefixes(F, T + P)
-        attend = PromptsAttend(cache, range(F), prefix=T, length=P)
+        attend = PromptsAttend(cache, prefix=T, length=P)
         positions = torch.arange(T + P, device=x.device).expand(F, -1)
         out = None
         for out in self._model.text.prefill_prompts_in_units(x, positions, attend):  # noqa: B007 - the last
