@@ -15,6 +15,7 @@ from engine.quantization import Host, Quantization, Sizes, choose_quantization, 
 from engine.requirements import check_requirements
 from moondream2.config import MoondreamConfig
 from moondream2.crops import prepare
+from moondream2.fused import can_fuse, fuse_gelu
 from moondream2.generate import Engine
 from moondream2.hub import Hub, ModelFiles, resolve
 from moondream2.int8 import load_int8
@@ -98,6 +99,8 @@ def load(
     if can_pack(model) and not options.compile:
         report("packing the weights for this processor")
         pack_linears(model)
+    if can_fuse(model) and not options.compile:
+        fuse_gelu(model)
     engine = Engine(
         model,
         tokenizer,

@@ -1,5 +1,6 @@
 """How much is launched for a frame and for a token of the public model, in bfloat16."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from moondream2.cache import (
 )
 from moondream2.config import public_config
 from moondream2.crops import Crops
+from moondream2.fused import fuse_gelu
 from moondream2.model import Moondream
 from tests.support.launches import META, Launches
 
@@ -106,3 +108,16 @@ def test_frames_with_a_pool_to_themselves_are_written_at_once(model: Moondream) 
         for _ in prefill_in_units(model.text, x, FramesAttend(pool)):
             pass
     assert launches.count == 524 - 2 * (FRAMES - 1) * model.config.text.layers
+
+
+def test_gelu_in_the_product_writes_the_widest_activation_once(model: Moondream) -> None:
+    frames = _frames(model)
+    model.vision.encode(frames)  # makes the map of pooling
+    fused = copy.deepcopy(model)
+    fuse_gelu(fused)
+    counts = []
+    for each in (model, fused):
+        with Launches() as launches:
+            each.vision.encode(frames)
+        counts.append((launches.count, launches.bytes // 10**9))
+    assert counts == [(288, 46), (260, 37)]
