@@ -131,6 +131,8 @@ class Ahead:
 
     def _next(self) -> None:
         self._encoded = next(self._units)
+        if self._encoded is not None:
+            self._units = iter(())  # and what they hold of activations is free
 
 
 class Beside:

@@ -462,6 +462,8 @@ class Engine:
                 self._fail(key, error)
         capacity = self.capacity
         self._encoding = None
+        if self._passes.beside is not None:
+            self._passes.beside.clear()
         self._live.clear()
         for work in self._work.values():
             work.encoding = work.ahead = work.read_ahead = None

@@ -280,8 +280,6 @@ class Passes:
             Whether memory sufficed; if not, there is no pool until one that is smaller fits.
         """
         self._held = None
-        if self.beside is not None:
-            self.beside.clear()
         gc.collect()  # an error's frames are in cycles, and hold tensors of the old pool
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

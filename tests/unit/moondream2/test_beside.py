@@ -242,6 +242,36 @@ def test_want_of_memory_begins_anew(failing: tuple[str, int]) -> None:
     assert _found(events) == _alone(*frames)
 
 
+def test_pool_made_anew_loses_no_frame_that_is_encoded_without_a_slot() -> None:
+    """One that lost its slot to a row which has ended: nothing runs, and it is half encoded."""
+    queue = FiresOnDemand()
+    shortage = iter([True])
+
+    def fail(_kind: str, _size: int) -> None:
+        if next(shortage, False):
+            raise torch.OutOfMemoryError("injected")
+
+    engine = _engine(queue, slots=2, max_batch_crops=2, watch=fail)
+    run_short = request(MODEL, "short", max_tokens=1)
+    engine.submit(run_short)
+    events = _end(engine, queue)
+    low = request(MODEL, "low", rank=(2.0,), seed=1, size=(260, 130))
+    engine.submit(low)
+    _steps(engine)
+    question = Request("q", (0.0,), None, (Query("w33"),), max_tokens=12)
+    engine.submit(question)
+    while "q" not in _keys(events, Finished):
+        events += engine.step()
+    engine._fault_in = -10_000  # as if memory had sufficed for long
+    events += _steps(engine)
+    assert engine.capacity == 2
+    for _ in range(60):
+        queue.fire()
+        events += engine.step()
+    assert not engine.has_work
+    assert _found(events) == _alone(run_short, low, question)
+
+
 class RunsShort(FiresAtRandom):
     """Has no memory for some launches."""
 
