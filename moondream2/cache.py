@@ -100,6 +100,14 @@ class SlotCache:
         for pool in (self.keys, self.values):
             pool[:, target, :, :length].copy_(pool[:, source, :, :length])
 
+    def take_prefix(self, other: "SlotCache", source: int, target: int) -> None:
+        """Copy all positions of a slot of another pool of this kind, a smaller one, to a slot."""
+        for mine, its in ((self.keys, other.keys), (self.values, other.values)):
+            mine[:, target, :, : other.context].copy_(its[:, source])
+            if its.device.type == "cuda":
+                # The memory belongs to the stream that filled it; until here it is read on this.
+                its.record_stream(torch.cuda.current_stream(its.device))
+
     def tokens(self, segments: Sequence[Segment]) -> Attend:
         """Return the attention of single tokens, one for each segment.
 
@@ -132,17 +140,14 @@ def prefill(text: TextModel, embeddings: Tensor, cache: SlotCache, slots: Sequen
         cache: Takes their keys and values.
         slots: F slots.
     """
+    for _ in prefill_in_units(text, embeddings, PrefixAttend(cache, slots)):
+        pass
+
+
+def prefill_in_units(text: TextModel, embeddings: Tensor, attend: "PrefixAttend") -> Iterator[int]:
+    """Do what `prefill` does, pausing after each block with its number."""
     num, length, _ = embeddings.shape
     positions = torch.arange(length, device=embeddings.device).expand(num, length)
-    text.prefill(embeddings, positions, PrefixAttend(cache, slots))
-
-
-def prefill_in_units(
-    text: TextModel, embeddings: Tensor, cache: SlotCache, slot: int
-) -> Iterator[int]:
-    """Do what `prefill` does for one frame, (1, T, W), pausing after each block with its number."""
-    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(1, -1)
-    attend = PrefixAttend(cache, [slot])
     for layer, _ in enumerate(text.prefill_in_units(embeddings, positions, attend)):
         yield layer
 
@@ -167,6 +172,40 @@ class PrefixAttend:
     def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Write keys and values to the slots."""
         self._cache.write_prefixes(layer, self._slots, k, v)
+
+
+class PromptsAttend(PrefixAttend):
+    """Attention of frames with a prompt behind each: the linear layers see all of it at once.
+
+    Every position of a frame sees every other of it and none of the prompt, as if there were none;
+    those of a prompt see the frame and what is before them. Prompts that are shorter than others
+    are padded behind their end, which nothing before it sees.
+
+    Args:
+        cache: With a slot for each frame of the pass, in order.
+        prefix: Positions of each frame.
+        length: Positions of the longest prompt.
+    """
+
+    def __init__(self, cache: SlotCache, *, prefix: int, length: int) -> None:
+        super().__init__(cache, range(cache.slots))
+        self.prefix = prefix
+        seen = torch.ones(length, prefix + length, dtype=torch.bool, device=cache.keys.device)
+        self._seen = seen.tril(prefix)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in one layer; shapes as for `Attend`, prefix and prompt in turn."""
+        first = self.prefix
+        self.keep(layer, k, v)
+        frames = attention(q[:, :, :first], k[:, :, :first], v[:, :, :first])
+        parts = frames, self.attend_prompts(q[:, :, first:], k, v)
+        # Joined as the projection after it wants them, position by position.
+        joined = torch.cat([part.transpose(1, 2) for part in parts], dim=1)  # (F, T + P, H, D)
+        return joined.transpose(1, 2)
+
+    def attend_prompts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (F, H, P, D) queries of prompts to all that is before each of them."""
+        return attention(q, k, v, self._seen)
 
 
 class RowsAttend:

@@ -68,7 +68,7 @@ def measure(model: Moondream, clock: Clock = time.monotonic) -> Costs:
     chunk = min(vision.crops_per_pass(), 1 + vision.config.max_crops)
     side = vision.config.crop_size
     pixels = torch.randint(256, (chunk, side, side, 3), dtype=torch.uint8)
-    crops = Crops(pixels, (1, 1), (side, side))
+    crops = [Crops(pixels, (1, 1), (side, side))]
     encoding = partial(vision.encode_in_units, crops, chunk=chunk)
     crop_s = vision.config.layers * _least(encoding, _NUM_BLOCKS, clock) / chunk
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from moondream2.cache import SlotCache, prefill_in_units
+from moondream2.cache import PrefixAttend, SlotCache, prefill_in_units
 from moondream2.crops import Crops
 from moondream2.model import Moondream
 
@@ -38,7 +38,7 @@ class Encoding:
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._clock = model, clock
-        self._image = model.vision.encode_in_units(crops, chunk=chunk)
+        self._image = model.vision.encode_in_units([crops], chunk=chunk)
         self._embeddings: Tensor | None = None  # (1, T, W), when all crops are encoded
         self._prefix: Iterator[int] | None = None  # through the language model, into the slot
         self.num_crops = len(crops)
@@ -78,5 +78,6 @@ class Encoding:
                 self._embeddings = self._model.prefix_embeddings(image)
             return True
         if self._prefix is None:
-            self._prefix = prefill_in_units(self._model.text, self._embeddings, cache, slot)
+            attend = PrefixAttend(cache, [slot])
+            self._prefix = prefill_in_units(self._model.text, self._embeddings, attend)
         return next(self._prefix, None) is not None

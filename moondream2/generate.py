@@ -12,11 +12,12 @@ submits, cancels and steps.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
+from moondream2.beside import Beside, Queue
 from moondream2.encoding import Clock
 from moondream2.errors import MoondreamError
 from moondream2.graphs import Recorder
@@ -25,7 +26,7 @@ from moondream2.model import Moondream
 from moondream2.passes import Passes, Reading, Watch
 from moondream2.row import Head
 from moondream2.rows import row_of
-from moondream2.scheduler import Place, Scheduler, Start
+from moondream2.scheduler import Encoding, Place, Scheduler, Start
 from moondream2.staging import to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tasks import (
@@ -38,9 +39,11 @@ from moondream2.tasks import (
     Started,
     TaskDone,
 )
-from moondream2.tokens import PromptError, Tokenizer
+from moondream2.tokens import Feed, PromptError, Tokenizer
 from moondream2.work import Live, Work, check, prefix_length
 
+#: Between two looks at frames that are encoded beside rows, where there are no rows.
+_REST_S = 0.0005
 #: Steps without a fault before limits that were halved for want of memory are raised again.
 _PATIENCE = 1000
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
@@ -75,6 +78,8 @@ class Engine:
         compiled: Encode through torch.compile; the first passes then take a minute or more.
         encode_limit_s: Seconds of encoding in one step, by `clock`: a frame that takes longer is
             encoded in parts, frame after frame. None encodes whole frames, several in a step.
+        beside: On CUDA, encode beside what is generated, on a stream of lower priority.
+        queue: Where that is launched, on any device; None chooses by `beside`.
         watch: Called before each pass; what it raises is treated as if the pass had raised it.
 
     Raises:
@@ -92,6 +97,8 @@ class Engine:
         recorder: Callable[[], Recorder] | None = None,
         compiled: bool = False,
         encode_limit_s: float | None = None,
+        beside: bool = True,
+        queue: Queue | None = None,
         clock: Clock = time.monotonic,
         watch: Watch | None = None,
     ) -> None:
@@ -99,13 +106,20 @@ class Engine:
         self._encode_limit_s, self._clock = encode_limit_s, clock
         device = model.device
         limits = automatic_limits(model.config, DeviceMemory.of(device), model.dtype)
-        self._scheduler = Scheduler(
-            slots or limits.slots,
-            max_batch_crops or limits.max_crops,
-            in_parts=encode_limit_s is not None,
-        )
         self._passes = Passes(
-            model, graphs=graphs, recorder=recorder, compiled=compiled, watch=watch
+            model,
+            graphs=graphs,
+            recorder=recorder,
+            compiled=compiled,
+            beside=beside,
+            queue=queue,
+            watch=watch,
+        )
+        encoding = Encoding.WHOLE if encode_limit_s is None else Encoding.PARTS
+        if self._passes.beside is not None:
+            encoding = Encoding.BESIDE
+        self._scheduler = Scheduler(
+            slots or limits.slots, max_batch_crops or limits.max_crops, encoding=encoding
         )
         self._make_pool()
         self._work: dict[str, Work] = {}
@@ -168,7 +182,8 @@ class Engine:
         self._widen()
         is_short = False
         try:
-            self._work_on()
+            with self._passes.generating():
+                self._work_on()
         except torch.OutOfMemoryError:
             # Not here: the traceback holds the tensors of the pass until this block is left.
             is_short = True
@@ -180,11 +195,15 @@ class Engine:
     def _work_on(self) -> None:
         """One step of everything that runs."""
         # 1. Who runs: the most urgent, before anything else is computed.
+        if self._passes.beside is not None:
+            self._take_encoded()
         plan = self._scheduler.plan()
         for place in plan.stop:
             self._stop(place)
         # 2. New frames, all in one pass, or one of them further on its way.
-        if plan.encode:
+        if self._passes.beside is not None:
+            self._encode_beside(self._passes.beside, plan.encode)
+        elif plan.encode:
             self._encode(plan.encode)
         if plan.advance:
             self._advance_encoding(plan.advance)
@@ -192,7 +211,10 @@ class Engine:
         for start in plan.start:
             self._start(start)
         # 4. One pass for prompts and all that is being generated.
-        self._advance()
+        if self._live:
+            self._advance()
+        elif self._passes.beside is not None and self._scheduler.encoding():
+            time.sleep(_REST_S)
 
     def _encode(self, places: Sequence[Place]) -> None:
         """Encode frames and write their prefixes to their slots."""
@@ -200,6 +222,42 @@ class Engine:
         slots = [place.slot for place in places]
         watch = self._passes.encode(frames, slots, max_crops=self._scheduler.max_crops)
         self._encoding = watch, [place.key for place in places]
+
+    def _encode_beside(self, beside: Beside, places: Sequence[Place]) -> None:
+        """Launch more of what is encoded beside rows, after new frames joined it."""
+        ranks = {place.key: self._work[place.key].request.rank[:1] for place in places}
+        for rank, own in groupby(places, key=lambda place: ranks[place.key]):
+            together = list(own)
+            frames = [self._work[place.key].crops for place in together]
+            prompts = [self._prompt(place) for place in together]
+            most = self._scheduler.max_crops
+            ahead = self._passes.ahead(frames, prompts, rank, max_crops=most)
+            beside.add(ahead)
+            for index, place in enumerate(together):
+                work = self._work[place.key]
+                work.ahead, work.read_ahead = (ahead, index), None
+        beside.launch()
+        for place in self._scheduler.encoding():
+            work = self._work[place.key]
+            if work.ahead is not None and work.ahead[0].is_begun:
+                self._tell_start(work)
+
+    def _prompt(self, place: Place) -> list[Feed]:
+        """Return what can be read of a task together with its frame."""
+        row = row_of(self._work[place.key].request, place.task, self.tokenizer)
+        return [] if row.head is Head.BRANCHES else row.feeds
+
+    def _take_encoded(self) -> None:
+        """Bring prefixes that were encoded beside rows to their slots."""
+        for place in self._scheduler.encoding():
+            work = self._work[place.key]
+            if work.ahead is not None and work.ahead[0].is_done:
+                hidden = self._passes.take(*work.ahead, place.slot)
+                if hidden is not None and self._prompt(place):
+                    work.read_ahead = place.task, hidden
+                work.encode_seconds += work.ahead[0].seconds
+                work.ahead = None
+                self._scheduler.encoded(place.key)
 
     def _advance_encoding(self, place: Place) -> None:
         """Encode a frame further into its slot."""
@@ -229,10 +287,15 @@ class Engine:
         """Put a task into its slot."""
         work = self._work[start.key]
         length = prefix_length(work.request, self.model.config.text)
-        self._passes.begin(start.slot, length, start.source)
-        self._tell_start(work)
         row = row_of(work.request, start.task, self.tokenizer)
-        self._live[start.slot] = Live(start.key, start.task, start.slot, row, length)
+        live = Live(start.key, start.task, start.slot, row, length)
+        if work.read_ahead is not None and work.read_ahead[0] == start.task:
+            live.hidden, work.read_ahead = work.read_ahead[1], None
+            live.length += len(row.feeds)
+            row.feeds = []
+        self._passes.begin(start.slot, live.length, start.source)
+        self._tell_start(work)
+        self._live[start.slot] = live
 
     def _advance(self) -> None:
         """Let every row read what it has to read and decide what follows."""
@@ -246,8 +309,10 @@ class Engine:
         if not lives:
             return
         self._branch([live for live in lives if live.row.head is Head.BRANCHES])
-        lives = [live for live in lives if live.row.feeds or live.row.branches is not None]
-        hidden, firsts = self._read(lives)
+        read = [live for live in lives if live.row.feeds or live.row.branches is not None]
+        given = [live for live in lives if live.hidden is not None]
+        hidden, firsts = self._read(read, given)
+        lives = read + given
         self._decide(lives, hidden, firsts)
         self._time_encoding()
         for live in lives:
@@ -276,18 +341,27 @@ class Engine:
                 room -= len(live.row.branches)
                 live.tried_in = self._num_steps
 
-    def _read(self, lives: Sequence[Live]) -> tuple[Tensor, list[int]]:
-        """Read feeds and branches; hidden states, (outputs, W), and the first place of each row."""
+    def _read(self, lives: Sequence[Live], given: Sequence[Live]) -> tuple[Tensor, list[int]]:
+        """Read feeds and branches of rows; others have been given what their prompt came to.
+
+        Returns:
+            Hidden states, (outputs, W), and the first place of each row, those given at the end.
+        """
         readings = [
             Reading(live.slot, live.length, tuple(live.row.feeds), live.row.branches)
             for live in lives
         ]
-        hidden = self._passes.read(readings)
+        parts = [live.hidden for live in given if live.hidden is not None]
+        if readings:
+            lengths = {live.slot: live.length for live in self._live.values()}
+            parts.insert(0, self._passes.read(readings, lengths))
         for live in lives:
             live.length += len(live.row.feeds)
             live.row.feeds = []
-        firsts = accumulate((each.num_outputs for each in readings), initial=0)
-        return hidden, list(firsts)[:-1]
+        for live in given:
+            live.hidden = None
+        counts = [*(each.num_outputs for each in readings), *(1 for _ in given)]
+        return torch.cat(parts), list(accumulate(counts, initial=0))[:-1]
 
     def _decide(self, lives: Sequence[Live], hidden: Tensor, firsts: Sequence[int]) -> None:
         """Decode hidden states until every row has something to read or has ended.
@@ -368,7 +442,11 @@ class Engine:
         self._events.append(Failed(key, error))
 
     def _forget(self, key: str) -> None:
-        del self._work[key]
+        ahead = self._work.pop(key).ahead
+        if ahead is not None and self._passes.beside is not None:
+            others = [work.ahead[0] for work in self._work.values() if work.ahead]
+            if ahead[0] not in others:
+                self._passes.beside.drop(ahead[0])
         self._scheduler.remove(key)
         self._live = {slot: live for slot, live in self._live.items() if live.key != key}
 
@@ -381,9 +459,11 @@ class Engine:
                 self._fail(key, error)
         capacity = self.capacity
         self._encoding = None
+        if self._passes.beside is not None:
+            self._passes.beside.clear()
         self._live.clear()
         for work in self._work.values():
-            work.encoding = None
+            work.encoding = work.ahead = work.read_ahead = None
         self._scheduler.restart()
         self._scheduler.narrow()
         self._make_pool()

@@ -48,7 +48,8 @@ class CudaRecorder:
         # Graphs run one after the other, so they share their scratch memory.
         self._pool = torch.cuda.graph_pool_handle()
         # One for all of them: cuBLAS keeps a workspace for each stream it has seen.
-        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # What is recorded keeps its priority: above that of encoding, see `passes`.
+        self._side = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
     def __call__(self, run: Callable[[], Tensor]) -> Recording:
         """Record a graph; the first one takes about a second, the others a fraction of it.

@@ -7,8 +7,9 @@ then a pick or two from what was read.
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 
@@ -16,8 +17,17 @@ import torch
 from torch import Tensor
 
 from moondream2.bags import BagCache
+from moondream2.beside import Ahead, Beside, CudaQueue, Encoded, Queue
 from moondream2.branches import Branches
-from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
+from moondream2.cache import (
+    PrefixAttend,
+    PromptsAttend,
+    RowsAttend,
+    Segment,
+    SlotCache,
+    prefill,
+    prefill_in_units,
+)
 from moondream2.compiled import CompiledPrefill, Compiler, compile_vision
 from moondream2.crops import Crops
 from moondream2.encoding import Clock, Encoding
@@ -79,6 +89,8 @@ class Passes:
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
         recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
         compiled: Encode through torch.compile.
+        beside: Encode beside what is generated; has no effect where there is no CUDA.
+        queue: Where that is launched; None chooses by `beside`.
         watch: Called before each pass.
 
     Raises:
@@ -92,6 +104,8 @@ class Passes:
         graphs: bool = True,
         recorder: Callable[[], Recorder] | None = None,
         compiled: bool = False,
+        beside: bool = True,
+        queue: Queue | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._model, self._device, self._watch = model, model.device, watch
@@ -100,12 +114,25 @@ class Passes:
             recorder = partial(CudaRecorder, self._device)
         self._recorder = recorder
         self._staging = Staging(self._device)
+        self._stream: torch.cuda.Stream | None = None  # of what is generated
+        if queue is None and beside and self._device.type == "cuda":
+            # Above that of the queue, so that a token waits for no frame; recordings keep it.
+            self._stream = torch.cuda.Stream(self._device, priority=-1)  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            queue = CudaQueue(self._device)
+        #: What is encoded beside rows; None: nothing is.
+        self.beside = None if queue is None else Beside(queue)
+        self._compiled = compiled
         compiler = Compiler()
         self._prefill = CompiledPrefill(model.text, compiler) if compiled else prefill
         if compiled:
             compile_vision(model.vision, compiler)
         self._held: _Pool | None = None
         self._has_made = False  # a pool, or tried to
+
+    def generating(self) -> AbstractContextManager[object]:
+        """Put what is launched into the queue of what is generated, which goes before others."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def stage(self, crops: Crops) -> Crops:
         """Begin to bring a frame to the device."""
@@ -144,6 +171,40 @@ class Passes:
         self._note("encode", encoding.num_crops)
         return encoding.advance(self._pool.cache, slot, limit_s)
 
+    def ahead(
+        self,
+        frames: Sequence[Crops],
+        prompts: Sequence[Sequence[Feed]],
+        rank: tuple[float, ...],
+        *,
+        max_crops: int,
+    ) -> Ahead:
+        """Prepare to encode staged frames beside rows; nothing is launched yet.
+
+        Args:
+            frames: At least one.
+            prompts: One for each, which is read in the same pass; empty to read none.
+            rank: Their class.
+            max_crops: Most crops that go through the encoder together.
+        """
+        self._note("encode", sum(map(len, frames)))
+        return Ahead(rank, self._units(frames, prompts, self._chunk(max_crops)))
+
+    def take(self, ahead: Ahead, index: int, slot: int) -> Tensor | None:
+        """Copy what was made of a frame beside rows to a slot.
+
+        Returns:
+            (1, W) output of the last block for the last token of its prompt; None: no prompts were
+            read.
+        """
+        encoded = ahead.encoded
+        self._pool.cache.take_prefix(encoded.cache, index, slot)
+        if encoded.hidden is None:
+            return None
+        if self._stream is not None:
+            encoded.hidden.record_stream(self._stream)
+        return encoded.hidden[index : index + 1].clone()
+
     def begin(self, slot: int, length: int, source: int | None) -> None:
         """Make a slot ready for a row.
 
@@ -157,11 +218,12 @@ class Passes:
         if self._pool.graphs is not None:
             self._pool.graphs.clear(slot, length)
 
-    def read(self, readings: Sequence[Reading]) -> Tensor:
-        """Read the feeds of every row that runs, each to the end of its own slot.
+    def read(self, readings: Sequence[Reading], lengths: Mapping[int, int]) -> Tensor:
+        """Read the feeds of rows, each to the end of its own slot.
 
         Args:
-            readings: N rows, all that hold anything they will still need.
+            readings: N rows.
+            lengths: Filled positions of every slot that holds a row, by slot.
 
         Returns:
             (outputs, W) output of the last block, the `num_outputs` of each row in turn.
@@ -175,7 +237,6 @@ class Passes:
         # that a prompt begins with.
         parts = []
         if single:
-            lengths = {each.slot: each.start for each in readings}
             parts.append(self._read_replayed(graphs, single, lengths))
         if longer:
             parts.append(self._read_packed(longer))
@@ -225,7 +286,8 @@ class Passes:
             self._free_memory()
         self._has_made = True
         try:
-            self._held = self._make_pool(slots)
+            with self.generating():
+                self._held = self._make_pool(slots)
         except torch.OutOfMemoryError:
             return False
         return True
@@ -246,10 +308,61 @@ class Passes:
     def _chunk(self, max_crops: int) -> int:
         return min(self._model.vision.crops_per_pass(), max_crops)
 
+    def _units(
+        self, frames: Sequence[Crops], prompts: Sequence[Sequence[Feed]], chunk: int
+    ) -> Iterator[Encoded | None]:
+        """Encode frames, and read their prompts, in units; what comes out is the last."""
+        model, image = self._model, None
+        frames = self._staging.receive(frames)
+        if self._compiled:  # what was compiled is a whole pass
+            image = model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
+            yield None
+        else:
+            for image in model.vision.encode_in_units(frames, chunk=chunk):  # noqa: B007 - the last
+                yield None
+        assert image is not None, "the last unit gives the embeddings"
+        prefix = model.prefix_embeddings(image)  # (F, T, W)
+        F, T, _ = prefix.shape
+        if not self._compiled and any(prompts):
+            yield from self._prompted(prefix, prompts)
+            return
+        cache = self._prefixes(F, T)
+        if self._compiled:
+            self._prefill(model.text, prefix, cache, range(F))
+        else:
+            attend = PrefixAttend(cache, range(F))
+            for _ in prefill_in_units(model.text, prefix, attend):
+                yield None
+        yield Encoded(cache)
+
+    def _prompted(
+        self, prefix: Tensor, prompts: Sequence[Sequence[Feed]]
+    ) -> Iterator[Encoded | None]:
+        """Run prefixes, (F, T, W), with a prompt behind each, in units."""
+        F, T, _ = prefix.shape
+        P = max(map(len, prompts))
+        padded = [[*prompt, *[0] * (P - len(prompt))] for prompt in prompts]
+        tokens = self._embed([feed for prompt in padded for feed in prompt]).view(F, P, -1)
+        x = torch.cat((prefix, tokens), dim=1)  # (F, T + P, W)
+        cache = self._prefixes(F, T + P)
+        attend = PromptsAttend(cache, prefix=T, length=P)
+        positions = torch.arange(T + P, device=x.device).expand(F, -1)
+        out = None
+        for out in self._model.text.prefill_prompts_in_units(x, positions, attend):  # noqa: B007 - the last
+            yield None
+        assert out is not None, "the last unit gives the output"
+        lasts = self._index(max(0, len(prompt) - 1) for prompt in prompts)
+        yield Encoded(cache, out[torch.arange(F, device=out.device), lasts])
+
+    def _prefixes(self, frames: int, length: int) -> SlotCache:
+        """Return a pool of its own for what is encoded beside rows."""
+        config = replace(self._model.config.text, max_context=length)
+        return SlotCache(config, frames, device=self._device, dtype=self._model.dtype)
+
     @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
-        if device.type == "cpu" and self._recorder is None:
+        if device.type == "cpu" and self._recorder is None and self.beside is None:
             return _Pool(BagCache(config, slots, dtype=dtype), None)
         cache = SlotCache(config, slots, device=device, dtype=dtype)
         if self._recorder is None:
@@ -277,7 +390,7 @@ class Passes:
         return hidden[self._index(place for span in spans for place in span)]
 
     def _read_replayed(
-        self, graphs: DecodeGraphs, readings: Sequence[Reading], lengths: dict[int, int]
+        self, graphs: DecodeGraphs, readings: Sequence[Reading], lengths: Mapping[int, int]
     ) -> Tensor:
         """Read one token for each row by replaying a graph."""
         self._note("read", len(readings))

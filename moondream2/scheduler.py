@@ -4,12 +4,25 @@ The most urgent work goes first at every step, and a step stays short: the crops
 are bounded. A frame is encoded into one slot, where its tasks run one after the other; while slots
 are spare, its other tasks run beside it on copies. No torch here, and no clock.
 
-Where a frame takes longer than a step may, it is encoded over several (`in_parts`): one frame of a
-class at a time, and none while a more urgent class is being answered.
+Where a frame takes longer than a step may, it is encoded over several. Either rows wait for it
+(`PARTS`): one frame of a class at a time, and none while a more urgent class is being answered. Or
+they go on (`BESIDE`): frames are encoded together, and the next ones follow without a gap.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Encoding(Enum):
+    """How frames are encoded."""
+
+    #: Within the step in which their rows begin.
+    WHOLE = auto()
+    #: One frame of a class at a time, over as many steps as it takes, between those of rows.
+    PARTS = auto()
+    #: Several together, over as many steps as it takes, beside those of rows.
+    BESIDE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Plan:
 
     #: Rows to forget; their tasks start again some other time.
     stop: list[Place] = field(default_factory=list)
-    #: Frames to encode into slots, most urgent first.
+    #: Frames to encode, most urgent first; for `BESIDE` to begin to, told by `encoded` when done.
     encode: list[Place] = field(default_factory=list)
     #: The frame to encode further, as far as a step goes; told by `encoded` when it is done.
     advance: Place | None = None
@@ -77,14 +90,14 @@ class Scheduler:
     Args:
         slots: Key/value slots there are.
         max_crops: Most crops encoded in one step; a frame that has more gets a step of its own.
-        in_parts: Encode frame after frame, each over as many steps as it takes.
+        encoding: How frames are encoded.
     """
 
-    def __init__(self, slots: int, max_crops: int, *, in_parts: bool = False) -> None:
+    def __init__(self, slots: int, max_crops: int, *, encoding: Encoding = Encoding.WHOLE) -> None:
         assert slots > 0, "at least one slot is needed"
         assert max_crops > 0, "at least one crop a pass is needed"
         self._all_slots, self._all_crops = slots, max_crops
-        self._in_parts = in_parts
+        self._encoding = encoding
         #: Most rows at once.
         self.limit = slots
         #: Most crops encoded in one step.
@@ -113,6 +126,10 @@ class Scheduler:
         """Return the jobs that hold slots, most urgent first."""
         return [job.key for job in self._running()]
 
+    def encoding(self) -> list[Place]:
+        """Return the frames that are being encoded and hold a slot, most urgent first."""
+        return [self._waits_in(job) for job in self._running() if not job.is_ready]
+
     def add(self, key: str, rank: tuple[float, ...], *, num_crops: int, num_tasks: int) -> None:
         """Let a job wait for its turn.
 
@@ -137,7 +154,7 @@ class Scheduler:
         self._free.update(self._jobs.pop(key).slots)
 
     def encoded(self, key: str) -> None:
-        """Note that a frame that was advanced is done: its tasks start with the next step."""
+        """Note that a frame that took some steps is in its slot: its tasks start with the next."""
         job = self._jobs[key]
         job.is_begun, job.is_ready = False, True
 
@@ -204,16 +221,19 @@ class Scheduler:
         """
         num_crops = 0
         for job in self._waiting():
-            if job.num_crops and num_crops and num_crops + job.num_crops > self.max_crops:
+            cost = 0 if self._encoding is Encoding.BESIDE and job.is_begun else job.num_crops
+            if cost and num_crops and num_crops + cost > self.max_crops:
                 return
-            if job.num_crops and self._in_parts and not self._may_encode(job):
+            if cost and not self._may_encode(job):
                 return
             if self._num_spare <= 0 and not self._make_room(job, plan):
                 return
-            num_crops += job.num_crops
+            num_crops += cost
             slot = self._take(job)
-            if job.num_crops and self._in_parts:
+            if job.num_crops and self._encoding is not Encoding.WHOLE:
                 job.is_begun, job.is_ready = True, False
+                if cost and self._encoding is Encoding.BESIDE:
+                    plan.encode.append(self._waits_in(job))
                 continue
             task = job.slots[slot] = job.pending.popleft()
             if job.num_crops:
@@ -221,20 +241,34 @@ class Scheduler:
             plan.start.append(Start(job.key, task, slot, None))
 
     def _may_encode(self, job: _Job) -> bool:
-        """Whether nothing of its class is being encoded, and nothing more urgent runs at all."""
+        """Whether a frame may be encoded now that nothing less urgent counts.
+
+        In parts, when nothing of its class is being encoded, and nothing more urgent runs at all.
+        Beside rows, while less than two passes are under way: one that is worked on, and one that
+        follows without a gap.
+        """
+        if self._encoding is Encoding.WHOLE:
+            return True
         others = [each for each in self._running() if each is not job]
-        return not any(
-            each.rank[:1] < job.rank[:1] if each.is_ready else each.rank[:1] <= job.rank[:1]
-            for each in others
-        )
+        under_way = [e for e in others if not e.is_ready and e.rank[:1] <= job.rank[:1]]
+        if self._encoding is Encoding.PARTS:
+            return not (under_way or any(each.rank[:1] < job.rank[:1] for each in others))
+        num_crops = sum(each.num_crops for each in under_way)
+        return not num_crops or num_crops + job.num_crops <= 2 * self.max_crops
 
     def _advance(self) -> Place | None:
         """Choose the frame to encode further: the most urgent, if nothing more urgent runs."""
+        if self._encoding is not Encoding.PARTS:
+            return None
         for job in self._running():
             if not job.is_ready:
-                slot, task = job.home, job.pending[0]
-                return Place(job.key, task, slot) if self._may_encode(job) else None
+                return self._waits_in(job) if self._may_encode(job) else None
         return None
+
+    @staticmethod
+    def _waits_in(job: _Job) -> Place:
+        """Return the slot of a job that is being encoded."""
+        return Place(job.key, job.pending[0], job.home)
 
     def _make_room(self, urgent: _Job, plan: Plan) -> bool:
         """Take a slot from the least urgent job of a greater class, if there is one."""

@@ -40,6 +40,16 @@ class Keep(Attend, Protocol):
         """Keep (B, KV, T, D) rotated keys and values of one layer."""
 
 
+class Prompted(Keep, Protocol):
+    """An attention of frames with a prompt behind each."""
+
+    #: Positions before the prompts.
+    prefix: int
+
+    def attend_prompts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (F, H, P, D) queries of prompts to all that is before each of them."""
+
+
 def attend_with(mask: Tensor | None) -> Attend:
     """Return an attention without memory.
 
@@ -101,6 +111,17 @@ class _Block(nn.Module):
         """Compute keys and values, and nothing that only what follows this block would need."""
         _, k, v = self.attn.heads_of(self.ln(x), cos, sin)
         attend.keep(layer, k, v)
+
+    def end(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Prompted) -> Tensor:
+        """Compute keys and values of all rows, and the output of prompts alone: (F, P, W)."""
+        first = attend.prefix
+        h = self.ln(x)
+        q, k, v = self.attn.heads_of(h, cos, sin)
+        attend.keep(layer, k, v)
+        out = attend.attend_prompts(q[:, :, first:], k, v)  # (F, H, P, D)
+        x, h = x[:, first:], h[:, first:]
+        out = self.attn.proj(out.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return x + out + self.mlp(h)  # type: ignore[no-any-return]
 
 
 class TextModel(nn.Module):
@@ -168,6 +189,29 @@ class TextModel(nn.Module):
             else:
                 x = block(x, cos, sin, layer, attend)
             yield
+
+    def prefill_prompts_in_units(
+        self, embeddings: Tensor, positions: Tensor, attend: Prompted
+    ) -> Iterator[Tensor | None]:
+        """Run all blocks over frames with a prompt behind each, and pause after each block.
+
+        Args:
+            embeddings: (F, T + P, W).
+            positions: (F, T + P) integers below `max_context`.
+            attend: The attention of every layer.
+
+        Yields:
+            None at each pause; at the last one the output of the last block for the prompts alone,
+            (F, P, W), as that of `forward`.
+        """
+        cos, sin = self.rotary.at(positions)
+        x = embeddings
+        *blocks, end = self.blocks
+        for layer, block in enumerate(blocks):
+            x = block(x, cos, sin, layer, attend)
+            yield None
+        assert isinstance(end, _Block)
+        yield end.end(x, cos, sin, len(blocks), attend)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next token: (..., W) output of `forward` to (..., vocabulary)."""

@@ -107,30 +107,36 @@ class VisionModel(nn.Module):
             self(normalise(part, dtype, self.pixel_dtype))
             for part in torch.split(pixels, chunk or self.crops_per_pass())
         ]
-        features = torch.split(torch.cat(passes), [len(frame) for frame in frames])
-        joined = [self.join(own, frame.tiling) for own, frame in zip(features, frames, strict=True)]
-        return self.project(torch.stack(joined))
+        return self._embeddings(frames, passes)
 
-    def encode_in_units(self, frame: Crops, *, chunk: int | None = None) -> Iterator[Tensor | None]:
-        """Encode one frame as `encode` does, bit for bit, and pause after each block of each pass.
+    def encode_in_units(
+        self, frames: Sequence[Crops], *, chunk: int | None = None
+    ) -> Iterator[Tensor | None]:
+        """Do what `encode` does, bit for bit, and pause after each block of each pass.
 
         Args:
-            frame: Its crops.
+            frames: At least one frame.
             chunk: As for `encode`.
 
         Yields:
-            None at each pause; at the last one the image embedding, (1, grid², text width).
+            None at each pause; at the last one the image embeddings, (F, grid², text width).
         """
         device, dtype = self.pos_emb.device, self.pos_emb.dtype
         passes = []
-        for part in torch.split(frame.pixels.to(device), chunk or self.crops_per_pass()):
+        pixels = torch.cat([frame.pixels for frame in frames]).to(device, non_blocking=True)
+        for part in torch.split(pixels, chunk or self.crops_per_pass()):
             x = self.embed(normalise(part, dtype, self.pixel_dtype))
             for block in self.blocks:
                 x = block(x)
                 yield None
             passes.append(self.post_ln(x))
-        joined = self.join(torch.cat(passes), frame.tiling)
-        yield self.project(torch.stack([joined]))
+        yield self._embeddings(frames, passes)
+
+    def _embeddings(self, frames: Sequence[Crops], passes: list[Tensor]) -> Tensor:
+        """Join what passes made of the crops of frames: (F, grid², text width)."""
+        features = torch.split(torch.cat(passes), [len(frame) for frame in frames])
+        joined = [self.join(own, frame.tiling) for own, frame in zip(features, frames, strict=True)]
+        return self.project(torch.stack(joined))
 
     def crops_per_pass(self) -> int:
         """Return how many crops go through the blocks together when `encode` may choose."""

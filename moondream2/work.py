@@ -4,6 +4,9 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from moondream2.beside import Ahead
 from moondream2.config import TextConfig
 from moondream2.crops import Crops
 from moondream2.encoding import Encoding
@@ -27,6 +30,10 @@ class Work:
     first_token_seconds: float | None = None
     #: Its frame, while it is encoded in parts.
     encoding: Encoding | None = None
+    #: Its frame and those beside it, while it is encoded beside rows; and which of them it is.
+    ahead: tuple[Ahead, int] | None = None
+    #: Of its first task, where the prompt was read with the frame: (1, W) output of the last token.
+    read_ahead: tuple[int, Tensor] | None = None
 
     @property
     def crops(self) -> Crops:
@@ -57,6 +64,7 @@ class Live:
     length: int  # positions of the slot that are filled
     num_shown: int = 0  # characters of this run's pieces
     tried_in: int = 0  # step in which it last tried choices
+    hidden: Tensor | None = None  # (1, W), of a prompt that was read with the frame
     is_spoilt: bool = False  # what was computed for it is no number
 
     def is_sound(self, *found: float) -> bool:

@@ -35,7 +35,7 @@ def _encoding(setting: Setting, passes: Passes, together: int, note: Note) -> No
     config = model.config
 
     def encode() -> None:
-        passes.encode(frames, list(range(together)), max_crops=32)
+        passes.encode(frames, list(range(together)), max_crops=36)
 
     repeats = 5 if setting.is_cuda else 1
     whole = timed(encode, device, repeats) / together
@@ -62,13 +62,15 @@ def _generating(setting: Setting, passes: Passes, rows: int, note: Note) -> None
     prompts = [Reading(slot, config.prefix_length, _PROMPT) for slot in range(rows)]
     singles = [Reading(slot, start, (7,)) for slot in range(rows)]
     picking = [Picking()] * rows
+    begun = dict.fromkeys(range(rows), config.prefix_length)
+    generating = dict.fromkeys(range(rows), start)
 
     def step() -> None:
-        passes.tokens(passes.read(singles), picking)
+        passes.tokens(passes.read(singles, generating), picking)
 
     repeats = 10 if setting.is_cuda else 2
-    prompt = timed(lambda: passes.read(prompts), device, repeats)
-    read = timed(lambda: passes.read(singles), device, repeats)
+    prompt = timed(lambda: passes.read(prompts, begun), device, repeats)
+    read = timed(lambda: passes.read(singles, generating), device, repeats)
     whole = timed(step, device, repeats)
     cost, machine = setting.cost, setting.machine
     floor = max(
@@ -79,7 +81,7 @@ def _generating(setting: Setting, passes: Passes, rows: int, note: Note) -> None
     note(f"token of {rows} rows, ms", whole * 1000, is_shown=True)
     note(f"of that the replayed step, {rows} rows", read * 1000)
     note(f"token of {rows} rows, share of the floor", floor / whole, is_shown=True)
-    _launches(f"prompts of {rows} rows", lambda: passes.read(prompts), setting, note)
+    _launches(f"prompts of {rows} rows", lambda: passes.read(prompts, begun), setting, note)
     _launches(f"token of {rows} rows", step, setting, note)
 
 

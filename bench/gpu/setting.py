@@ -1,5 +1,6 @@
 """What all blocks have in common: the device, the model, the frames, and the size of the runs."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from bench.engine import Passes as Counts
 from bench.gpu.report import SkippedError
 from moondream2.config import public_config
 from moondream2.crops import Crops, prepare
+from moondream2.fused import can_fuse, fuse_layers
 from moondream2.generate import Engine
 from moondream2.graphs import CudaRecorder, Recorder, Recording
 from moondream2.model import Moondream
@@ -84,7 +86,16 @@ class Setting:
 
     @cached_property
     def model(self) -> Moondream:
-        """The model; nobody changes it."""
+        """The model as the service has it; nobody changes it."""
+        if not can_fuse(self.device, self.dtype):
+            return self.plain_model
+        model = copy.deepcopy(self.plain_model)
+        fuse_layers(model)
+        return model
+
+    @cached_property
+    def plain_model(self) -> Moondream:
+        """The model as its weights are read; nobody changes it."""
         if self.is_quick:
             model = Moondream.load(DEMO, device=self.device, dtype=self.dtype)
             model.text.lm_head.bias[model.config.tokens.eos] = -1e4  # captions of equal length

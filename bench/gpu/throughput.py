@@ -73,7 +73,7 @@ def _plans(setting: Setting, engine: Engine) -> int:
 def measure_eager(setting: Setting, note: Note) -> None:
     """Answer frame after frame without graphs: what batching and graphs are compared with."""
     counts = Counts()
-    engine = setting.engine(slots=1, graphs=False, watch=counts)
+    engine = setting.engine(setting.plain_model, slots=1, graphs=False, beside=False, watch=counts)
     measure(engine, counts, [setting.frame], 2)
     count = 2 if setting.is_quick else 12
     found = measure(engine, counts, [setting.frame] * count, setting.tokens)
@@ -87,7 +87,7 @@ def measure_formats(setting: Setting, note: Note) -> None:
     formats: tuple[WeightFormat, ...] = ("int8", "int4")
     reasons = []
     for weights in formats:
-        model = copy.deepcopy(setting.model)
+        model = copy.deepcopy(setting.plain_model)
         try:
             quantize_weights(model, weights)
             _batches_of(setting, model, weights, note)
@@ -103,7 +103,7 @@ def measure_formats(setting: Setting, note: Note) -> None:
 def measure_compiled(setting: Setting, note: Note) -> None:
     """Answer a batch with the two encoding passes compiled, and tell what the start costs."""
     setting.need_cuda()
-    model = copy.deepcopy(setting.model)
+    model = copy.deepcopy(setting.plain_model)
     _batches_of(setting, setting.model, "plain", note)
     free(setting)
     _batches_of(setting, model, "compiled", note, is_compiled=True)

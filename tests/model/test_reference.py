@@ -31,6 +31,7 @@ from tests.support.checkpoints import (
     reference_tensors,
 )
 from tests.support.generation import RunsAgain
+from tests.support.queues import FiresAtRandom
 from tests.support.reference import (
     Case,
     answers,
@@ -141,14 +142,24 @@ def test_image_in_bfloat16_on_cuda_is_as_near_as_the_reference_itself(index: int
     assert_near(embeddings, reference_tensors()[f"img{index}.image_embeds"], bound=0.05)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_rows_that_join_and_leave_at_random_equal_reference(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "replayed", "beside"),
+    [(0, False, False), (1, False, False), (2, False, False), (3, True, True), (4, False, True)],
+)
+def test_rows_that_join_and_leave_at_random_equal_reference(
+    seed: int, replayed: bool, beside: bool
+) -> None:
     """Requests arrive between steps in a mixed order and are partly cancelled half-way."""
     draw = random.Random(seed)
     waiting = [case.request(rank=(draw.choice((0.0, 1.0)),)) for case in _of(*SMALL)]
     decoys = [case.request(f"decoy {case.name}") for case in draw.sample(_of(*SMALL), 6)]
     draw.shuffle(order := [*waiting, *decoys])
-    batch = engine(slots=draw.choice((3, 5, 8)), max_batch_crops=draw.choice((1, 3, 13)))
+    batch = engine(
+        slots=draw.choice((3, 5, 8)),
+        max_batch_crops=draw.choice((1, 3, 13)),
+        recorder=RunsAgain if replayed else None,
+        queue=FiresAtRandom(draw) if beside else None,
+    )
     events = _run_at_random(draw, batch, order)
     found = answers(events)
     for case in _of(*SMALL):
@@ -173,10 +184,12 @@ def _run_at_random(draw: random.Random, batch: Engine, order: list[Request]) -> 
     return events
 
 
-def test_mixed_pictures_and_skills_equal_reference() -> None:
+@pytest.mark.parametrize("beside", [False, True])
+def test_mixed_pictures_and_skills_equal_reference(beside: bool) -> None:
     """All pictures together, in another order, with fewer slots than tasks; pieces too."""
     requests, groups = grouped(reversed(cases()))
-    events = run(engine(slots=5, max_batch_crops=20), reversed(requests))
+    queue = FiresAtRandom(random.Random(0)) if beside else None
+    events = run(engine(slots=5, max_batch_crops=20, queue=queue), reversed(requests))
     _check_all(groups, answers(events))
     num_checked = 0
     for key, group in groups.items():

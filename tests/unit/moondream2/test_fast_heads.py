@@ -54,13 +54,14 @@ def _states(
     start = config.text.prefix_length
     for slot in (0, 1, 3):
         passes.begin(slot, start, None)
-    found = [passes.read([Reading(slot, start, _PROMPT) for slot in (0, 1)])]
+    filled = dict.fromkeys((0, 1, 3), start)
+    found = [passes.read([Reading(slot, start, _PROMPT) for slot in (0, 1)], filled)]
     lengths = dict.fromkeys((0, 1), start + len(_PROMPT))
     for step in range(6):
         readings = [Reading(slot, length, (30 + step,)) for slot, length in lengths.items()]
         if step == 2:
             readings.append(Reading(3, start, _PROMPT))
-        found.append(passes.read(readings))
+        found.append(passes.read(readings, filled | lengths))
         lengths = {each.slot: each.start + len(each.tokens) for each in readings}
     return torch.cat(found).float().cpu()
 

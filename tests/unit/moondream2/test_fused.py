@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from engine.loading import arrange_layers
-from moondream2.compiled import compile_vision
+from moondream2.compiled import Compiler, compile_vision
 from moondream2.config import public_config
 from moondream2.fused import GeluLinear, PaddedLinear, can_fuse, fuse_layers
 from moondream2.mlp import Mlp
@@ -120,7 +120,7 @@ def test_fused_encoder_can_be_captured_whole() -> None:
     model, captured = random_model(), random_model()
     fuse_layers(model)
     fuse_layers(captured)
-    compile_vision(captured.vision, "eager")
+    compile_vision(captured.vision, Compiler("eager"))
     crops = torch.randn(2, 3, 112, 112)
     with torch.inference_mode():
         assert torch.equal(captured.vision(crops), model.vision(crops))

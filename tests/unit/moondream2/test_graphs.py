@@ -189,7 +189,7 @@ class Streams:
         self.warmed_up_on: list[object] = []
         self._failing = failing
 
-    def make(self, _device: torch.device) -> "Stream":
+    def make(self, _device: torch.device, priority: int = 0) -> "Stream":
         self.made.append(stream := Stream())
         return stream
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moondream2.scheduler import Place, Plan, Scheduler, Start
+from moondream2.scheduler import Encoding, Place, Plan, Scheduler, Start
 
 
 def scheduler(*jobs: str, slots: int = 4, max_crops: int = 10, crops: int = 2) -> Scheduler:
@@ -240,7 +240,7 @@ def test_every_task_ends_once_and_slots_are_never_shared(
 
 def in_parts(**jobs: float) -> Scheduler:
     """Return a scheduler that encodes in parts, with jobs of two crops by their class."""
-    made = Scheduler(3, 10, in_parts=True)
+    made = Scheduler(3, 10, encoding=Encoding.PARTS)
     for key, rank in jobs.items():
         made.add(key, (rank,), num_crops=2, num_tasks=1)
     return made
@@ -308,7 +308,7 @@ def test_in_parts_every_task_ends_once_and_few_frames_are_half_encoded(
     found: list[tuple[int, int, int]], slots: int, draw: Random
 ) -> None:
     """Jobs arrive, end, are cancelled and restart at random."""
-    made = Scheduler(slots, 8, in_parts=True)
+    made = Scheduler(slots, 8, encoding=Encoding.PARTS)
     waiting = [(f"job{i}", *job) for i, job in enumerate(found)]
     running: dict[int, tuple[str, int]] = {}
     prefixes: dict[int, str] = {}
@@ -352,4 +352,101 @@ def test_in_parts_every_task_ends_once_and_few_frames_are_half_encoded(
         if not waiting and not len(made):
             break
     assert ended == {(f"job{i}", task) for i, job in enumerate(found) for task in range(job[2])}
+    assert made.free == made.limit
+
+
+def beside(**jobs: int) -> Scheduler:
+    """Return a scheduler that encodes beside rows, with jobs of one class by their crops."""
+    made = Scheduler(8, 4, encoding=Encoding.BESIDE)
+    for key, crops in jobs.items():
+        made.add(key, (1.0,), num_crops=crops, num_tasks=1)
+    return made
+
+
+def test_beside_rows_two_passes_are_under_way() -> None:
+    made = beside(a=2, b=2, c=2, d=2, e=2)
+    assert [encoded(made.plan()) for _ in range(3)] == [["a", "b"], ["c", "d"], []]
+    for key in "ab":
+        made.encoded(key)
+    plan = made.plan()
+    assert (started(plan), encoded(plan)) == ([("a", 0), ("b", 1)], ["e"])
+
+
+def test_beside_rows_a_frame_larger_than_a_pass_goes_alone() -> None:
+    made = beside(large=9, small=1)
+    assert [encoded(made.plan()) for _ in range(2)] == [["large"], []]
+    made.encoded("large")
+    assert encoded(made.plan()) == ["small"]
+
+
+def test_beside_rows_more_urgent_frames_wait_for_no_others() -> None:
+    made = beside(a=4, b=4)
+    made.plan()
+    made.plan()
+    made.add("critical", (0.0,), num_crops=4, num_tasks=1)
+    assert encoded(made.plan()) == ["critical"]
+
+
+def test_beside_rows_frame_that_lost_its_slot_is_encoded_on() -> None:
+    made = beside(low=2)
+    made.limit = 1
+    made.plan()
+    made.add("critical", (0.0,), num_crops=0, num_tasks=1)
+    plan = made.plan()
+    assert (plan.stop, started(plan)) == ([Place("low", 0, 0)], [("critical", 0)])
+    assert made.encoding() == []
+    made.finish("critical", 0)
+    assert encoded(made.plan()) == []
+    assert made.encoding() == [Place("low", 0, 0)]
+
+
+@settings(max_examples=100)
+@given(jobs, st.integers(1, 6), st.randoms(use_true_random=False))
+def test_beside_rows_every_task_ends_once_and_no_frame_is_encoded_twice(
+    found: list[tuple[int, int, int]], slots: int, draw: Random
+) -> None:
+    made = Scheduler(slots, 6, encoding=Encoding.BESIDE)
+    waiting = [(f"job{i}", *job) for i, job in enumerate(found)]
+    running: dict[int, tuple[str, int]] = {}
+    prefixes: dict[int, str] = {}
+    begun: set[str] = set()
+    ended: list[tuple[str, int]] = []
+    for _ in range(4000):
+        if waiting and draw.random() < 0.5:
+            key, rank, crops, tasks = waiting.pop()
+            made.add(key, (float(rank),), num_crops=crops, num_tasks=tasks)
+        if draw.random() < 0.02:
+            made.restart()
+            for state in (running, prefixes, begun):
+                state.clear()
+        for held in made.encoding():
+            assert held.slot not in running
+            if draw.random() < 0.3:
+                prefixes[held.slot] = held.key
+                begun.discard(held.key)
+                made.encoded(held.key)
+        plan = made.plan()
+        for place in plan.stop:
+            running.pop(place.slot, None)
+        keys = encoded(plan)
+        assert not begun.intersection(keys)
+        begun.update(keys)
+        sizes = [found[int(key[3:])][1] for key in keys]
+        assert len(sizes) < 2 or sum(sizes) <= made.max_crops
+        for start in plan.start:
+            assert start.slot not in running
+            running[start.slot] = (start.key, start.task)
+            if start.source is not None:
+                prefixes[start.slot] = prefixes[start.source]
+            if found[int(start.key[3:])][1]:
+                assert prefixes[start.slot] == start.key
+        for slot in [slot for slot in running if draw.random() < 0.4]:
+            key, task = running.pop(slot)
+            ended.append((key, task))
+            made.finish(key, slot)
+        if not waiting and not len(made):
+            break
+    assert sorted(ended) == sorted(
+        (f"job{i}", task) for i, job in enumerate(found) for task in range(job[2])
+    )
     assert made.free == made.limit
