@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -45,6 +46,9 @@ def main(
     """
     # A command that writes no log says all it has to say in its output and its one line of error.
     logging.getLogger().addHandler(logging.NullHandler())
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A letter that the output's encoding lacks is no reason to end.
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words or _typed() if not word.startswith("-")), None)
     try:

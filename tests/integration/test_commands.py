@@ -457,6 +457,13 @@ async def test_download_tells_the_hub_nothing_of_this_machine(tmp_path: Path) ->
     assert all("torch" not in each.headers["user-agent"] for each in hub.requests)
 
 
+async def test_letter_that_the_output_lacks_ends_no_command() -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii:strict"}
+    ended = await run_command("doctor", "--config", "ä.yaml", environment=ascii_only)
+    assert (ended.code, ended.err) == (2, "")
+    assert "\\xe4.yaml: cannot be read" in ended.out
+
+
 @pytest.mark.parametrize("words", [("--", "--help"), ("--", "-x"), ("--revision", "-x")])
 async def test_download_takes_a_name_as_one_whatever_it_looks_like(words: tuple[str, ...]) -> None:
     ended = await run_command("download", *words, environment={"HF_HUB_OFFLINE": "1"})
