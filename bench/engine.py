@@ -317,7 +317,7 @@ def compare(
 
     def best(batch: int, *, graphs: bool) -> Run:
         passes = Passes()
-        engine = Engine(model, tokenizer, slots=batch, graphs=graphs, watch=passes)
+        engine = Engine(model, tokenizer, slots=batch, graphs=graphs, beside=graphs, watch=passes)
         measure(engine, passes, [crops], 2)  # warm-up
         frames = [crops] * batch
         runs = [measure(engine, passes, frames, args.tokens) for _ in range(args.repeats)]
