@@ -53,7 +53,7 @@ def settle(
     if wanted is None and may_choose:
         most = choose_max_crops(costs, config, target_s)
     seconds = costs.frame_s(num_crops(config, most))
-    logger.info(
+    logger.debug(
         "a crop takes %.2f s, the prefix %.2f s, a token %.3f s: %d crops at most, %.1f s a frame",
         *(costs.crop_s, costs.prefix_s, costs.token_s, most, seconds),
     )

@@ -161,7 +161,7 @@ class EngineProcess:
             message=message,
             quantization=ready.quantization if ready else None,
             max_crops=ready.max_crops if ready else None,
-            seconds_per_frame=ready.seconds_per_frame if ready else None,
+            seconds_per_frame=_seconds_per_frame(ready),
         )
 
     @property
@@ -428,6 +428,11 @@ class EngineProcess:
         while not is_so():
             self._changed.clear()
             await self._changed.wait()
+
+
+def _seconds_per_frame(ready: Ready | None) -> float | None:
+    seconds = ready.seconds_per_frame if ready else None
+    return None if seconds is None else round(seconds, 3)
 
 
 def _refuse(first: Message) -> LoadFailed | None:
