@@ -63,6 +63,7 @@ async def test_start_with_a_download_is_a_story(
             await talk.send("front", make_image(1))
             queued = await talk.wait_for("front/status", status="queued")
             await talk.wait_for("front/caption")
+            await until(lambda: b'"ready"' in infos(talk)[-1])
         process.send_signal(signal.SIGTERM)
         log = (await process.communicate())[1].decode()
 
