@@ -5,6 +5,7 @@ line on stderr; the exit code is 0 on success, 1 on failure, 2 on bad usage or c
 130 after Ctrl-C.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -20,6 +21,8 @@ from service.commands.terminal import one_line
 from service.errors import ConfigurationError, ServiceError
 
 PROGRAM = "moondream2mqtt"
+#: What writing to a pipe or a file gives that nobody reads or that is full.
+_OF_OUTPUT = {errno.EPIPE, errno.ENOSPC, errno.EIO}
 
 #: Every command with the line that `--help` shows for it; its code is `service/commands/<name>.py`.
 COMMANDS = {
@@ -57,10 +60,12 @@ def main(
         ) or 0
     except typer.TyperException as error:
         return _fail(error.format_message(), error.exit_code)
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:
+        if not _is_foreseen(error):
+            raise
         return _fail_of(error)
     except ExceptionGroup as group:
-        on_purpose, others = group.split(ServiceError)
+        on_purpose, others = group.split(_is_foreseen)
         if on_purpose is None or others is not None:
             raise
         return _fail_of(_first(on_purpose))
@@ -107,14 +112,25 @@ def _not_chosen() -> None:
     """Stand for a command that was not asked for."""
 
 
-def _first(group: ExceptionGroup[ServiceError]) -> ServiceError:
+def _is_foreseen(error: BaseException) -> bool:
+    """Whether it is ours, or the output's: a reader that has gone, a full disk."""
+    return isinstance(error, ServiceError) or getattr(error, "errno", None) in _OF_OUTPUT
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
     """The error that made a task group end; the others came of it."""
     first = group.exceptions[0]
     return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
-def _fail_of(error: ServiceError) -> int:
-    return _fail(str(error), 2 if isinstance(error, ConfigurationError) else 1)
+def _fail_of(error: Exception) -> int:
+    if not isinstance(error, OSError):
+        return _fail(str(error), 2 if isinstance(error, ConfigurationError) else 1)
+    # What is left in the buffer would fail again when the process ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno == errno.EPIPE:  # `head` has seen enough
+        return 1
+    return _fail(f"the output cannot be written: {error.strerror}", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -73,6 +73,8 @@ def _read_object(text: str | bytes) -> dict[str, Any]:
 
 def _read_file(name: str) -> bytes:
     try:
+        if Path(name).exists() and not Path(name).is_file():
+            raise typer.BadParameter(f"{name} is no file")  # a device may never end
         return Path(name).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{name}: {error.strerror}") from error

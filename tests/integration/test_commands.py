@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -462,6 +463,22 @@ async def test_letter_that_the_output_lacks_ends_no_command() -> None:
     ended = await run_command("doctor", "--config", "ä.yaml", environment=ascii_only)
     assert (ended.code, ended.err) == (2, "")
     assert "\\xe4.yaml: cannot be read" in ended.out
+
+
+@pytest.mark.parametrize("words", ["--version", "request --list"])
+async def test_output_that_is_full_is_one_line(words: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m service {words} > /dev/full"
+    process = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err == b"moondream2mqtt: the output cannot be written: No space left on device\n"
+
+
+async def test_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
+    command = f"{shlex.quote(sys.executable)} -m service request --list | true"
+    process = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
 
 
 @pytest.mark.parametrize("words", [("--", "--help"), ("--", "-x"), ("--revision", "-x")])

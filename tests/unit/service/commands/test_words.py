@@ -95,3 +95,8 @@ def test_operation_without_fields_takes_none() -> None:
 @pytest.mark.parametrize("operation", TABLE, ids=lambda each: each.name)
 def test_example_can_be_said_in_words(operation: Operation[Any, Any]) -> None:
     assert read_words(operation, spelled(operation.example, operation)) == operation.example
+
+
+def test_file_that_may_never_end_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="/dev/zero is no file"):
+        read_words(ANY, ["text=@/dev/zero"])
