@@ -29,6 +29,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY broker ./broker
 COPY demo ./demo
 COPY engine ./engine
+COPY gateway ./gateway
 COPY moondream2 ./moondream2
 COPY schemas ./schemas
 COPY service ./service

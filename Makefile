@@ -174,6 +174,7 @@ ifeq ($(TORCH_ARGS)$(filter cuda,$(TORCH)),)
 endif
 	$(INSTALL) $(TORCH_ARGS) torch==2.13.0
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps moondream==2.6.1
 	touch $@
 
 # What Frigate's application needs, and nothing of ours; its oldest release wants two older packages.

@@ -22,9 +22,11 @@ from service.integrations import (
     Triggering,
     make_following,
     make_triggers,
+    open_gateway,
     open_home_assistant,
 )
 from service.monitor import About, Monitor, Watched
+from service.operations.asking import Asking
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
@@ -124,8 +126,18 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             await once_there_is_room(batching.feed.recover, base.stop)
             for name, run in batching.tasks.items():
                 background.start(name, run)
+            asking = Asking(entrance.intake.submit, delivery.deliver.ends, store)
             operations = _operations(
-                base, store, delivery, queue, engines, entrance, batching, triggering, monitor
+                base,
+                store,
+                delivery,
+                queue,
+                engines,
+                entrance,
+                batching,
+                triggering,
+                monitor,
+                asking,
             )
             requests = RequestTopics(base.topics, operations, output.connection, base.clock)
             camera_settings = SettingTopics(base.topics, operations)
@@ -143,9 +155,12 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             frigate = make_following(base, store, delivery, queue, entrance)
             if frigate is not None:
                 await once_there_is_room(frigate.recover, base.stop)
-            async with open_intake(
-                base, store, delivery, queue, entrance, waiting, orders, frigate
-            ) as receiving:
+            async with (
+                open_intake(
+                    base, store, delivery, queue, entrance, waiting, orders, frigate
+                ) as receiving,
+                open_gateway(base, store, queue, entrance, operations, asking),
+            ):
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
                 monitor.watch(
@@ -174,15 +189,14 @@ def _operations(
     batching: Batching,
     triggering: Triggering,
     monitor: Monitor,
+    asking: Asking,
 ) -> Operations:
     """Everything that can be asked and ordered."""
     settings, deliver, clock = base.settings, delivery.deliver, base.clock
     places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
     cancellation = Cancellation(deliver, places)
     retrying = Retrying(store, deliver, queue.jobs, queue.downloads, clock)
-    skills = SkillOperations(
-        entrance.intake.submit, deliver.ends, store, settings.frames.max_bytes, clock
-    )
+    skills = SkillOperations(asking, settings.frames.max_bytes, clock)
     describing = DescribeOperations(
         delivery.cameras, triggering.pictures, entrance.intake.submit, store, clock
     )

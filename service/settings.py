@@ -23,6 +23,7 @@ from service.folder_settings import FolderSettings
 from service.frigate_settings import FrigateSettings
 from service.homeassistant_settings import HomeAssistantSettings
 from service.http.urls import origin
+from service.http_settings import HttpSettings
 from service.setting_types import (
     Devices,
     File,
@@ -444,6 +445,9 @@ class Settings(BaseSettings):
     )
     frigate: FrigateSettings = Field(
         default_factory=FrigateSettings, description="Frigate's objects, and descriptions for them"
+    )
+    http: HttpSettings = Field(
+        default_factory=HttpSettings, description="the same over HTTP, and the live page"
     )
 
     @model_validator(mode="after")

@@ -14,12 +14,13 @@ from typing import Any
 from tests.docs.reference import ROOT
 
 _PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-_SHIPPED = ("broker", "demo", "engine", "moondream2", "schemas", "service")
+_SHIPPED = ("broker", "demo", "engine", "gateway", "moondream2", "schemas", "service")
 _NOT_SHIPPED = ("bench", "tests")
 #: Needed without an import, and why.
 _UNSEEN = {
     "aiosqlite": "the driver in SQLAlchemy's URL",
     "asyncpg": "the driver in SQLAlchemy's URL",
+    "python-multipart": "FastAPI reads forms with it",
     "amqtt": "run as a program",
     "torchao": "imported by name where weights are quantized",
     "transformers": "declared until the engine that runs its models is here",

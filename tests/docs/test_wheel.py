@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.reference import ROOT
 
-PACKAGES = ("broker", "demo", "engine", "moondream2", "schemas", "service")
+PACKAGES = ("broker", "demo", "engine", "gateway", "moondream2", "schemas", "service")
 _BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
 _SKIPPED = shutil.ignore_patterns("__pycache__")
 

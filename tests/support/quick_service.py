@@ -20,7 +20,7 @@ _READY_S = 60.0  # generous: a loaded machine is no failure
 @asynccontextmanager
 async def serving(
     settings: Settings,
-    scratch: Path,
+    scratch: Path | None,
     *,
     pace_ms: float = 1.0,
     note_subscriptions: Callable[[Iterable[Subscription]], None] | None = None,
@@ -28,13 +28,14 @@ async def serving(
     """Run the service; the task is its life, and done once the context is left.
 
     Args:
-        scratch: A folder for the engine.
+        scratch: A folder for the engine; None: the real engine runs.
         pace_ms: What a frame takes it.
         note_subscriptions: Is told what each connection subscribes to.
     """
     stop, ready = asyncio.Event(), asyncio.Event()
     options = ("--scratch", str(scratch), "--pace-ms", str(pace_ms))
     command = (sys.executable, "-m", "tests.support.quick_engine", *options)
+    engine = EngineProcess if scratch is None else partial(EngineProcess, command=command)
     made: list[Connection] = []
 
     def connect(*args: Any, **kwargs: Any) -> Connection:
@@ -43,7 +44,7 @@ async def serving(
             note_subscriptions(args[1] if len(args) > 1 else ())
         return made[-1]
 
-    parts = Parts(engine=partial(EngineProcess, command=command), connection=connect)
+    parts = Parts(engine=engine, connection=connect)
     task = asyncio.create_task(serve(settings, stop=stop, on_ready=ready.set, parts=parts))
     try:
         async with asyncio.timeout(_READY_S):

@@ -15,6 +15,7 @@ from service.clock import Clock
 from service.delivery.deliver import Deliver
 from service.delivery.ends import Ends
 from service.intake.submission import Accepted, Outcome, Submission
+from service.operations.asking import Asking
 from service.operations.operations import OperationError, Operations
 from service.operations.skills import SkillOperations
 from service.statistics import Statistics
@@ -34,7 +35,7 @@ class Site:
         self.is_accepted = asyncio.Event()
         self.ends = Ends()
         self.operations = Operations(
-            SkillOperations(self.submit, self.ends, store, 1 << 22, self.clock).bound()
+            SkillOperations(Asking(self.submit, self.ends, store), 1 << 22, self.clock).bound()
         )
 
     async def submit(self, items: Sequence[Submission]) -> list[Outcome]:

@@ -1,0 +1,1 @@
+"""HTTP: what `broker` is to MQTT. Translates requests to frames and operations, decides nothing."""

@@ -1,0 +1,20 @@
+"""What a route is given of the gateway it belongs to."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from gateway.backend import Backend
+from gateway.options import GatewayOptions
+
+
+def _backend(request: Request) -> Backend:
+    return cast("Backend", request.app.state.backend)
+
+
+def _options(request: Request) -> GatewayOptions:
+    return cast("GatewayOptions", request.app.state.options)
+
+
+TheBackend = Annotated[Backend, Depends(_backend)]
+TheOptions = Annotated[GatewayOptions, Depends(_options)]

@@ -1,0 +1,28 @@
+"""The ASGI application: every group of routes, and how problems are said."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI
+
+from gateway.backend import Backend
+from gateway.options import GatewayOptions
+from gateway.problems import Problem, answer_problem
+from gateway.routes import state
+
+_ROUTERS: Sequence[APIRouter] = (state.router,)
+
+
+def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
+    """Everything that is answered over HTTP.
+
+    Args:
+        backend: The service.
+        options: Limits, and who may.
+    """
+    app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
+    app.state.backend = backend
+    app.state.options = options
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
+    return app
