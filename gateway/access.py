@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.options import GatewayOptions
 
@@ -16,5 +17,10 @@ def _options(request: Request) -> GatewayOptions:
     return cast("GatewayOptions", request.app.state.options)
 
 
+def _asker(request: Request) -> Asker:
+    return cast("Asker", request.app.state.asker)
+
+
+TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
+from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
@@ -22,6 +23,7 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
     app.state.backend = backend
     app.state.options = options
+    app.state.asker = Asker(backend, options)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
