@@ -138,3 +138,14 @@ async def test_dashboard_asks_for_nothing_that_is_not_there(service: Gateway) ->
     assert len(asked) >= 12
     missing = {name for name in asked if name not in there | declared}
     assert all(name.startswith("moondream2mqtt_gpu_") for name in missing)
+
+
+async def test_documentation_names_every_metric_and_no_other(service: Gateway) -> None:
+    await service.client.get("/livez")
+    text = (await service.client.get("/metrics")).text
+    found = set(re.findall(r"^# TYPE moondream2mqtt_(\w+) ", text, re.MULTILINE))
+    page = (ROOT / "docs" / "how-to" / "prometheus.md").read_text()
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"\w+", row)}
+
+    assert {each for each in documented if not each.startswith("gpu_")} == found
