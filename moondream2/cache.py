@@ -166,11 +166,15 @@ class PrefixAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, T positions from 0."""
-        self.keep(layer, k, v)
+        self._keep(layer, k, v)
         return attention(q, k, v)
 
-    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Write keys and values to the slots."""
+    def end(self, layer: int, _q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+        """Keep keys and values of the last layer."""
+        self._keep(layer, k, v)
+        return None
+
+    def _keep(self, layer: int, k: Tensor, v: Tensor) -> None:
         self._cache.write_prefixes(layer, self._slots, k, v)
 
 
@@ -189,23 +193,23 @@ class PromptsAttend(PrefixAttend):
 
     def __init__(self, cache: SlotCache, *, prefix: int, length: int) -> None:
         super().__init__(cache, range(cache.slots))
-        self.prefix = prefix
+        self._prefix = prefix
         seen = torch.ones(length, prefix + length, dtype=torch.bool, device=cache.keys.device)
         self._seen = seen.tril(prefix)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer; shapes as for `Attend`, prefix and prompt in turn."""
-        first = self.prefix
-        self.keep(layer, k, v)
+        first = self._prefix
         frames = attention(q[:, :, :first], k[:, :, :first], v[:, :, :first])
-        parts = frames, self.attend_prompts(q[:, :, first:], k, v)
+        parts = frames, self.end(layer, q, k, v)
         # Joined as the projection after it wants them, position by position.
         joined = torch.cat([part.transpose(1, 2) for part in parts], dim=1)  # (F, T + P, H, D)
         return joined.transpose(1, 2)
 
-    def attend_prompts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend from (F, H, P, D) queries of prompts to all that is before each of them."""
-        return attention(q, k, v, self._seen)
+    def end(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Keep all, and attend from prompts alone to all that is before each of them."""
+        self._keep(layer, k, v)
+        return attention(q[:, :, self._prefix :], k, v, self._seen)
 
 
 class RowsAttend:

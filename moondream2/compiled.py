@@ -101,11 +101,12 @@ class _Collect:
         self.kept: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.keep(layer, k, v)
+        self.end(layer, q, k, v)
         return attention(q, k, v)
 
-    def keep(self, _layer: int, k: Tensor, v: Tensor) -> None:
+    def end(self, _layer: int, _q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
         self.kept.append((k, v))
+        return None
 
 
 class CompiledPrefill:

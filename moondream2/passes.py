@@ -1,4 +1,4 @@
-"""The passes over the network: frames in, hidden states out, tokens and bins picked from them.
+"""The passes over the network: frames in, hidden states out, and heads to pick from them.
 
 Here are the tensors of continuous batching and none of its policy: who runs, in which slot, and
 what is made of a pick is decided by the caller. One step is at most one `encode` and one `read`,
@@ -9,7 +9,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
@@ -19,26 +19,19 @@ from torch import Tensor
 from moondream2.bags import BagCache
 from moondream2.beside import Ahead, Beside, CudaQueue, Encoded, Queue
 from moondream2.branches import Branches
-from moondream2.cache import (
-    PrefixAttend,
-    PromptsAttend,
-    RowsAttend,
-    Segment,
-    SlotCache,
-    prefill,
-    prefill_in_units,
-)
+from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
 from moondream2.compiled import CompiledPrefill, Compiler, compile_vision
 from moondream2.crops import Crops
 from moondream2.encoding import Clock, Encoding
+from moondream2.feeds import embed
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
+from moondream2.heads import Heads
 from moondream2.kernels import choose_attention_kernels
 from moondream2.model import Moondream
-from moondream2.row import Choice
-from moondream2.sampling import Pick, Picking, log_probabilities, pick_bins, pick_tokens
+from moondream2.prefixes import Prefill, encode_in_units
 from moondream2.staging import Staging, to_device
 from moondream2.stopwatch import Stopwatch
-from moondream2.tokens import Coordinate, Feed, Size
+from moondream2.tokens import Feed
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +102,8 @@ class Passes:
         watch: Watch | None = None,
     ) -> None:
         self._model, self._device, self._watch = model, model.device, watch
+        #: What hidden states come to.
+        self.heads = Heads(model)
         choose_attention_kernels(self._device)
         if recorder is None and graphs and self._device.type == "cuda":
             recorder = partial(CudaRecorder, self._device)
@@ -122,11 +117,7 @@ class Passes:
             queue = CudaQueue(self._device)
         #: What is encoded beside rows; None: nothing is.
         self.beside = None if queue is None else Beside(queue)
-        self._compiled = compiled
-        compiler = Compiler()
-        self._prefill = CompiledPrefill(model.text, compiler) if compiled else prefill
-        if compiled:
-            compile_vision(model.vision, compiler)
+        self._compiled: Prefill | None = _compile(model) if compiled else None
         self._held: _Pool | None = None
         self._has_made = False  # a pool, or tried to
 
@@ -156,9 +147,10 @@ class Passes:
         prefix = self._model.prefix_embeddings(images)  # (F, T, W)
         # One frame keeps a CPU busy, and its activations stay in the cache.
         together = 1 if self._device.type == "cpu" else len(frames)
+        run = self._compiled or prefill
         for first in range(0, len(frames), together):
             part = slice(first, first + together)
-            self._prefill(self._model.text, prefix[part], self._pool.cache, slots[part])
+            run(self._model.text, prefix[part], self._pool.cache, slots[part])
         watch.stop()
         return watch
 
@@ -245,34 +237,6 @@ class Passes:
         places = (order[each.slot] + i for each in readings for i in range(each.num_outputs))
         return torch.cat(parts)[self._index(places)]
 
-    def tokens(self, hidden: Tensor, rows: Sequence[Picking]) -> list[Pick]:
-        """Pick a token for each hidden state: (n, W) and n ways to pick."""
-        return pick_tokens(self._model.text.logits(hidden), rows, self._model.config.tokens.eos)
-
-    def scores(self, hidden: Tensor, branches: Branches, later: Picking) -> list[float]:
-        """Return the logarithms of the probabilities of the steps of branches.
-
-        Args:
-            hidden: (n, W), one for each of their tokens.
-            branches: What was tried.
-            later: How tokens behind the first one are picked.
-        """
-        rows = [Picking(), *[later] * (len(branches) - 1)]
-        steps = branches.steps(self._model.config.tokens.eos)
-        return log_probabilities(self._model.text.logits(hidden), rows, steps)
-
-    def coordinates(self, hidden: Tensor) -> list[Choice]:
-        """Pick a coordinate for each hidden state, (n, W)."""
-        bins, chances = pick_bins(self._model.region.coordinate_logits(hidden))  # each (n,)
-        return _choices(bins, self._model.region.coordinate_value(bins), chances)
-
-    def sizes(self, hidden: Tensor) -> list[tuple[Choice, Choice]]:
-        """Pick width and height for each hidden state, (n, W)."""
-        bins, chances = pick_bins(self._model.region.size_logits(hidden))  # each (n, 2)
-        values = self._model.region.size_value(bins)
-        sides = _choices(bins.flatten(), values.flatten(), chances.flatten())
-        return list(zip(sides[::2], sides[1::2], strict=True))
-
     def resize(self, slots: int) -> bool:
         """Make the pool anew; what was in it is gone, and its memory was free in between.
 
@@ -311,53 +275,11 @@ class Passes:
     def _units(
         self, frames: Sequence[Crops], prompts: Sequence[Sequence[Feed]], chunk: int
     ) -> Iterator[Encoded | None]:
-        """Encode frames, and read their prompts, in units; what comes out is the last."""
-        model, image = self._model, None
+        # Received by the queue that encodes, when it begins to.
         frames = self._staging.receive(frames)
-        if self._compiled:  # what was compiled is a whole pass
-            image = model.vision.encode(frames, chunk=chunk)  # (F, T - 1, W)
-            yield None
-        else:
-            for image in model.vision.encode_in_units(frames, chunk=chunk):  # noqa: B007 - the last
-                yield None
-        assert image is not None, "the last unit gives the embeddings"
-        prefix = model.prefix_embeddings(image)  # (F, T, W)
-        F, T, _ = prefix.shape
-        if not self._compiled and any(prompts):
-            yield from self._prompted(prefix, prompts)
-            return
-        cache = self._prefixes(F, T)
-        if self._compiled:
-            self._prefill(model.text, prefix, cache, range(F))
-        else:
-            attend = PrefixAttend(cache, range(F))
-            for _ in prefill_in_units(model.text, prefix, attend):
-                yield None
-        yield Encoded(cache)
-
-    def _prompted(
-        self, prefix: Tensor, prompts: Sequence[Sequence[Feed]]
-    ) -> Iterator[Encoded | None]:
-        """Run prefixes, (F, T, W), with a prompt behind each, in units."""
-        F, T, _ = prefix.shape
-        P = max(map(len, prompts))
-        padded = [[*prompt, *[0] * (P - len(prompt))] for prompt in prompts]
-        tokens = self._embed([feed for prompt in padded for feed in prompt]).view(F, P, -1)
-        x = torch.cat((prefix, tokens), dim=1)  # (F, T + P, W)
-        cache = self._prefixes(F, T + P)
-        attend = PromptsAttend(cache, prefix=T, length=P)
-        positions = torch.arange(T + P, device=x.device).expand(F, -1)
-        out = None
-        for out in self._model.text.prefill_prompts_in_units(x, positions, attend):  # noqa: B007 - the last
-            yield None
-        assert out is not None, "the last unit gives the output"
-        lasts = self._index(max(0, len(prompt) - 1) for prompt in prompts)
-        yield Encoded(cache, out[torch.arange(F, device=out.device), lasts])
-
-    def _prefixes(self, frames: int, length: int) -> SlotCache:
-        """Return a pool of its own for what is encoded beside rows."""
-        config = replace(self._model.config.text, max_context=length)
-        return SlotCache(config, frames, device=self._device, dtype=self._model.dtype)
+        yield from encode_in_units(
+            self._model, frames, prompts, chunk=chunk, compiled=self._compiled
+        )
 
     @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
@@ -383,7 +305,7 @@ class Passes:
         feeds = [feed for each in readings for feed in each.tokens]
         self._note("read", len(feeds))
         attend = RowsAttend(self._pool.cache, [each.segment for each in readings])
-        embeddings = self._embed(feeds).unsqueeze(0)  # (1, T, W)
+        embeddings = embed(self._model, feeds).unsqueeze(0)  # (1, T, W)
         hidden: Tensor = self._model.text(embeddings, attend.positions.unsqueeze(0), attend)[0]
         ends = accumulate(len(each.tokens) for each in readings)
         spans = (range(end - r.num_outputs, end) for end, r in zip(ends, readings, strict=True))
@@ -394,23 +316,8 @@ class Passes:
     ) -> Tensor:
         """Read one token for each row by replaying a graph."""
         self._note("read", len(readings))
-        embeddings = self._embed([each.tokens[0] for each in readings])
+        embeddings = embed(self._model, [each.tokens[0] for each in readings])
         return graphs.read(embeddings, [each.slot for each in readings], lengths)
-
-    def _embed(self, feeds: Sequence[Feed]) -> Tensor:
-        """Embed what is read: T feeds to (T, W)."""
-        ids = [feed if isinstance(feed, int) else 0 for feed in feeds]
-        embeddings = self._model.text.embed(to_device(ids, self._device))
-        region = self._model.region
-        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Coordinate)]:
-            values = [[feed.value] for feed in feeds if isinstance(feed, Coordinate)]
-            numbers = to_device(values, self._device)  # (n, 1)
-            embeddings[self._index(places)] = region.encode_coordinate(numbers)
-        if places := [i for i, feed in enumerate(feeds) if isinstance(feed, Size)]:
-            values = [[feed.width, feed.height] for feed in feeds if isinstance(feed, Size)]
-            numbers = to_device(values, self._device)  # (n, 2)
-            embeddings[self._index(places)] = region.encode_size(numbers)
-        return embeddings
 
     def _index(self, rows: Iterable[int]) -> Tensor:
         return to_device(list(rows), self._device)
@@ -420,7 +327,8 @@ class Passes:
             self._watch(kind, size)
 
 
-def _choices(bins: Tensor, values: Tensor, chances: Tensor) -> list[Choice]:
-    """Bring picked bins to Python in one transfer: each (n,)."""
-    table = torch.stack((bins.float(), values.float(), chances.float())).tolist()
-    return [Choice(int(bin_), value, chance) for bin_, value, chance in zip(*table, strict=True)]
+def _compile(model: Moondream) -> CompiledPrefill:
+    """Compile both encoding passes of a model, the encoder in place."""
+    compiler = Compiler()
+    compile_vision(model.vision, compiler)
+    return CompiledPrefill(model.text, compiler)

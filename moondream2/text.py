@@ -33,21 +33,17 @@ class Attend(Protocol):
         """
 
 
-class Keep(Attend, Protocol):
-    """An attention whose keys and values are wanted, also where nothing attends to them yet."""
+class PrefillAttend(Attend, Protocol):
+    """An attention that keeps keys and values, also in the last layer, which has no other use."""
 
-    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Keep (B, KV, T, D) rotated keys and values of one layer."""
+    def end(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+        """Keep keys and values of the last layer, and attend where its output is wanted.
 
+        Args and shapes are those of `Attend`.
 
-class Prompted(Keep, Protocol):
-    """An attention of frames with a prompt behind each."""
-
-    #: Positions before the prompts.
-    prefix: int
-
-    def attend_prompts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend from (F, H, P, D) queries of prompts to all that is before each of them."""
+        Returns:
+            (B, H, P, D) of the last P tokens; None: no output is wanted.
+        """
 
 
 def attend_with(mask: Tensor | None) -> Attend:
@@ -107,19 +103,16 @@ class _Block(nn.Module):
         h = self.ln(x)
         return x + self.attn(h, cos, sin, layer, attend) + self.mlp(h)  # type: ignore[no-any-return]
 
-    def keep(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Keep) -> None:
-        """Compute keys and values, and nothing that only what follows this block would need."""
-        _, k, v = self.attn.heads_of(self.ln(x), cos, sin)
-        attend.keep(layer, k, v)
-
-    def end(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Prompted) -> Tensor:
-        """Compute keys and values of all rows, and the output of prompts alone: (F, P, W)."""
-        first = attend.prefix
+    def end(
+        self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: PrefillAttend
+    ) -> Tensor | None:
+        """Compute keys and values, and the output of the last tokens if it is wanted: (B, P, W)."""
         h = self.ln(x)
-        q, k, v = self.attn.heads_of(h, cos, sin)
-        attend.keep(layer, k, v)
-        out = attend.attend_prompts(q[:, :, first:], k, v)  # (F, H, P, D)
-        x, h = x[:, first:], h[:, first:]
+        out = attend.end(layer, *self.attn.heads_of(h, cos, sin))
+        if out is None:
+            return None
+        P = out.shape[2]
+        x, h = x[:, -P:], h[:, -P:]
         out = self.attn.proj(out.transpose(1, 2).reshape(*x.shape[:2], -1))
         return x + out + self.mlp(h)  # type: ignore[no-any-return]
 
@@ -165,44 +158,25 @@ class TextModel(nn.Module):
             x = block(x, cos, sin, layer, attend)
         return x
 
-    def prefill(self, embeddings: Tensor, positions: Tensor, attend: Keep) -> None:
-        """Run all blocks for their keys and values: the last one has no other use.
+    def prefill(self, embeddings: Tensor, positions: Tensor, attend: PrefillAttend) -> None:
+        """Run all blocks for their keys and values.
 
         Args:
             embeddings: (B, T, W).
             positions: (B, T) integers below `max_context`.
-            attend: The attention of every layer but the last, which is only kept.
+            attend: The attention of every layer.
         """
         for _ in self.prefill_in_units(embeddings, positions, attend):
             pass
 
     def prefill_in_units(
-        self, embeddings: Tensor, positions: Tensor, attend: Keep
-    ) -> Iterator[None]:
-        """Do what `prefill` does, and pause after each block."""
-        cos, sin = self.rotary.at(positions)
-        x, last = embeddings, len(self.blocks) - 1
-        for layer, block in enumerate(self.blocks):
-            if layer == last:
-                assert isinstance(block, _Block)
-                block.keep(x, cos, sin, layer, attend)
-            else:
-                x = block(x, cos, sin, layer, attend)
-            yield
-
-    def prefill_prompts_in_units(
-        self, embeddings: Tensor, positions: Tensor, attend: Prompted
+        self, embeddings: Tensor, positions: Tensor, attend: PrefillAttend
     ) -> Iterator[Tensor | None]:
-        """Run all blocks over frames with a prompt behind each, and pause after each block.
-
-        Args:
-            embeddings: (F, T + P, W).
-            positions: (F, T + P) integers below `max_context`.
-            attend: The attention of every layer.
+        """Do what `prefill` does, and pause after each block.
 
         Yields:
-            None at each pause; at the last one the output of the last block for the prompts alone,
-            (F, P, W), as that of `forward`.
+            None at each pause; at the last one the output of the last block for the tokens that
+            `attend` gives one for, (B, P, W), as that of `forward`.
         """
         cos, sin = self.rotary.at(positions)
         x = embeddings

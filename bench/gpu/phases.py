@@ -66,7 +66,7 @@ def _generating(setting: Setting, passes: Passes, rows: int, note: Note) -> None
     generating = dict.fromkeys(range(rows), start)
 
     def step() -> None:
-        passes.tokens(passes.read(singles, generating), picking)
+        passes.heads.tokens(passes.read(singles, generating), picking)
 
     repeats = 10 if setting.is_cuda else 2
     prompt = timed(lambda: passes.read(prompts, begun), device, repeats)

@@ -88,7 +88,7 @@ def test_prompts_read_with_their_frames_save_their_own_pass(model: Moondream) ->
     positions = torch.arange(length + PROMPT, device=META).expand(FRAMES, -1)
     with Launches() as together:
         attend_both = PromptsAttend(pool, prefix=length, length=PROMPT)
-        for _ in model.text.prefill_prompts_in_units(both, positions, attend_both):
+        for _ in model.text.prefill_in_units(both, positions, attend_both):
             pass
     assert (frames.count, prompts.count, together.count) == (429, 657, 483)
     megabytes = [each.bytes // 10**6 for each in (frames, prompts, together)]

@@ -201,11 +201,12 @@ class Keeps:
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.keep(layer, k, v)
+        self.end(layer, q, k, v)
         return attention(q, k, v)
 
-    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+    def end(self, layer: int, _q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
         self.kept[layer] = k, v
+        return None
 
 
 @torch.inference_mode()
