@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.options import GatewayOptions
-from gateway.problems import Problem, answer_problem
+from gateway.problems import handle_problems
 from gateway.routes import state
 
 _ROUTERS: Sequence[APIRouter] = (state.router,)
@@ -26,5 +26,5 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app.state.asker = Asker(backend, options)
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
+    handle_problems(app)
     return app
