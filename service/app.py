@@ -164,13 +164,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 ),
             ):
                 background.watch("announce", partial(_announce, receiving, output))
-                broker = BrokerView(receiving.connection, output.connection, output.publisher)
-                monitor.watch(
-                    Watched("broker", broker.health, broker.figures),
-                    Watched("disk", receiving.retention.health),
-                )
-                if base.settings.folders:
-                    monitor.watch(Watched("folders", receiving.folders.health))
+                _watch_the_world(base.settings, receiving, output, monitor)
                 background.start("monitor", monitor.run)
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))
@@ -243,6 +237,19 @@ def _monitor(
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)
+
+
+def _watch_the_world(
+    settings: Settings, receiving: Receiving, output: Output, monitor: Monitor
+) -> None:
+    """What is watched once frames come in."""
+    broker = BrokerView(receiving.connection, output.connection, output.publisher)
+    monitor.watch(
+        Watched("broker", broker.health, broker.figures),
+        Watched("disk", receiving.retention.health),
+    )
+    if settings.folders:
+        monitor.watch(Watched("folders", receiving.folders.health))
 
 
 def _about(base: Base, output: Connection) -> About:
