@@ -6,10 +6,11 @@ once than keep the device busy until the next step: a queue cannot be overtaken,
 urgent waits for what is launched and for nothing else.
 
 Nothing here touches the pool of slots. Replayed steps write into idle slots below the highest that
-runs, the rest of a slot is cleared when a row begins, and a slot may be taken or cancelled at any
-time, all of it in the order of generating. A prefix that another queue wrote straight into a slot
-would get in the way of each of these. So prefixes go to a small pool of their own, and are copied
-into a slot, in the order of generating, once their event says that they are there.
+runs, where contexts are fixed a slot is cleared when a row begins, and a slot may be taken or
+cancelled at any time, all of it in the order of generating. A prefix that another queue wrote
+straight into a slot would get in the way of each of these. So prefixes go to a small pool of their
+own, and are copied into a slot, in the order of generating, once their event says that they are
+there.
 """
 
 import time

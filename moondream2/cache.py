@@ -3,7 +3,7 @@
 A slot is one sequence from position 0: the frame's prefix, then a prompt and its answer. Prompts
 and answers are written behind the prefix, never over it, so the next task of a frame starts in the
 same slot. Nothing is cleared between users: a row only ever reads what it has written itself (one
-that is replayed reads more, and masks it, see `graphs`).
+that is replayed over a fixed context reads more, and masks it, see `graphs`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -89,6 +89,40 @@ class SlotCache:
         """
         for pool, new in ((self.keys, k), (self.values, v)):
             pool[layer, :, :, : new.shape[2]].index_copy_(0, slots, new)
+
+    def write_tokens(
+        self, layer: int, slots: Tensor, positions: Tensor, k: Tensor, v: Tensor
+    ) -> None:
+        """Keep keys and values of a token in each of some slots.
+
+        Args:
+            layer: Index of the block.
+            slots: (B,) integers on the device of the pool.
+            positions: (B,), the places of the tokens.
+            k: (B, KV, 1, D) keys.
+            v: Values.
+        """
+        self.keys[layer][slots, :, positions] = k[:, :, 0]
+        self.values[layer][slots, :, positions] = v[:, :, 0]
+
+    def sequences(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values as one row for each position of each slot, each (T, KV, D).
+
+        Position p of slot s is row `s * rows_per_slot + p`. Heads lie one after the other in a
+        slot, so the rows between two slots show heads shifted by one, and mean nothing.
+        """
+        _, slots, KV, context, D = self.values.shape
+        rows = (slots - 1) * self.rows_per_slot + context
+        keys, values = (
+            pool[layer].as_strided((rows, KV, D), (D, context * D, 1))
+            for pool in (self.keys, self.values)
+        )
+        return keys, values
+
+    @property
+    def rows_per_slot(self) -> int:
+        """Rows of `sequences` from one slot to the next."""
+        return self.values.shape[2] * self.context
 
     def read(self, layer: int, segment: Segment) -> tuple[Tensor, Tensor]:
         """Return keys and values up to the end of a segment, each (KV, end, D)."""

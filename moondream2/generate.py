@@ -10,16 +10,15 @@ submits, cancels and steps.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from moondream2.beside import Queue
+from moondream2.decoding import Decoding
 from moondream2.encoding import Clock
 from moondream2.errors import MoondreamError
 from moondream2.frames import Frames
-from moondream2.graphs import Recorder
 from moondream2.limits import PREFIX_CROPS, DeviceMemory, automatic_limits
 from moondream2.model import Moondream
 from moondream2.outputs import Outputs
@@ -60,7 +59,7 @@ class Engine:
             frame counts as three more. A frame that costs more gets a step of its own. None takes
             what memory allows.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
-        recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
+        decoding: What decode steps are made of; None chooses by `graphs` and device.
         compiled: Encode through torch.compile; the first passes then take a minute or more.
         encode_limit_s: Seconds of encoding in one step, by `clock`: a frame that takes longer is
             encoded in parts, frame after frame. None encodes whole frames, several in a step.
@@ -80,7 +79,7 @@ class Engine:
         slots: int | None = None,
         max_batch_crops: int | None = None,
         graphs: bool = True,
-        recorder: Callable[[], Recorder] | None = None,
+        decoding: Decoding | None = None,
         compiled: bool = False,
         encode_limit_s: float | None = None,
         beside: bool = True,
@@ -94,7 +93,7 @@ class Engine:
         self._passes = Passes(
             model,
             graphs=graphs,
-            recorder=recorder,
+            decoding=decoding,
             compiled=compiled,
             beside=beside,
             queue=queue,

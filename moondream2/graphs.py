@@ -15,9 +15,10 @@ from torch import Tensor
 
 from moondream2.cache import SlotCache
 from moondream2.staging import to_device
-from moondream2.text import TextModel, attention
+from moondream2.text import Attend, TextModel, attention
+from moondream2.varlen import LengthsAttend, Varlen
 
-#: Graphs exist for contexts of a multiple of this: larger ones mean fewer graphs to capture, but
+#: Fixed contexts are a multiple of this: larger ones mean fewer graphs to capture, but
 #: more keys that are read only to be masked.
 _CONTEXT_STEP = 256
 
@@ -80,7 +81,8 @@ class CudaRecorder:
 class _Step:
     recording: Recording
     embeddings: Tensor  # (B, 1, W), in
-    positions: Tensor  # (B, 1), in
+    #: (2, B), in: the position of each token, and how many positions of its slot are looked at.
+    places: Tensor
 
 
 class DecodeGraphs:
@@ -88,8 +90,11 @@ class DecodeGraphs:
 
     Row i of a graph is slot i, whether it runs or not, so that keys are read in place. A slot that
     does not run computes garbage nobody reads and writes it where the next true token of that slot
-    will overwrite it. Positions behind a row's own are masked, but they are read, and no mask makes
-    a number of what is none: a slot has to be cleared before it is used.
+    will overwrite it.
+
+    Each row reads as much of its slot as there is, or, without an operator for that, up to a fixed
+    context. Positions behind a row's own are then masked, but they are read, and no mask makes a
+    number of what is none: there, a slot has to be cleared before it is used.
 
     Every size there can be is recorded at once: a recording stops the device, and would do so while
     frames wait.
@@ -98,19 +103,24 @@ class DecodeGraphs:
         text: The language model.
         cache: Its keys and values.
         record: Makes the graphs.
+        varlen: Attention that reads the length of each row; None: contexts are fixed.
 
     Raises:
         RuntimeError: From `record`; torch.OutOfMemoryError where memory is what is missing.
     """
 
-    def __init__(self, text: TextModel, cache: SlotCache, record: Recorder) -> None:
-        self._text, self._cache, self._record = text, cache, record
+    def __init__(
+        self, text: TextModel, cache: SlotCache, record: Recorder, varlen: Varlen | None = None
+    ) -> None:
+        self._text, self._cache, self._record, self._varlen = text, cache, record, varlen
         # The largest first: the others fit into the scratch memory that it leaves.
         sizes = sorted(self._sizes(), reverse=True)
         self._steps = {size: self._make(*size) for size in sizes}
 
     def clear(self, slot: int, start: int) -> None:
-        """Make zeros of all positions of a slot from one on."""
+        """Make numbers of all that a row may read of a slot from a position on."""
+        if self._varlen is not None:
+            return
         for pool in (self._cache.keys, self._cache.values):
             pool[:, slot, :, start:].zero_()
 
@@ -128,8 +138,11 @@ class DecodeGraphs:
         size = self._size(max(slots) + 1, max(lengths[slot] for slot in slots) + 1)
         step = self._steps[size]
         last = self._cache.context - 1
-        positions = [[min(lengths.get(slot, last), last)] for slot in range(size[0])]
-        step.positions.copy_(to_device(positions, embeddings.device))
+        positions = [min(lengths.get(slot, last), last) for slot in range(size[0])]
+        looked_at = [1] * size[0]
+        for slot in slots:
+            looked_at[slot] = positions[slot] + 1
+        step.places.copy_(to_device([positions, looked_at], embeddings.device))
         rows = to_device(slots, embeddings.device)
         step.embeddings[rows, 0] = embeddings
         step.recording.replay()
@@ -147,6 +160,8 @@ class DecodeGraphs:
     def _size(self, rows: int, context: int) -> tuple[int, int]:
         """Round up to a size that is recorded: rows to a power of two, context to a step."""
         rows = min(1 << (rows - 1).bit_length(), self._cache.slots)
+        if self._varlen is not None:
+            return rows, self._cache.context
         context = -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
         return rows, min(context, self._cache.context)
 
@@ -155,13 +170,18 @@ class DecodeGraphs:
         embeddings = torch.zeros(rows, 1, wte.shape[1], device=wte.device, dtype=wte.dtype)
         # Where the recording writes, no sequence but one that is full has anything, and a full one
         # reads nothing more.
-        positions = torch.full((rows, 1), self._cache.context - 1, device=wte.device)
+        places = torch.ones(2, rows, device=wte.device, dtype=torch.long)
+        places[0] = self._cache.context - 1
+        positions, looked_at = places[0, :, None], places[1]
 
         def run() -> Tensor:
-            attend = SlotsAttend(self._cache, positions, context)
+            if self._varlen is None:
+                attend: Attend = SlotsAttend(self._cache, positions, context)
+            else:
+                attend = LengthsAttend(self._cache, positions, looked_at, self._varlen)
             return self._text(embeddings, positions, attend)  # type: ignore[no-any-return]
 
-        return _Step(self._record(run), embeddings, positions)
+        return _Step(self._record(run), embeddings, places)
 
 
 class SlotsAttend:
@@ -183,8 +203,7 @@ class SlotsAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in one layer: (B, H, 1, D) queries, (B, KV, 1, D) keys and values."""
+        self._cache.write_tokens(layer, self._rows, self._positions, k, v)
         keys, values = self._cache.keys[layer], self._cache.values[layer]  # (slots, KV, context, D)
-        keys[self._rows, :, self._positions] = k[:, :, 0]
-        values[self._rows, :, self._positions] = v[:, :, 0]
         rows, context = len(self._rows), self._context
         return attention(q, keys[:rows, :, :context], values[:rows, :, :context], self._mask)

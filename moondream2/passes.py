@@ -9,8 +9,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -22,9 +21,10 @@ from moondream2.branches import Branches
 from moondream2.cache import RowsAttend, Segment, SlotCache, prefill
 from moondream2.compiled import CompiledPrefill, Compiler, compile_vision
 from moondream2.crops import Crops
+from moondream2.decoding import Decoding
 from moondream2.encoding import Clock, Encoding
 from moondream2.feeds import embed
-from moondream2.graphs import CudaRecorder, DecodeGraphs, Recorder
+from moondream2.graphs import DecodeGraphs
 from moondream2.heads import Heads
 from moondream2.kernels import choose_attention_kernels
 from moondream2.model import Moondream
@@ -80,7 +80,7 @@ class Passes:
     Args:
         model: Ready for inference.
         graphs: Replay decode steps as CUDA graphs; has no effect on a CPU.
-        recorder: Makes what records graphs, anew with each pool; None chooses by `graphs`.
+        decoding: What decode steps are made of; None chooses by `graphs` and device.
         compiled: Encode through torch.compile.
         beside: Encode beside what is generated; has no effect where there is no CUDA.
         queue: Where that is launched; None chooses by `beside`.
@@ -95,7 +95,7 @@ class Passes:
         model: Moondream,
         *,
         graphs: bool = True,
-        recorder: Callable[[], Recorder] | None = None,
+        decoding: Decoding | None = None,
         compiled: bool = False,
         beside: bool = True,
         queue: Queue | None = None,
@@ -105,9 +105,10 @@ class Passes:
         #: What hidden states come to.
         self.heads = Heads(model)
         choose_attention_kernels(self._device)
-        if recorder is None and graphs and self._device.type == "cuda":
-            recorder = partial(CudaRecorder, self._device)
-        self._recorder = recorder
+        if decoding is None:
+            decoding = Decoding.of(model) if graphs else Decoding()
+        #: What decode steps are made of.
+        self.decoding = decoding
         self._staging = Staging(self._device)
         self._stream: torch.cuda.Stream | None = None  # of what is generated
         if queue is None and beside and self._device.type == "cuda":
@@ -284,20 +285,22 @@ class Passes:
     @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
-        if device.type == "cpu" and self._recorder is None and self.beside is None:
+        record = self.decoding.recorder
+        if device.type == "cpu" and record is None and self.beside is None:
             return _Pool(BagCache(config, slots, dtype=dtype), None)
         cache = SlotCache(config, slots, device=device, dtype=dtype)
-        if self._recorder is None:
+        if record is None:
             return _Pool(cache, None)
+        varlen = self.decoding.varlen
         try:
-            return _Pool(cache, DecodeGraphs(self._model.text, cache, self._recorder()))
+            return _Pool(cache, DecodeGraphs(self._model.text, cache, record(), varlen))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             # Of many libraries and in many forms; each token is then launched piece by piece.
             reason = " ".join(str(error).split())
             logger.warning("decode steps cannot be recorded and are slower: %s", reason)
-            self._recorder = None
+            self.decoding = replace(self.decoding, recorder=None)
             return _Pool(cache, None)
 
     def _read_packed(self, readings: Sequence[Reading]) -> Tensor:

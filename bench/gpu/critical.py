@@ -53,7 +53,7 @@ def measure_critical(setting: Setting, note: Note) -> None:
     """Submit a critical frame every so often under full load."""
     load = _Load()
     recorder = CountedRecorder(setting.device)
-    engine = setting.engine(watch=load.watch, recorder=lambda: recorder)
+    engine = setting.engine(watch=load.watch, decoding=setting.decoding(lambda: recorder))
     lesser_tokens = 10 if setting.is_quick else 100
     every_s, total_s = (0.2, 1.0) if setting.is_quick else (0.5, 20.0)
     names = count()

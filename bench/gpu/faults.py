@@ -91,13 +91,14 @@ def _in_a_capture(setting: Setting) -> tuple[Engine, int]:
         device = setting.device
         return CountedRecorder(device) if error is None else _FailsToRecord(device, error)
 
-    engine = setting.engine(slots=_FEW, recorder=recorder)
+    engine = setting.engine(slots=_FEW, decoding=setting.decoding(recorder))
     return engine, _answered(setting, engine)
 
 
 def _capture_fails(setting: Setting) -> tuple[Engine, int]:
     error = RuntimeError("planted: operation not permitted when stream is capturing")
-    engine = setting.engine(slots=_FEW, recorder=lambda: _FailsToRecord(setting.device, error))
+    decoding = setting.decoding(lambda: _FailsToRecord(setting.device, error))
+    engine = setting.engine(slots=_FEW, decoding=decoding)
     return engine, _answered(setting, engine)
 
 

@@ -50,6 +50,12 @@ def _goals(slots: int, tokens: int) -> list[Goal]:
         eager = _number(outcomes["eager"].figures["images/s"])
         return _number(outcomes["throughput"].figures[f"{full}: images/s"]) / eager
 
+    def recorded(outcomes: Figures) -> float:
+        figures = outcomes["throughput"].figures
+        names = ("recordings before the first frame", "numbers of rows that are recorded")
+        recordings, sizes = (_number(figures[name]) for name in names)
+        return recordings / sizes
+
     images = of("throughput", f"{full}: images/s")
     return [
         Goal(f"at least 60 images/s: {full}", images, lambda x: x >= 60),
@@ -69,6 +75,7 @@ def _goals(slots: int, tokens: int) -> list[Goal]:
             of("critical", "encoding begins, ms, p99"),
             lambda x: x <= 15,
         ),
+        Goal("one recording for each number of rows", recorded, lambda x: x == 1),
         Goal("no recording and no plan while frames are answered", built, lambda x: x == 0),
         Goal(
             "the worker with JPEGs reaches 95 % of the bare engine",

@@ -47,13 +47,14 @@ def _fixture(setting: Setting, note: Note) -> None:
     model = Moondream.load(reference.FIXTURES, device=setting.device, dtype=torch.float32)
     wrong: list[str] = []
     for is_replayed in (False, True):
-        recorder = partial(CountedRecorder, setting.device) if is_replayed else None
+        recorder = partial(CountedRecorder, setting.device)
+        decoding = setting.decoding(recorder, model) if is_replayed else None
         engine = Engine(
             model,
             reference.tokenizer(),
             slots=7,
             graphs=is_replayed,
-            recorder=recorder,
+            decoding=decoding,
         )
         requests, groups = reference.grouped(cases)
         events = run(engine, requests)
@@ -139,7 +140,8 @@ def _paths(setting: Setting, model: Moondream, frames: list[Crops], kind: str, n
     del alone
     packed = token_ids(run(setting.engine(model, slots=slots, graphs=False), wanted + others))
     recorder = CountedRecorder(setting.device)
-    engine = setting.engine(model, slots=slots, recorder=lambda: recorder)
+    decoding = setting.decoding(lambda: recorder, model)
+    engine = setting.engine(model, slots=slots, decoding=decoding)
     replayed = token_ids(run(engine, wanted + others))
     is_shown = {"is_shown": True}
     note(f"{kind}: replayed as packed, captions", _equal(packed, replayed), **is_shown)

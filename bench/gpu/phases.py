@@ -18,7 +18,7 @@ _TOGETHER = 2
 def measure_phases(setting: Setting, note: Note) -> None:
     """Time the passes one by one and hold them against the floor of their arithmetic."""
     recorder = CountedRecorder(setting.device)
-    passes = Passes(setting.model, recorder=lambda: recorder)
+    passes = Passes(setting.model, decoding=setting.decoding(lambda: recorder))
     passes.resize(setting.slots)
     note("recordings at the start", recorder.count)
     with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -11,6 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bench.gpu.report import Note
 from bench.gpu.setting import Setting
 from bench.gpu.timing import timed
+from moondream2.cache import SlotCache
+from moondream2.varlen import LengthsAttend
 
 #: Bytes that no device keeps near.
 _BEYOND_CACHE = 256 << 20
@@ -55,6 +57,7 @@ def measure_products(setting: Setting, note: Note) -> None:
         _product(setting, product, note)
     for shape in _attentions(setting):
         _attention(setting, shape, note)
+    _own_lengths(setting, note)
 
 
 def _products(setting: Setting) -> list[Product]:
@@ -150,6 +153,27 @@ def _try(
     )
     note(f"{name}: GB/s", size / seconds / 1e9)
     note(f"{name}: first call ms", first * 1000)
+
+
+def _own_lengths(setting: Setting, note: Note) -> None:
+    """Time the attention of a decode step that reads the length of each row, if there is one."""
+    varlen = setting.decoding(None).varlen
+    if varlen is None:
+        note("decode, own lengths: none", "contexts are fixed")
+        return
+    config, rows = replace(setting.model.config.text, layers=1), setting.slots
+    cache = SlotCache(config, rows, device=setting.device, dtype=setting.dtype)
+    cache.keys.zero_()
+    cache.values.zero_()
+    length = config.prefix_length + setting.tokens
+    used = torch.full((rows,), length, device=setting.device)
+    attend = LengthsAttend(cache, used[:, None] - 1, used, varlen)
+    heads = config.heads, config.kv_heads, config.kv_heads
+    token = [torch.randn(rows, n, 1, config.head_dim, device=setting.device) for n in heads]
+    q, k, v = (each.to(setting.dtype) for each in token)
+    size = 2 * (rows * length * config.kv_heads * config.head_dim + q.numel()) * q.element_size()
+    flops = 4 * rows * length * config.heads * config.head_dim
+    _try("decode, own lengths", lambda: attend(0, q, k, v), flops, size, setting, note)
 
 
 def _timed_once(attend: Callable[[], torch.Tensor], setting: Setting) -> float:

@@ -1,8 +1,9 @@
 """What all blocks have in common: the device, the model, the frames, and the size of the runs."""
 
 import copy
+import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +15,16 @@ from bench.engine import Passes as Counts
 from bench.gpu.report import SkippedError
 from moondream2.config import public_config
 from moondream2.crops import Crops, prepare
+from moondream2.decoding import Decoding
 from moondream2.fused import can_fuse, fuse_layers
 from moondream2.generate import Engine
 from moondream2.graphs import CudaRecorder, Recorder, Recording
 from moondream2.model import Moondream
 from moondream2.tasks import Caption, Event, Finished, Request
 from moondream2.tokens import Tokenizer
+
+#: The operator of a GPU in pieces belongs to the tests, which nothing of ours imports.
+_VARLEN = "tests.support.varlen"
 
 
 class CountedRecorder:
@@ -137,7 +142,17 @@ class Setting:
     def counted(self, **options: Any) -> tuple[Engine, Counts, CountedRecorder]:
         """Make an engine whose passes and recordings are counted."""
         counts, recorder = Counts(), CountedRecorder(self.device)
-        return self.engine(watch=counts, recorder=lambda: recorder, **options), counts, recorder
+        decoding = self.decoding(lambda: recorder)
+        return self.engine(watch=counts, decoding=decoding, **options), counts, recorder
+
+    def decoding(
+        self, recorder: Callable[[], Recorder] | None, model: Moondream | None = None
+    ) -> Decoding:
+        """Decode as the engine would on CUDA, with recordings of one's own; also without CUDA."""
+        decoding = Decoding.of(model or self.model)
+        if not self.is_cuda:
+            decoding = replace(decoding, varlen=importlib.import_module(_VARLEN).ReadsLengths())
+        return replace(decoding, recorder=recorder)
 
     def need_cuda(self) -> None:
         """Leave a block that measures CUDA alone.

@@ -32,7 +32,11 @@ def measure_throughput(setting: Setting, note: Note) -> None:
     if setting.is_cuda:
         torch.cuda.reset_peak_memory_stats(setting.device)
     note("slots", engine.capacity, is_shown=True)
-    note("recordings before the first frame", recorder.count)
+    note("recordings before the first frame", recorder.count, is_shown=True)
+    note("numbers of rows that are recorded", (engine.capacity - 1).bit_length() + 1)
+    decoding = setting.decoding(lambda: recorder)
+    reads = "the length of each row" if decoding.varlen else "fixed contexts"
+    note("a recorded step reads", reads, is_shown=True)
     for batch in setting.batches:
         measure(engine, counts, [setting.frame] * batch, 2)  # whatever torch does at a first time
     before = recorder.count

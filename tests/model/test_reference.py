@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moondream2.decoding import Decoding
 from moondream2.generate import Engine
 from moondream2.int8 import can_shrink, shrink_linears
 from moondream2.model import Moondream
@@ -44,6 +45,7 @@ from tests.support.reference import (
     run,
     tokenizer,
 )
+from tests.support.varlen import ReadsLengths
 
 # Up to ten seconds of arithmetic each; much more on a machine that is busy with something else.
 pytestmark = pytest.mark.timeout(240)
@@ -117,9 +119,15 @@ def test_everything_in_parts_equals_whole_frames_bit_for_bit(is_int8: bool) -> N
         assert parts == whole
 
 
-def test_everything_at_once_with_replayed_steps_equals_reference() -> None:
+@pytest.mark.parametrize("varlen", [None, ReadsLengths()])
+@pytest.mark.parametrize("slots", [1, 7])
+def test_everything_with_replayed_steps_equals_reference(
+    slots: int, varlen: ReadsLengths | None
+) -> None:
+    """Alone and at once, with contexts that are fixed and an operator that reads lengths."""
     requests, groups = grouped(cases())
-    _check_all(groups, answers(run(engine(slots=7, recorder=RunsAgain), requests)))
+    batch = engine(slots=slots, decoding=Decoding(RunsAgain, varlen))
+    _check_all(groups, answers(run(batch, requests)))
 
 
 @pytest.mark.gpu
@@ -144,7 +152,15 @@ def test_image_in_bfloat16_on_cuda_is_as_near_as_the_reference_itself(index: int
 
 @pytest.mark.parametrize(
     ("seed", "replayed", "beside"),
-    [(0, False, False), (1, False, False), (2, False, False), (3, True, True), (4, False, True)],
+    [
+        (0, False, False),
+        (1, False, False),
+        (2, False, False),
+        (3, True, True),
+        (4, False, True),
+        (5, True, False),
+        (6, True, True),
+    ],
 )
 def test_rows_that_join_and_leave_at_random_equal_reference(
     seed: int, replayed: bool, beside: bool
@@ -157,7 +173,7 @@ def test_rows_that_join_and_leave_at_random_equal_reference(
     batch = engine(
         slots=draw.choice((3, 5, 8)),
         max_batch_crops=draw.choice((1, 3, 13)),
-        recorder=RunsAgain if replayed else None,
+        decoding=Decoding(RunsAgain, ReadsLengths() if seed > 3 else None) if replayed else None,
         queue=FiresAtRandom(draw) if beside else None,
     )
     events = _run_at_random(draw, batch, order)

@@ -2,11 +2,11 @@
 
 Every call that computes or copies is one launch at least; views and new memory are none. Bytes are
 those of the tensors that go in and come out of the calls, which is what they read and write at
-least.
+least, but for operators that touch a known part of them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,10 +19,15 @@ _FREE = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "_
 
 
 class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts while it is entered."""
+    """Counts while it is entered.
 
-    def __init__(self) -> None:
+    Args:
+        parts: Bytes of a call of operators that touch a part of their tensors, by name.
+    """
+
+    def __init__(self, parts: Mapping[str, int] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._parts = parts or {}
         #: By the name of the operator.
         self.calls: Counter[str] = Counter()
         self.bytes = 0
@@ -42,7 +47,8 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.calls[name] += 1
             leaves = tree_leaves((args, kwargs, made))
             tensors = {id(each): each for each in leaves if isinstance(each, Tensor)}
-            self.bytes += sum(each.numel() * each.element_size() for each in tensors.values())
+            whole = sum(each.numel() * each.element_size() for each in tensors.values())
+            self.bytes += self._parts.get(name, whole)
         return made
 
 

@@ -32,10 +32,12 @@ def test_quick_report_has_every_block_and_none_fails(tmp_path: Path) -> None:
     assert all(block["figures"] for block in blocks.values() if block["status"] == "done")
     assert report["is_quick"]
     verdicts = {each["goal"]: each for each in report["goals"]}
-    assert len(verdicts) == 9
+    assert len(verdicts) == 10
     assert "not measured" not in {each["verdict"] for each in verdicts.values()}
     equal = verdicts["all recorded answers equal in float32"]
     assert (equal["measured"], equal["verdict"]) == (1.0, "met")
+    recorded = verdicts["one recording for each number of rows"]
+    assert (recorded["measured"], recorded["verdict"]) == (1.0, "met")
     assert "== Goals" in ended.stdout
 
 
@@ -46,6 +48,8 @@ def _figures(**changes: Any) -> dict[str, Outcome]:
             "batch 64, 30 tokens: images/s": 65.0,
             "steady, 30 tokens: images/s": 66.0,
             "batch 64, 30 tokens: share of the floor": 0.7,
+            "recordings before the first frame": 7,
+            "numbers of rows that are recorded": 7,
             "recordings while frames were answered": 0,
             "plans while frames were answered": 0,
         },
@@ -72,6 +76,7 @@ def test_goals_are_met_by_figures_that_reach_them() -> None:
         ("throughput", {"batch 64, 30 tokens: images/s": 59.0}, 2),  # 10 × eager too
         ("throughput", {"steady, 30 tokens: images/s": 59.0}, 1),
         ("throughput", {"batch 64, 30 tokens: share of the floor": 0.59}, 1),
+        ("throughput", {"recordings before the first frame": 56}, 1),
         ("throughput", {"plans while frames were answered": 1}, 1),
         ("critical", {"recordings meanwhile": 1}, 1),
         ("eager", {"images/s": 6.6}, 1),
@@ -93,7 +98,7 @@ def test_goal_without_its_figure_is_not_measured() -> None:
     outcomes["parity"].figures.clear()
     verdicts = [each.verdict for each in judge(outcomes, _SLOTS, _TOKENS)]
     assert verdicts.count("not measured") == 3
-    assert verdicts.count("met") == 6
+    assert verdicts.count("met") == 7
 
 
 def _fails(_setting: object, note: Note) -> None:

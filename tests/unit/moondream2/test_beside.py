@@ -9,6 +9,7 @@ import torch
 
 from moondream2.beside import _MOST_LAUNCHED, CudaQueue
 from moondream2.cache import SlotCache, prefill
+from moondream2.decoding import Decoding
 from moondream2.generate import Engine
 from moondream2.passes import Passes
 from moondream2.tasks import (
@@ -42,7 +43,7 @@ NUM_UNITS = MODEL.config.vision.layers + 1 + MODEL.config.text.layers + 1
 
 
 def _engine(queue: FiresOnDemand, **options: Any) -> Engine:
-    return odd_engine(MODEL, queue=queue, recorder=RunsAgain, **options)
+    return odd_engine(MODEL, queue=queue, decoding=Decoding(RunsAgain), **options)
 
 
 def _steps(engine: Engine, count: int = 1) -> list[Event]:
@@ -128,7 +129,9 @@ def test_prompt_without_numbers_spoils_no_frame_beside_it() -> None:
     model = odd_model(eos=-1000.0)
     model.text.wte[11] = torch.nan
     bad, good = request(model, "bad", Query("w11 w12 w13 w14")), request(model, "good", seed=1)
-    engine = odd_engine(model, slots=2, queue=FiresAtRandom(Random(0)), recorder=RunsAgain)
+    engine = odd_engine(
+        model, slots=2, queue=FiresAtRandom(Random(0)), decoding=Decoding(RunsAgain)
+    )
     events = run(engine, [bad, good, request(model, "next", seed=3)])
     assert _keys(events, Failed) == ["bad"]
     found = [event for event in events if not isinstance(event, Failed)]

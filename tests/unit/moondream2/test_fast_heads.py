@@ -4,8 +4,9 @@ The recorded reference is float32, and its image encoder has smaller heads, so n
 would see those kernels. The same tests run on a CPU, where their code is seen to be right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from moondream2.crops import prepare
-from moondream2.graphs import Recorder
+from moondream2.decoding import Decoding
 from moondream2.model import Moondream
 from moondream2.passes import Passes, Reading
+from moondream2.varlen import flash
 from tests.support.checkpoints import assert_near, shape
 from tests.support.generation import RunsAgain, odd_model, picture
+from tests.support.varlen import ReadsLengths
 
 #: 72 values a head in the image encoder, 64 in the language model.
 _SHAPE = shape(
@@ -41,11 +44,9 @@ def _model(device: str, dtype: torch.dtype) -> Moondream:
 
 
 @torch.inference_mode()
-def _states(
-    model: Moondream, *, graphs: bool = True, recorder: Callable[[], Recorder] | None = None
-) -> Tensor:
+def _states(model: Moondream, *, graphs: bool = True, decoding: Decoding | None = None) -> Tensor:
     """Hidden states: two prompts, then tokens of both, beside a third frame's prompt and tokens."""
-    passes = Passes(model, graphs=graphs, recorder=recorder)
+    passes = Passes(model, graphs=graphs, decoding=decoding)
     assert passes.resize(4)
     config = model.config
     sizes = ((90, 80), (260, 130), (220, 120))
@@ -67,9 +68,16 @@ def _states(
 
 
 @devices
-def test_replayed_steps_are_as_packed_ones_in_bfloat16(device: str) -> None:
+@pytest.mark.parametrize("reads_lengths", [False, True])
+def test_replayed_steps_are_as_packed_ones_in_bfloat16(device: str, reads_lengths: bool) -> None:
+    """With contexts that are fixed and masked, and with an operator that reads lengths."""
     model = _model(device, torch.bfloat16)
-    replayed = _states(model, recorder=RunsAgain if device == "cpu" else None)
+    decoding = Decoding(RunsAgain, ReadsLengths())
+    if device == "cuda":
+        decoding = Decoding.of(model)
+        assert decoding.varlen is flash
+    decoding = decoding if reads_lengths else replace(decoding, varlen=None)
+    replayed = _states(model, decoding=decoding)
     assert_near(replayed, _states(model, graphs=False), bound=_BOUND)
 
 

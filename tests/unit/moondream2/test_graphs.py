@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moondream2.cache import RowsAttend, Segment, SlotCache
 from moondream2.config import MoondreamConfig
+from moondream2.decoding import Decoding
 from moondream2.generate import Engine, NotANumberError
 from moondream2.graphs import CudaRecorder, DecodeGraphs, Recording, SlotsAttend
 from moondream2.model import Moondream
@@ -69,7 +70,7 @@ def test_replayed_steps_answer_as_packed_ones() -> None:
     """Rows of every skill join and leave, slots are idle, prompts are read beside replays."""
     model = odd_model()
     expected = _discrete(answers(run(odd_engine(model, slots=1), _requests(model))))
-    engine = odd_engine(model, slots=5, recorder=RunsAgain)
+    engine = odd_engine(model, slots=5, decoding=Decoding(RunsAgain))
     assert _discrete(_staggered(engine)) == expected
 
 
@@ -78,7 +79,7 @@ def test_row_that_went_wrong_does_not_spoil_the_next_user_of_its_slot() -> None:
     model = odd_model()
     good = request(model, "good", Detect("w30"))
     expected = _discrete(answers(run(odd_engine(model), [good])))
-    engine = odd_engine(model, slots=1, recorder=RunsAgain)
+    engine = odd_engine(model, slots=1, decoding=Decoding(RunsAgain))
     weight = model.text.wte[11].clone()
     model.text.wte[11] = torch.nan
     (failed,) = (
@@ -100,7 +101,7 @@ def test_every_size_is_recorded_before_the_first_frame() -> None:
         recorders.append(RunsAgain())
         return recorders[-1]
 
-    engine = odd_engine(model, slots=5, recorder=recorder, max_batch_crops=99)
+    engine = odd_engine(model, slots=5, decoding=Decoding(recorder), max_batch_crops=99)
     assert [each.num_recordings for each in recorders] == [4]  # of 1, 2, 4 and 5 rows
     for count in range(1, 6):
         run(engine, [request(model, str(seed), seed=seed) for seed in range(count)])
@@ -145,7 +146,7 @@ def test_steps_that_cannot_be_recorded_are_launched_piece_by_piece(
     model = odd_model()
     expected = _discrete(answers(run(odd_engine(model, slots=1), _requests(model))))
     error = kind("operation not permitted\nwhen stream is capturing")
-    engine = odd_engine(model, slots=5, recorder=lambda: FailsToRecord(good, error))
+    engine = odd_engine(model, slots=5, decoding=Decoding(lambda: FailsToRecord(good, error)))
     assert _discrete(_staggered(engine)) == expected
     (record,) = caplog.records
     assert "operation not permitted when stream is capturing" in record.getMessage()
@@ -159,7 +160,7 @@ def test_capture_without_memory_takes_a_smaller_pool() -> None:
         error = next(shortages)
         return RunsAgain() if error is None else FailsToRecord(1, error)
 
-    engine = odd_engine(model, slots=4, recorder=recorder)
+    engine = odd_engine(model, slots=4, decoding=Decoding(recorder))
     assert engine.capacity == 2
     assert answers(run(engine, [request(model)]))
 

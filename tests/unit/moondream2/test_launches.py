@@ -1,6 +1,6 @@
 """How much is launched for a frame and for a token of the public model, in bfloat16."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,7 +16,11 @@ from moondream2.cache import (
 )
 from moondream2.config import public_config
 from moondream2.crops import Crops
+from moondream2.graphs import DecodeGraphs, SlotsAttend
 from moondream2.model import Moondream
+from moondream2.text import Attend
+from moondream2.varlen import LengthsAttend, flash
+from tests.support.generation import RunsAgain
 from tests.support.launches import META, Launches
 
 #: A pass of three frames of 1280×720: nine crops each, and the prompt of a caption.
@@ -93,3 +97,57 @@ def test_prompts_read_with_their_frames_save_their_own_pass(model: Moondream) ->
     assert (frames.count, prompts.count, together.count) == (429, 657, 483)
     megabytes = [each.bytes // 10**6 for each in (frames, prompts, together)]
     assert megabytes == [14572, 2936, 15580]
+
+
+def _step(model: Moondream, make: Callable[[], Attend], rows: int, num_read: int) -> Launches:
+    """Launch a token of each row, whose attention reads a number of positions if it may."""
+    config = model.config.text
+    position = 2 * config.kv_heads * config.head_dim * 2  # bytes of keys and values of a layer
+    # Keys or values of a token go in and out; queries and results are as large.
+    moved = rows * position
+    parts = {"index_put_": moved, "_flash_attention_forward": num_read * position + moved}
+    positions = torch.empty(rows, 1, dtype=torch.long, device=META)
+    x = _embeddings(model, rows, 1)
+    launches = Launches(parts)
+    with launches:
+        model.text(x, positions, make())
+    return launches
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rows", "context", "gigabytes"),
+    [
+        pytest.param([750] * 64, 64, 768, (12.4, 12.2), id="captions"),
+        pytest.param([750] * 40, 64, 768, (12.4, 8.7), id="captions in some slots"),
+        pytest.param([750] * 63 + [1100], 64, 1280, (18.9, 12.3), id="one long answer"),
+    ],
+)
+def test_step_that_reads_lengths_launches_as_much_and_reads_less(
+    model: Moondream,
+    lengths: list[int],
+    rows: int,
+    context: int,
+    gigabytes: tuple[float, float],
+) -> None:
+    """Idle slots below the highest, and a context as long as the longest, cost nothing."""
+    pool = _pool(model, rows)
+    model.text.rotary.on(META)
+    places = torch.empty(rows, 1, dtype=torch.long, device=META)
+    num_read = sum(lengths) + rows - len(lengths)
+    masked = _step(model, lambda: SlotsAttend(pool, places, context), rows, 0)
+    own = _step(model, lambda: LengthsAttend(pool, places, places[:, 0], flash), rows, num_read)
+    assert masked.count == own.count == 437
+    assert tuple(round(each.bytes / 1e9, 1) for each in (masked, own)) == gigabytes
+
+
+def test_slot_is_cleared_only_where_contexts_are_fixed(model: Moondream) -> None:
+    config = replace(model.config, text=replace(model.config.text, layers=2))
+    with META:
+        small = Moondream(config).to(torch.bfloat16)
+    found = []
+    for varlen in (None, flash):
+        graphs = DecodeGraphs(small.text, _pool(small, 1), RunsAgain(), varlen)
+        with Launches() as launches:
+            graphs.clear(0, 735)
+        found.append((launches.count, 12 * launches.bytes // 10**6))  # of 24 layers
+    assert found == [(2, 258), (0, 0)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from moondream2.decoding import Decoding
 from moondream2.generate import Engine
 from moondream2.tasks import Caption, Detect, Finished, Query, Resized
 from tests.support.generation import (
@@ -71,7 +72,7 @@ class RunsShort:
 @pytest.mark.parametrize("failing", [1, 2, 3, 5])
 def test_old_pool_is_free_before_a_smaller_one_is_made(failing: int) -> None:
     model = odd_model()
-    engine = odd_engine(model, slots=4, recorder=RunsAgain, watch=RunsShort(failing))
+    engine = odd_engine(model, slots=4, decoding=Decoding(RunsAgain), watch=RunsShort(failing))
     for index in range(4):
         engine.submit(request(model, str(index), seed=index))
     with Pools(engine) as pools:
@@ -83,7 +84,7 @@ def test_old_pool_is_free_before_a_smaller_one_is_made(failing: int) -> None:
 def test_pool_that_does_not_fit_is_halved_until_it_does() -> None:
     """The memory that was short may be short of the half, too."""
     model = odd_model()
-    engine = odd_engine(model, slots=8, recorder=RunsAgain, watch=RunsShort(1))
+    engine = odd_engine(model, slots=8, decoding=Decoding(RunsAgain), watch=RunsShort(1))
     engine.submit(request(model))
     with Pools(engine, refused=(0, 1)) as pools:
         events = run(engine)
@@ -95,7 +96,7 @@ def test_pool_that_does_not_fit_is_halved_until_it_does() -> None:
 def test_no_memory_for_a_single_row_is_an_error() -> None:
     """The process is then better begun anew."""
     model = odd_model()
-    engine = odd_engine(model, slots=4, recorder=RunsAgain, watch=RunsShort(1))
+    engine = odd_engine(model, slots=4, decoding=Decoding(RunsAgain), watch=RunsShort(1))
     engine.submit(request(model))
     with (
         Pools(engine, refused=range(99)),
@@ -112,7 +113,7 @@ def test_pool_is_not_made_anew_under_a_frame_between_two_tasks(limit_s: float | 
     wanted = request(model, "wanted", *tasks, size=(220, 120))
     expected = answers(run(odd_engine(model, slots=1), [wanted]))
     engine = odd_engine(
-        model, slots=2, watch=RunsShort(1), recorder=RunsAgain, encode_limit_s=limit_s
+        model, slots=2, watch=RunsShort(1), decoding=Decoding(RunsAgain), encode_limit_s=limit_s
     )
     run(engine, [request(model, "first")])
     assert engine.capacity == 1

@@ -1,0 +1,28 @@
+"""How a device computes one token of each row after the other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from moondream2.graphs import CudaRecorder, Recorder
+from moondream2.model import Moondream
+from moondream2.varlen import Varlen, find_varlen
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What decode steps are made of; as it is, they are launched piece by piece."""
+
+    #: Makes what records them, anew with each pool of slots; None: nothing is recorded.
+    recorder: Callable[[], Recorder] | None = None
+    #: Attention of recorded steps that reads the length of each row; None: contexts are fixed.
+    varlen: Varlen | None = None
+
+    @classmethod
+    def of(cls, model: Moondream) -> "Decoding":
+        """Return what is best where a model is."""
+        device = model.device
+        if device.type != "cuda":
+            return cls()
+        varlen = find_varlen(model.config.text, device, model.dtype)
+        return cls(partial(CudaRecorder, device), varlen)
