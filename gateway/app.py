@@ -6,23 +6,29 @@ from fastapi import APIRouter, FastAPI
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
-from gateway.routes import state
+from gateway.routes import events, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router,)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    events.router,
+)
 
 
-def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
+def make_app(backend: Backend, options: GatewayOptions, news: News | None = None) -> FastAPI:
     """Everything that is answered over HTTP.
 
     Args:
         backend: The service.
         options: Limits, and who may.
+        news: What happens; None: nobody tells.
     """
     app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
     app.state.backend = backend
     app.state.options = options
+    app.state.news = news
     app.state.asker = Asker(backend, options)
     for router in _ROUTERS:
         app.include_router(router)
