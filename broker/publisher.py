@@ -6,6 +6,7 @@ Most documents go through the outbox: `address` and `to_outbox` when the transit
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -38,6 +39,9 @@ _MOST_REMEMBERED = 1000  # topics; beyond it all are tried anew
 _JSON = "application/json"
 _T = TypeVar("_T")
 _BY_SCHEMA = {spec.schema: spec for spec in TABLE if spec.schema is not None}
+
+#: Told of a document, and of the message that carries it.
+OnDocument = Callable[[BaseModel, Publish], None]
 
 
 def address(
@@ -148,11 +152,16 @@ class Publisher:
         self.num_lost = 0
         self._connection = connection
         self._topics = topics
+        self._subscribers: list[OnDocument] = []
         self._under_way: set[asyncio.Future[None]] = set()
         self._retained: dict[str, Publish] = {}  # by topic; of the bridge, and of known cameras
         self._losses: dict[str, int] = {}  # by topic: see `Publish.num_lost`
         self._muted_until: dict[str, float] = {}  # by topic
         self._told_until: dict[str, float] = {}  # by topic: that something is too large for it
+
+    def subscribe(self, on_document: OnDocument) -> None:
+        """Be told of each document, also while the broker is away; must be quick."""
+        self._subscribers.append(on_document)
 
     def announce(self, document: BaseModel, *, camera_id: str | None = None) -> bool:
         """Hand over a document; lost when the broker is away.
@@ -167,6 +176,8 @@ class Publisher:
             KeyError, ValueError: See `address`.
         """
         message = address(document, self._topics, camera_id=camera_id)
+        for tell in self._subscribers:
+            tell(document, message)
         if message.retain:
             self._retained[message.topic] = message
             if not self._connection.is_connected:

@@ -6,7 +6,9 @@ from fastapi import Depends, Request
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.news import News
 from gateway.options import GatewayOptions
+from gateway.problems import Problem
 
 
 def _backend(request: Request) -> Backend:
@@ -21,6 +23,14 @@ def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 
+def _news(request: Request) -> News:
+    news: News | None = request.app.state.news
+    if news is None:
+        raise Problem("not_implemented", "there are no events here")
+    return news
+
+
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
+TheNews = Annotated[News, Depends(_news)]

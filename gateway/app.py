@@ -8,23 +8,30 @@ from fastapi import APIRouter, FastAPI
 from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.metrics.requests import CountRequests
+from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
-from gateway.routes import metrics, state
+from gateway.routes import events, metrics, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router, metrics.router)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    metrics.router,
+    events.router,
+)
 
 
-def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
+def make_app(backend: Backend, options: GatewayOptions, news: News | None = None) -> FastAPI:
     """Everything that is answered over HTTP.
 
     Args:
         backend: The service.
         options: Limits, and who may.
+        news: What happens; None: nobody tells.
     """
     app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
     app.state.backend = backend
     app.state.options = options
+    app.state.news = news
     app.state.asker = Asker(backend, options)
     app.state.request_counts = counts = Counter[tuple[str, str]]()
     app.add_middleware(CountRequests, counts=counts)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.event_stream import AbortableHttp
+
 _GRACE_S = 3  # for answers under way when it ends
 
 
@@ -34,6 +36,7 @@ async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
     """Answer requests while the block lasts; those under way get a few seconds at its end."""
     config = uvicorn.Config(
         app,
+        http=AbortableHttp,
         log_config=None,
         access_log=False,
         lifespan="off",

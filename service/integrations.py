@@ -31,6 +31,7 @@ from service.stages import (
     Output,
     Queue,
     make_fetcher,
+    once_there_is_room,
 )
 from service.store.store import Store
 from service.tasks import running
@@ -40,6 +41,7 @@ from service.triggers.scrutiny import Scrutiny
 from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
 from service.web.backend import ServiceBackend
+from service.web.news import NewsFeed
 from service.web.readings import ServiceReadings
 
 logger = logging.getLogger(__name__)
@@ -164,8 +166,16 @@ async def open_gateway(
         raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
     host, port = listener.getsockname()[:2]
     logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
-    async with serving(make_app(backend, gateway_options(settings)), listener):
-        yield
+    feed = NewsFeed(base.topics, delivery.cameras, store, base.clock)
+    app = make_app(backend, gateway_options(settings), feed.news)
+    async with running() as tasks, serving(app, listener):
+        feed.follow(output.publisher, store.outbox, delivery.cameras)
+        await once_there_is_room(feed.load, base.stop)
+        tasks.start("http-news", feed.run)
+        try:
+            yield
+        finally:
+            feed.news.close()  # or its readers would hold up the end
 
 
 def gateway_options(settings: Settings) -> GatewayOptions:

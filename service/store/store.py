@@ -22,7 +22,7 @@ from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
 from service.clock import Clock
 from service.errors import StoreError
-from service.store import cameras, frames, jobs, lists, switches
+from service.store import cameras, captions, frames, jobs, lists, switches
 from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
 from service.store.database import Database
@@ -377,6 +377,10 @@ class Store:
     async def result(self, job_key: str) -> ResultDocument | None:
         """The result document of a job that has ended with one."""
         return await self._read(jobs.result_of, job_key)
+
+    async def newest_results(self, camera_ids: Collection[str]) -> dict[str, ResultDocument]:
+        """What was said of the newest frame of each camera, batches left out."""
+        return await self._read(captions.newest_results, camera_ids)
 
     async def list_jobs(
         self,
