@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.guard.callers import Callers
 from gateway.options import GatewayOptions
 
 
@@ -21,6 +22,11 @@ def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 
+def _callers(request: Request) -> Callers:
+    return cast("Callers", request.app.state.callers)
+
+
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
+TheCallers = Annotated[Callers, Depends(_callers)]
