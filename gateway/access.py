@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.guard.callers import Callers
 from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
@@ -30,7 +31,12 @@ def _news(request: Request) -> News:
     return news
 
 
+def _callers(request: Request) -> Callers:
+    return cast("Callers", request.app.state.callers)
+
+
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
 TheNews = Annotated[News, Depends(_news)]
+TheCallers = Annotated[Callers, Depends(_callers)]

@@ -3,21 +3,34 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.guard.asgi import App
+from gateway.guard.callers import Callers
+from gateway.guard.guard import BodyGone, Guard
 from gateway.metrics.requests import CountRequests
 from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
-from gateway.routes import events, metrics, state
+from gateway.routes import events, login, metrics, state
 
 _ROUTERS: Sequence[APIRouter] = (
     state.router,
+    login.router,
     metrics.router,
     events.router,
 )
+
+
+class _Application(FastAPI):
+    """Routes behind the guard, which also sees what goes wrong in them."""
+
+    def build_middleware_stack(self) -> App:
+        """See `Guard`; what it refuses is counted too."""
+        guard = Guard(super().build_middleware_stack(), self.state.options, self.state.callers)
+        return CountRequests(guard, self.state.request_counts)
 
 
 def make_app(backend: Backend, options: GatewayOptions, news: News | None = None) -> FastAPI:
@@ -28,14 +41,22 @@ def make_app(backend: Backend, options: GatewayOptions, news: News | None = None
         options: Limits, and who may.
         news: What happens; None: nobody tells.
     """
-    app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
+    app = _Application(
+        title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None
+    )
     app.state.backend = backend
     app.state.options = options
     app.state.news = news
+    app.state.callers = Callers(options)
     app.state.asker = Asker(backend, options)
-    app.state.request_counts = counts = Counter[tuple[str, str]]()
-    app.add_middleware(CountRequests, counts=counts)
+    app.state.request_counts = Counter[tuple[str, str]]()
     for router in _ROUTERS:
         app.include_router(router)
     handle_problems(app)
+    app.add_exception_handler(BodyGone, _answer_nobody)
     return app
+
+
+def _answer_nobody(_request: Request, _gone: Exception) -> Response:
+    """What a route would say whose caller has had its answer, or has gone."""
+    return Response(status_code=400)

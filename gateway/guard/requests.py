@@ -1,0 +1,44 @@
+"""Requests that no route can mean: strange methods and paths, too many headers."""
+
+import re
+
+from gateway.guard.incoming import Incoming
+from gateway.problems import Problem
+
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+#: Beyond them somebody wants to fill memory; browsers send about 20.
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 << 10  # names and values, without what stands between
+MAX_PATH_BYTES = 2048
+# No id and no name of ours has them; behind proxies they are how one path is taken for another.
+_ENCODED = re.compile(rb"%(2f|5c|00|2e)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_request(incoming: Incoming) -> None:
+    """See that the request can mean something here.
+
+    Raises:
+        Problem: It cannot.
+    """
+    size = sum(len(name) + len(value) for name, value in incoming.headers)
+    if len(incoming.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise Problem(
+            "header_too_large",
+            f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them",
+        )
+    if incoming.method not in _METHODS:
+        raise Problem(
+            "method_not_allowed", f"methods here are {', '.join(sorted(_METHODS))}, no others"
+        )
+    if not _is_plain(incoming):
+        raise Problem("not_found", "no path here has '..', '//', '\\' or encoded slashes")
+
+
+def _is_plain(incoming: Incoming) -> bool:
+    path = incoming.path
+    if not path.startswith("/") or len(incoming.raw_path) > MAX_PATH_BYTES:
+        return False
+    if _ENCODED.search(incoming.raw_path) or _CONTROL.search(path) or "\\" in path:
+        return False
+    return "//" not in path and not {".", ".."} & set(path.split("/"))
