@@ -67,7 +67,7 @@ from service.stages import (
 from service.startup import doubts, refusals
 from service.store.store import Store
 from service.store.view import StoreView
-from service.tasks import running
+from service.tasks import Tasks, running
 
 __all__ = ["REAL_PARTS", "Parts", "serve"]
 
@@ -139,19 +139,9 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor,
                 asking,
             )
-            requests = RequestTopics(base.topics, operations, output.connection, base.clock)
-            camera_settings = SettingTopics(base.topics, operations)
-            background.start("requests", requests.run)
-            background.start("settings", camera_settings.run)
+            orders = (*_orders(base, output, operations, background, triggering), *home_assistant)
             if base.settings.triggers:
-                background.start("triggers", triggering.triggers.run)
                 monitor.watch(Watched("triggers", triggering.triggers.check))
-            orders: tuple[Source, ...] = (
-                requests,
-                camera_settings,
-                triggering.source,
-                *home_assistant,
-            )
             frigate = make_following(base, store, delivery, queue, entrance)
             if frigate is not None:
                 await once_there_is_room(frigate.recover, base.stop)
@@ -237,6 +227,19 @@ def _monitor(
     about = _about(base, output.connection)
     announcer, log = output.publisher, base.bridge_log
     return Monitor(announcer, watched, engines_view, about, base.read_gpus, log, base.clock)
+
+
+def _orders(
+    base: Base, output: Output, operations: Operations, background: Tasks, triggering: Triggering
+) -> tuple[Source, ...]:
+    """Who reads what is no frame, and does it."""
+    requests = RequestTopics(base.topics, operations, output.connection, base.clock)
+    camera_settings = SettingTopics(base.topics, operations)
+    background.start("requests", requests.run)
+    background.start("settings", camera_settings.run)
+    if base.settings.triggers:
+        background.start("triggers", triggering.triggers.run)
+    return (requests, camera_settings, triggering.source)
 
 
 def _watch_the_world(
