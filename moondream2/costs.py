@@ -20,7 +20,7 @@ from moondream2.config import VisionConfig
 from moondream2.crops import Crops, tiling
 from moondream2.encoding import Clock
 from moondream2.model import Moondream
-from moondream2.sampling import Picking, pick_tokens
+from moondream2.sampling import Picking, Suppression, pick_tokens
 
 #: The frame that estimates are about: height and width of what most cameras send.
 FRAME = (720, 1280)
@@ -101,10 +101,13 @@ def _reader(model: Moondream) -> Callable[[int], None]:
         cache.write(layer, Segment(0, 0, start), torch.ones(shape), torch.ones(shape))
     embedding = torch.randn(1, _PROMPT_TOKENS, config.hidden_size).to(model.dtype)
 
+    suppress = Suppression()
+
     def read(num: int) -> None:
         attend = RowsAttend(cache, [Segment(0, start, num)])
         hidden = model.text(embedding[:, :num], attend.positions[None], attend)
-        pick_tokens(model.text.logits(hidden[0, -1:]), [Picking()], model.config.tokens.eos)
+        logits, stop = model.text.logits(hidden[0, -1:]), model.config.tokens.eos
+        pick_tokens(logits, [Picking()], stop, suppress).told()
 
     return read
 

@@ -17,6 +17,8 @@ class Decoding:
     recorder: Callable[[], Recorder] | None = None
     #: Attention of recorded steps that reads the length of each row; None: contexts are fixed.
     varlen: Varlen | None = None
+    #: A step reads the tokens of the one before it where they were picked, before they are told.
+    feedback: bool = False
 
     @classmethod
     def of(cls, model: Moondream) -> "Decoding":
@@ -25,4 +27,4 @@ class Decoding:
         if device.type != "cuda":
             return cls()
         varlen = find_varlen(model.config.text, device, model.dtype)
-        return cls(partial(CudaRecorder, device), varlen)
+        return cls(partial(CudaRecorder, device), varlen, feedback=True)

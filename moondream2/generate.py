@@ -227,8 +227,7 @@ class Engine:
         for live in self._running.stop_full():
             self._end(live)
         lives = self._running.advance()
-        if lives:
-            self._frames.note_time()
+        self._frames.note_time()
         for live in lives:
             if live.key not in self._work:
                 continue  # failed with another of its tasks

@@ -8,7 +8,14 @@ from torch import Tensor
 from moondream2.branches import Branches
 from moondream2.model import Moondream
 from moondream2.row import Choice
-from moondream2.sampling import Pick, Picking, log_probabilities, pick_bins, pick_tokens
+from moondream2.sampling import (
+    Picking,
+    Picks,
+    Suppression,
+    log_probabilities,
+    pick_bins,
+    pick_tokens,
+)
 
 
 class Heads:
@@ -19,11 +26,12 @@ class Heads:
     """
 
     def __init__(self, model: Moondream) -> None:
-        self._model = model
+        self._model, self._suppress = model, Suppression()
 
-    def tokens(self, hidden: Tensor, rows: Sequence[Picking]) -> list[Pick]:
+    def tokens(self, hidden: Tensor, rows: Sequence[Picking]) -> Picks:
         """Pick a token for each hidden state: (n, W) and n ways to pick."""
-        return pick_tokens(self._model.text.logits(hidden), rows, self._model.config.tokens.eos)
+        logits, stop = self._model.text.logits(hidden), self._model.config.tokens.eos
+        return pick_tokens(logits, rows, stop, self._suppress)
 
     def scores(self, hidden: Tensor, branches: Branches, later: Picking) -> list[float]:
         """Return the logarithms of the probabilities of the steps of branches.
@@ -35,7 +43,7 @@ class Heads:
         """
         rows = [Picking(), *[later] * (len(branches) - 1)]
         steps = branches.steps(self._model.config.tokens.eos)
-        return log_probabilities(self._model.text.logits(hidden), rows, steps)
+        return log_probabilities(self._model.text.logits(hidden), rows, steps, self._suppress)
 
     def coordinates(self, hidden: Tensor) -> list[Choice]:
         """Pick a coordinate for each hidden state, (n, W)."""

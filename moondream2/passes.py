@@ -23,7 +23,7 @@ from moondream2.compiled import CompiledPrefill, Compiler, compile_vision
 from moondream2.crops import Crops
 from moondream2.decoding import Decoding
 from moondream2.encoding import Clock, Encoding
-from moondream2.feeds import embed
+from moondream2.feeds import Readable, embed
 from moondream2.graphs import DecodeGraphs
 from moondream2.heads import Heads
 from moondream2.kernels import choose_attention_kernels
@@ -46,12 +46,12 @@ class Reading:
     slot: int
     #: Position of the first feed, the number of positions that are filled.
     start: int
-    feeds: tuple[Feed, ...]
+    feeds: tuple[Readable, ...]
     #: What is tried behind the feeds, and forgotten.
     branches: Branches | None = None
 
     @property
-    def tokens(self) -> tuple[Feed, ...]:
+    def tokens(self) -> tuple[Readable, ...]:
         """All that is read, in the order of the pass."""
         return self.feeds if self.branches is None else (*self.feeds, *self.branches.tokens)
 
@@ -226,13 +226,12 @@ class Passes:
             return self._read_packed(readings)
         single = [each for each in readings if len(each.tokens) == 1]
         longer = [each for each in readings if len(each.tokens) > 1]
+        if not longer:
+            return self._read_replayed(graphs, single, lengths)
         # Replays first: idle slots below the highest replayed one are written to, at the position
         # that a prompt begins with.
-        parts = []
-        if single:
-            parts.append(self._read_replayed(graphs, single, lengths))
-        if longer:
-            parts.append(self._read_packed(longer))
+        parts = [self._read_replayed(graphs, single, lengths)] if single else []
+        parts.append(self._read_packed(longer))
         firsts = accumulate((each.num_outputs for each in single + longer), initial=0)
         order = {each.slot: first for each, first in zip(single + longer, firsts, strict=False)}
         places = (order[each.slot] + i for each in readings for i in range(each.num_outputs))

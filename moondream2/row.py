@@ -65,6 +65,14 @@ class Row:
         return len(self.feeds)
 
     @property
+    def num_left(self) -> int:
+        """Tokens that can still be picked, each of which is read, whatever it is, before another.
+
+        0 where it depends on the token what follows.
+        """
+        return 0
+
+    @property
     def picking(self) -> Picking:
         """How the next token is picked."""
         return Picking()

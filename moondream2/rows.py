@@ -58,6 +58,11 @@ class TextRow(Row):
         self._text: list[str] = []
 
     @property
+    def num_left(self) -> int:
+        """All of the answer; a thought can be the last one, or ask for a place."""
+        return 0 if self._is_thinking else self._request.max_tokens - len(self._ids)
+
+    @property
     def picking(self) -> Picking:
         """As the request wants it; some ids are impossible after the first token of a phase."""
         return Picking(

@@ -2,6 +2,11 @@
 
 Everything advances in the same pass over the language model, whatever it is: a prompt, a word of a
 caption, a coordinate of a box. Rows join and leave between steps.
+
+With feedback, words are read where they were picked: the device goes on with the next step while
+rows take the tokens of the last one here. Whether a row has ended is known one step late then, and
+what was read of it meanwhile is forgotten. What else is decided is waited for, and so are the words
+of the same step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +15,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from moondream2.feeds import Picked
 from moondream2.outputs import Outputs
 from moondream2.passes import Passes, Reading
 from moondream2.row import Head
+from moondream2.sampling import Pick, Picks
 from moondream2.scheduler import Place
 from moondream2.staging import to_device
-from moondream2.work import Live, Work
+from moondream2.work import Live, Token, Work
 
 #: Tokens of choices tried in one step by all rows together, unless one choice has more: those who
 #: generate beside them wait no longer than for a long prompt. Two short choices have five.
@@ -38,6 +45,8 @@ class Running:
         self._passes, self._work, self._outputs = passes, work, outputs
         self._context = context
         self._live: dict[int, Live] = {}  # by slot
+        #: Of the last step, where nobody has waited for them; and the rows they are for.
+        self._picked: tuple[Picks, list[Live]] | None = None
         self._num_steps = 0
 
     def __bool__(self) -> bool:
@@ -64,6 +73,7 @@ class Running:
     def clear(self) -> None:
         """Forget all rows."""
         self._live.clear()
+        self._picked = None
 
     def stop_full(self) -> list[Live]:
         """Stop rows whose slot has no room for what they read next, and return them."""
@@ -75,19 +85,32 @@ class Running:
         return full
 
     def advance(self) -> list[Live]:
-        """Let every row read what it has to read and decide what follows; return the rows."""
+        """Let every row read what it has to read and decide what follows.
+
+        Returns:
+            The rows of which something was decided, or something decided before is known now.
+        """
         self._num_steps += 1
         # In the order of the slots, so that equal work is packed equally.
         lives = [self._live[slot] for slot in sorted(self._live)]
         if not lives:
             return []
         self._branch([live for live in lives if live.row.head is Head.BRANCHES])
-        read = [live for live in lives if live.row.feeds or live.row.branches is not None]
+        read = [live for live in lives if self._reads(live)]
         given = [live for live in lives if live.hidden is not None]
-        hidden, firsts = self._read(read, given)
-        lives = read + given
-        self._decide(lives, hidden, firsts)
-        return lives
+        hidden, firsts = self._read(read, given) if read or given else (None, [])
+        # While the device reads on, rows take the tokens that it reads.
+        known = {live.slot: live for live in self._take_picked()}
+        if hidden is not None:
+            self._decide([*read, *given], hidden, firsts)
+        decided = [live for live in [*read, *given] if live.token is Token.TAKEN]
+        return list((known | {live.slot: live for live in decided}).values())
+
+    def _reads(self, live: Live) -> bool:
+        """Whether a row reads something in this step."""
+        if live.token is Token.PICKED:
+            return live.row.num_left > 1 and live.length < self._context
+        return bool(live.row.feeds) or live.row.branches is not None
 
     def _branch(self, lives: Sequence[Live]) -> None:
         """Let rows that weigh choices try some, in turns: a step stays short however many want."""
@@ -109,16 +132,23 @@ class Running:
             Hidden states, (outputs, W), and the first place of each row, those given at the end.
         """
         readings = [
-            Reading(live.slot, live.length, tuple(live.row.feeds), live.row.branches)
+            Reading(
+                live.slot,
+                live.length,
+                tuple(live.row.feeds) if live.picked is None else (live.picked,),
+                live.row.branches,
+            )
             for live in lives
         ]
         parts = [live.hidden for live in given if live.hidden is not None]
         if readings:
             lengths = {live.slot: live.length for live in self._live.values()}
             parts.insert(0, self._passes.read(readings, lengths))
-        for live in lives:
-            live.length += len(live.row.feeds)
+        for live, reading in zip(lives, readings, strict=True):
+            live.length += len(reading.feeds)
             live.row.feeds = []
+            if live.token is Token.PICKED:
+                live.token = Token.READ
         for live in given:
             live.hidden = None
         counts = [*(each.num_outputs for each in readings), *(1 for _ in given)]
@@ -147,14 +177,44 @@ class Running:
                 and not (live.row.feeds or live.row.is_done or live.is_spoilt)
             ]
             if places:
-                index = to_device([firsts[place] for place in places], hidden.device)
-                take([lives[place] for place in places], hidden[index])
+                here = [firsts[place] for place in places]
+                is_all = here == list(range(len(hidden)))
+                own = hidden if is_all else hidden[to_device(here, hidden.device)]
+                take([lives[place] for place in places], own)
 
     def _take_tokens(self, lives: Sequence[Live], hidden: Tensor) -> None:
         picks = self._passes.heads.tokens(hidden, [live.row.picking for live in lives])
-        for live, pick in zip(lives, picks, strict=True):
-            if live.is_sound(pick.probability):
-                self._outputs.show(live, live.row.take_token(pick))
+        if self._passes.decoding.feedback and all(live.row.num_left for live in lives):
+            self._picked = picks, list(lives)
+            for index, live in enumerate(lives):
+                live.token, live.picked = Token.PICKED, Picked(picks, index)
+            return
+        for live, pick in zip(lives, picks.told(), strict=True):
+            self._take(live, pick)
+
+    def _take_picked(self) -> list[Live]:
+        """Let rows take the tokens of the step before, which are known now; return those rows."""
+        if self._picked is None:
+            return []
+        (picks, lives), self._picked = self._picked, None
+        # Others were stopped or cancelled in between, and whoever has their slot is another.
+        if not any(self._live.get(live.slot) is live for live in lives):
+            return []
+        known = []
+        for live, pick in zip(lives, picks.told(), strict=True):
+            if self._live.get(live.slot) is live:
+                self._take(live, pick)
+                known.append(live)
+        return known
+
+    def _take(self, live: Live, pick: Pick) -> None:
+        """Let a row take its token, and forget that it is to be read where it has been."""
+        before, live.token, live.picked = live.token, Token.TAKEN, None
+        if live.is_sound(pick.probability):
+            self._outputs.show(live, live.row.take_token(pick))
+        if before is Token.READ:
+            assert live.row.feeds in ([], [pick.token]), "the row would have read something else"
+            live.row.feeds = []
 
     def _take_coordinates(self, lives: Sequence[Live], hidden: Tensor) -> None:
         for live, choice in zip(lives, self._passes.heads.coordinates(hidden), strict=True):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moondream2.staging import to_device
+from moondream2.staging import FromDevice, to_device
 
 #: Probabilities are floored here, so that one impossible token does not make a mean undefined.
 _FLOOR = 1e-30
@@ -45,21 +45,68 @@ class Pick:
     stop_probability: float
 
 
+class Picks:
+    """Picked tokens: where they were picked at once, and here when they are asked for.
+
+    Args:
+        tokens: (N,) ids on the device.
+        table: (3, N) of each its id, its probability and that of the stop token, in float32.
+    """
+
+    def __init__(self, tokens: Tensor, table: Tensor) -> None:
+        self.tokens = tokens
+        self._told = FromDevice(table)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def told(self) -> list[Pick]:
+        """Wait for them, and return them."""
+        rows = zip(*self._told.wait(), strict=True)
+        return [Pick(int(token), own, stop) for token, own, stop in rows]
+
+
+class Suppression:
+    """Makes ids impossible. Where all rows want the same, by a mask that stays on the device."""
+
+    def __init__(self) -> None:
+        self._masks: dict[tuple[int, ...], Tensor] = {}  # (V,), by the few sets there are
+
+    def __call__(self, scores: Tensor, rows: Sequence[Picking]) -> Tensor:
+        """Return scores with each row's suppressed ids impossible: (N, V) of N rows."""
+        kinds = {row.suppressed for row in rows}
+        if len(kinds) == 1:
+            (ids,) = kinds
+            return scores.masked_fill(self._mask(ids, scores), -torch.inf) if ids else scores
+        pairs = [(index, token) for index, row in enumerate(rows) for token in row.suppressed]
+        rows_at, tokens_at = to_device(pairs, scores.device).T  # each (pairs,)
+        impossible = scores.new_full((), -torch.inf)
+        return scores.index_put((rows_at, tokens_at), impossible)
+
+    def _mask(self, ids: tuple[int, ...], scores: Tensor) -> Tensor:
+        if ids not in self._masks:
+            mask = torch.zeros(scores.shape[-1], dtype=torch.bool, device=scores.device)
+            mask[to_device(ids, scores.device)] = True
+            self._masks[ids] = mask
+        return self._masks[ids]
+
+
 def generator(seed: int, task_index: int) -> torch.Generator:
     """Return the generator of one task; tasks of equal seed draw different numbers."""
     return torch.Generator().manual_seed((seed * 1_000_003 + task_index) % 2**63)
 
 
-def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick]:
+def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int, suppress: Suppression) -> Picks:
     """Pick one token for each row.
 
     Args:
         logits: (N, V) raw logits, left as they are.
         rows: N ways to pick.
         stop: Id of the stop token.
+        suppress: Of the same model.
     """
     assert len(logits) == len(rows), f"{len(logits)} rows of logits for {len(rows)} rows"
-    scores = _suppress(logits.float(), rows)
+    scores = suppress(logits.float(), rows)
     tokens = scores.argmax(-1)  # (N,)
     if drawn := [index for index, row in enumerate(rows) if row.temperature >= _COLDEST]:
         places = to_device(drawn, logits.device)
@@ -68,12 +115,14 @@ def pick_tokens(logits: Tensor, rows: Sequence[Picking], stop: int) -> list[Pick
     own = chances.gather(1, tokens[:, None])[:, 0]
     # One transfer for all three; float32 holds ids below 2^24 exactly. MPS has no float64.
     assert logits.shape[-1] <= 1 << 24, "a vocabulary whose ids float32 cannot hold"
-    table = torch.stack((tokens.float(), own, chances[:, stop])).tolist()
-    return [Pick(int(token), own, stop) for token, own, stop in zip(*table, strict=True)]
+    return Picks(tokens, torch.stack((tokens.float(), own, chances[:, stop])))
 
 
 def log_probabilities(
-    logits: Tensor, rows: Sequence[Picking], steps: Sequence[tuple[int, int]]
+    logits: Tensor,
+    rows: Sequence[Picking],
+    steps: Sequence[tuple[int, int]],
+    suppress: Suppression,
 ) -> list[float]:
     """Return the logarithms of the probabilities of certain tokens.
 
@@ -81,9 +130,10 @@ def log_probabilities(
         logits: (N, V) raw logits, left as they are.
         rows: N ways to pick, of which only what they suppress plays a role.
         steps: Pairs of a row and a token.
+        suppress: Of the same model.
     """
     assert len(logits) == len(rows), f"{len(logits)} rows of logits for {len(rows)} rows"
-    scores = _suppress(logits.float(), rows).log_softmax(-1)
+    scores = suppress(logits.float(), rows).log_softmax(-1)
     places, tokens = to_device(steps, logits.device).T  # each (steps,)
     found: list[float] = scores[places, tokens].tolist()
     return found
@@ -129,16 +179,6 @@ def geometric_mean(probabilities: Iterable[float]) -> float:
     """Return the geometric mean, 0 for no probabilities."""
     logs = [math.log(max(probability, _FLOOR)) for probability in probabilities]
     return math.exp(math.fsum(logs) / len(logs)) if logs else 0.0
-
-
-def _suppress(scores: Tensor, rows: Sequence[Picking]) -> Tensor:
-    """Return scores with each row's suppressed ids impossible."""
-    pairs = [(index, token) for index, row in enumerate(rows) for token in row.suppressed]
-    if not pairs:
-        return scores
-    rows_at, tokens_at = to_device(pairs, scores.device).T  # each (pairs,)
-    impossible = scores.new_full((), -torch.inf)
-    return scores.index_put((rows_at, tokens_at), impossible)
 
 
 def _draw(scores: Tensor, rows: Sequence[Picking]) -> Tensor:

@@ -3,7 +3,8 @@
 A frame waits for its turn while others are answered, and that is when its pixels travel: from
 page-locked memory, which any thread can fill, on a stream of their own. Numbers that steer a pass
 (tokens, positions, rows) travel in order with it; from ordinary memory, each of them would make the
-processor wait until the device has nothing more to do. On a CPU nothing moves.
+processor wait until the device has nothing more to do. What was found travels back the same way,
+and whoever asks for it waits for that alone. On a CPU nothing moves.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,28 @@ def to_device(numbers: Sequence[Any], device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+class FromDevice:
+    """Numbers on their way from a device, behind what was launched there.
+
+    Args:
+        numbers: Of any shape.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        is_cuda = numbers.device.type == "cuda"
+        self._numbers = numbers.to("cpu", non_blocking=True) if is_cuda else numbers
+        self._sent: torch.cuda.Event | None = None
+        if is_cuda:
+            self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._sent.record(torch.cuda.current_stream(numbers.device))
+
+    def wait(self) -> Any:
+        """Wait until they are here, and return them as nested lists."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        return self._numbers.tolist()
 
 
 def pin(crops: Crops, device: torch.device) -> Crops:

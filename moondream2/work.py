@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from moondream2.beside import Ahead
 from moondream2.config import TextConfig
 from moondream2.crops import Crops
 from moondream2.encoding import Encoding
+from moondream2.feeds import Picked
 from moondream2.row import Row
 from moondream2.rows import row_of
 from moondream2.tasks import Answer, Request, Timings
@@ -53,6 +55,17 @@ class Work:
         return Timings(self.encode_seconds, first, total, num_steps - self.submitted_in)
 
 
+class Token(Enum):
+    """What is known of the last token that was picked for a row."""
+
+    #: The row has taken it, or there is none.
+    TAKEN = auto()
+    #: It is on the device.
+    PICKED = auto()
+    #: It is on the device, and has been read there.
+    READ = auto()
+
+
 @dataclass(slots=True)
 class Live:
     """A task that runs in a slot."""
@@ -66,6 +79,8 @@ class Live:
     tried_in: int = 0  # step in which it last tried choices
     hidden: Tensor | None = None  # (1, W), of a prompt that was read with the frame
     is_spoilt: bool = False  # what was computed for it is no number
+    token: Token = Token.TAKEN
+    picked: Picked | None = None  # that token, until the row takes it
 
     def is_sound(self, *found: float) -> bool:
         """Whether what was computed for it are numbers; notes it when not."""

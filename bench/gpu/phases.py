@@ -7,6 +7,7 @@ import torch
 from bench.gpu.report import Note
 from bench.gpu.setting import CountedRecorder, Setting
 from bench.gpu.timing import profiled, timed
+from moondream2.feeds import Picked
 from moondream2.passes import Passes, Reading
 from moondream2.sampling import Picking
 
@@ -66,12 +67,21 @@ def _generating(setting: Setting, passes: Passes, rows: int, note: Note) -> None
     generating = dict.fromkeys(range(rows), start)
 
     def step() -> None:
-        passes.heads.tokens(passes.read(singles, generating), picking)
+        passes.heads.tokens(passes.read(singles, generating), picking).told()
+
+    picks = passes.heads.tokens(passes.read(singles, generating), picking)
+
+    def step_on() -> None:
+        nonlocal picks
+        feeds = [Picked(picks, index) for index in range(rows)]
+        own = [Reading(slot, start, (feed,)) for slot, feed in enumerate(feeds)]
+        picks = passes.heads.tokens(passes.read(own, generating), picking)
 
     repeats = 10 if setting.is_cuda else 2
     prompt = timed(lambda: passes.read(prompts, begun), device, repeats)
     read = timed(lambda: passes.read(singles, generating), device, repeats)
     whole = timed(step, device, repeats)
+    fed_back = timed(step_on, device, repeats)
     cost, machine = setting.cost, setting.machine
     floor = max(
         cost.decode_bytes(rows, start) / machine.bytes_per_s,
@@ -79,6 +89,7 @@ def _generating(setting: Setting, passes: Passes, rows: int, note: Note) -> None
     )
     note(f"prompts of {rows} rows, ms", prompt * 1000, is_shown=True)
     note(f"token of {rows} rows, ms", whole * 1000, is_shown=True)
+    note(f"token of {rows} rows, read where it was picked, ms", fed_back * 1000, is_shown=True)
     note(f"of that the replayed step, {rows} rows", read * 1000)
     note(f"token of {rows} rows, share of the floor", floor / whole, is_shown=True)
     _launches(f"prompts of {rows} rows", lambda: passes.read(prompts, begun), setting, note)

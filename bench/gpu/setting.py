@@ -151,7 +151,8 @@ class Setting:
         """Decode as the engine would on CUDA, with recordings of one's own; also without CUDA."""
         decoding = Decoding.of(model or self.model)
         if not self.is_cuda:
-            decoding = replace(decoding, varlen=importlib.import_module(_VARLEN).ReadsLengths())
+            varlen = importlib.import_module(_VARLEN).ReadsLengths()
+            decoding = Decoding(varlen=varlen, feedback=True)
         return replace(decoding, recorder=recorder)
 
     def need_cuda(self) -> None:

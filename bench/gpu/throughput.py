@@ -37,6 +37,8 @@ def measure_throughput(setting: Setting, note: Note) -> None:
     decoding = setting.decoding(lambda: recorder)
     reads = "the length of each row" if decoding.varlen else "fixed contexts"
     note("a recorded step reads", reads, is_shown=True)
+    fed = "where they were picked" if decoding.feedback else "after they were told"
+    note("tokens are read", fed, is_shown=True)
     for batch in setting.batches:
         measure(engine, counts, [setting.frame] * batch, 2)  # whatever torch does at a first time
     before = recorder.count

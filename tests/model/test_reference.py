@@ -130,6 +130,18 @@ def test_everything_with_replayed_steps_equals_reference(
     _check_all(groups, answers(run(batch, requests)))
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+@pytest.mark.parametrize("slots", [1, 7])
+def test_everything_with_tokens_fed_back_equals_reference(slots: int, replayed: bool) -> None:
+    """Alone and at once, launched piece by piece and replayed with lengths."""
+    requests, groups = grouped(cases())
+    decoding = Decoding(feedback=True)
+    if replayed:
+        decoding = Decoding(RunsAgain, ReadsLengths(), feedback=True)
+    events = run(engine(slots=slots, decoding=decoding), requests)
+    _check_all(groups, answers(events))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("graphs", [False, True])
@@ -151,19 +163,22 @@ def test_image_in_bfloat16_on_cuda_is_as_near_as_the_reference_itself(index: int
 
 
 @pytest.mark.parametrize(
-    ("seed", "replayed", "beside"),
+    ("seed", "decoding", "beside"),
     [
-        (0, False, False),
-        (1, False, False),
-        (2, False, False),
-        (3, True, True),
-        (4, False, True),
-        (5, True, False),
-        (6, True, True),
+        (0, Decoding(), False),
+        (1, Decoding(), False),
+        (2, Decoding(), False),
+        (3, Decoding(RunsAgain), True),
+        (4, Decoding(), True),
+        (5, Decoding(RunsAgain, ReadsLengths()), False),
+        (6, Decoding(RunsAgain, ReadsLengths()), True),
+        (7, Decoding(feedback=True), False),
+        (8, Decoding(RunsAgain, feedback=True), True),
+        (9, Decoding(RunsAgain, ReadsLengths(), feedback=True), True),
     ],
 )
 def test_rows_that_join_and_leave_at_random_equal_reference(
-    seed: int, replayed: bool, beside: bool
+    seed: int, decoding: Decoding, beside: bool
 ) -> None:
     """Requests arrive between steps in a mixed order and are partly cancelled half-way."""
     draw = random.Random(seed)
@@ -173,7 +188,7 @@ def test_rows_that_join_and_leave_at_random_equal_reference(
     batch = engine(
         slots=draw.choice((3, 5, 8)),
         max_batch_crops=draw.choice((1, 3, 13)),
-        decoding=Decoding(RunsAgain, ReadsLengths() if seed > 3 else None) if replayed else None,
+        decoding=decoding,
         queue=FiresAtRandom(draw) if beside else None,
     )
     events = _run_at_random(draw, batch, order)

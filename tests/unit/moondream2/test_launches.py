@@ -1,6 +1,6 @@
 """How much is launched for a frame and for a token of the public model, in bfloat16."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,8 +16,12 @@ from moondream2.cache import (
 )
 from moondream2.config import public_config
 from moondream2.crops import Crops
-from moondream2.graphs import DecodeGraphs, SlotsAttend
+from moondream2.decoding import Decoding
+from moondream2.feeds import Picked, Readable
+from moondream2.graphs import DecodeGraphs, Recording, SlotsAttend
 from moondream2.model import Moondream
+from moondream2.passes import Passes, Reading
+from moondream2.sampling import Picking, Picks
 from moondream2.text import Attend
 from moondream2.varlen import LengthsAttend, flash
 from tests.support.generation import RunsAgain
@@ -151,3 +155,30 @@ def test_slot_is_cleared_only_where_contexts_are_fixed(model: Moondream) -> None
             graphs.clear(0, 735)
         found.append((launches.count, 12 * launches.bytes // 10**6))  # of 24 layers
     assert found == [(2, 258), (0, 0)]
+
+
+def test_token_that_is_read_where_it_was_picked_needs_little_from_the_host(
+    model: Moondream,
+) -> None:
+    """Around a recorded step; 21 launches, 6 of them copies to the device, when it was told."""
+    rows = 4
+    suppressed = model.config.tokens.answer
+    assert suppressed is not None
+    passes = Passes(model, decoding=Decoding(lambda: _keeps, flash, feedback=True))
+    assert passes.resize(rows)
+    picking = [Picking(suppressed=(suppressed,))] * rows
+
+    def step(feeds: Sequence[Readable]) -> Picks:
+        readings = [Reading(slot, 750, (feed,)) for slot, feed in enumerate(feeds)]
+        return passes.heads.tokens(passes.read(readings, dict.fromkeys(range(rows), 750)), picking)
+
+    picks = step([7] * rows)  # and the mask is there
+    with Launches() as launches:
+        step([Picked(picks, index) for index in range(rows)])
+    # Copies are seen by the tensors they are made of: positions, and the slots of the rows.
+    assert (launches.count, launches.calls["detach_"]) == (13, 2)
+
+
+def _keeps(run: Callable[[], Tensor]) -> Recording:
+    """Record like a graph whose replays are one launch."""
+    return Recording(lambda: None, run())
