@@ -6,11 +6,32 @@ from fastapi import APIRouter, FastAPI
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.bodies import Bodies
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
-from gateway.routes import state
+from gateway.routes import (
+    batches,
+    cameras,
+    elsewhere,
+    frames,
+    jobs,
+    media,
+    model,
+    queue,
+    state,
+)
 
-_ROUTERS: Sequence[APIRouter] = (state.router,)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    frames.router,
+    jobs.router,
+    queue.router,
+    batches.router,
+    cameras.router,
+    model.router,
+    media.router,
+    elsewhere.router,
+)
 
 
 def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
@@ -23,6 +44,7 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
     app.state.backend = backend
     app.state.options = options
+    app.state.bodies = Bodies()
     app.state.asker = Asker(backend, options)
     for router in _ROUTERS:
         app.include_router(router)

@@ -1,22 +1,36 @@
-"""How the service is: health for people, two short answers for orchestrators."""
+"""How the service is: health for people, two short answers for orchestrators, and what it is."""
 
 from typing import cast
 
 from fastapi import APIRouter, Response
 
 from gateway.access import TheBackend
-from schemas.requests.bridge import HealthAnswer
+from gateway.backend import Backend
+from gateway.calls import add_call, add_route, say
+from schemas.requests.bridge import HEALTH, INFO, HealthAnswer
 from schemas.status import Health
+
+#: Checks by the names under which other systems' clients look for them.
+_ALSO = {"database": "store", "queue": "engine"}
 
 router = APIRouter(tags=["state"])
 
 
-@router.get("/health")
-async def health(backend: TheBackend, response: Response) -> Health:
+async def health_of(backend: Backend) -> tuple[Health, int]:
+    """Every part and the worst of them, and what that is as a status of HTTP."""
+    answer = cast("HealthAnswer", await backend.call(HEALTH.name, {}))
+    also = {name: answer.checks[part] for name, part in _ALSO.items() if part in answer.checks}
+    said = Health(status=answer.status, checks={**answer.checks, **also})
+    return said, 503 if answer.status == "unhealthy" else 200
+
+
+async def health(backend: TheBackend) -> Response:
     """Every part, and the worst of them; 503 when the service cannot do its job."""
-    answer = cast("HealthAnswer", await backend.call("health", {}))
-    response.status_code = 503 if answer.status == "unhealthy" else 200
-    return answer
+    return say(*await health_of(backend))
+
+
+add_route(router, "GET", "/health", HEALTH, health)
+add_call(router, "GET", "/info", INFO)
 
 
 @router.get("/livez")
@@ -28,6 +42,5 @@ async def live() -> dict[str, str]:
 @router.get("/readyz")
 async def ready(backend: TheBackend, response: Response) -> dict[str, str]:
     """200 while frames are taken and captioned; 503 else."""
-    answer = cast("HealthAnswer", await backend.call("health", {}))
-    response.status_code = 503 if answer.status == "unhealthy" else 200
+    answer, response.status_code = await health_of(backend)
     return {"status": answer.status}
