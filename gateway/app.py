@@ -12,6 +12,7 @@ from gateway.problems import handle_problems
 from gateway.routes import (
     batches,
     cameras,
+    docs,
     elsewhere,
     frames,
     jobs,
@@ -31,6 +32,7 @@ _ROUTERS: Sequence[APIRouter] = (
     model.router,
     media.router,
     elsewhere.router,
+    docs.router,
 )
 
 
@@ -41,7 +43,12 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
         backend: The service.
         options: Limits, and who may.
     """
-    app = FastAPI(title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="moondream2mqtt",
+        version=options.version,
+        openapi_url=None,  # `gateway.routes.docs` has its own, and a page
+        servers=[{"url": "."}],  # wherever this is read, also below another server's path
+    )
     app.state.backend = backend
     app.state.options = options
     app.state.bodies = Bodies()

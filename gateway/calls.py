@@ -3,6 +3,7 @@
 Description, fields and example are those of `schemas.requests.table`; a route adds its path.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,12 +15,13 @@ from pydantic import BaseModel
 from gateway.access import TheBackend, TheBodies
 from gateway.bodies import Bodies, read_request, take_apart
 from gateway.described import body_of, parameters_of, path_names
-from gateway.problems import Problem
+from gateway.problems import Problem, ProblemDocument
 from schemas.requests.operation import Operation
 
 #: Makes another form of an answer, which another system's clients read.
 Shape = Callable[[Any], dict[str, Any]]
 
+_NO_WORD = re.compile(r"\W+")
 _JSON = "application/json"
 _WITH_BODY = ("POST", "PATCH")
 
@@ -100,10 +102,13 @@ def add_route(
         status_code=status,
         summary=operation.name if shape is None else f"{operation.name}, in another form",
         description=operation.description,
-        responses={status: {**answer, "description": "Done."}},
+        responses={
+            status: {**answer, "description": "Done."},
+            "default": {"model": ProblemDocument, "description": "It is not done, and why."},
+        },
         response_model=None,
         openapi_extra=extra,
-        operation_id=f"{method.lower()}{path}",
+        operation_id=_NO_WORD.sub("_", f"{method.lower()}{path}").strip("_"),
     )
 
 

@@ -5,7 +5,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from schemas.requests.operation import Operation
+from schemas.requests.skills import CAPTION
 
+#: A picture as base64, for examples.
+PICTURE: str = CAPTION.example["frame_data"]
 _BINARY = {"type": "string", "format": "binary"}
 _IN_PATH = re.compile(r"{(\w+)(?::\w+)?}")
 
@@ -81,6 +84,24 @@ def picture_body(operation: Operation[Any, Any]) -> dict[str, Any]:
         "required": True,
         "content": content,
     }
+
+
+def json_body(example: dict[str, Any], what: str) -> dict[str, Any]:
+    """A body whose one field is said by its example and a sentence."""
+    [(name, value)] = example.items()
+    texts = {"type": "array", "items": {"type": "string"}}
+    field = {**(texts if isinstance(value, list) else {"type": "string"}), "description": what}
+    schema = {"type": "object", "properties": {name: field}, "required": [name]}
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
+def form_body(name: str) -> dict[str, Any]:
+    """A form with one file."""
+    schema = {"type": "object", "properties": {name: _BINARY}, "required": [name]}
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
 def schema_of(operation: Operation[Any, Any]) -> dict[str, Any]:

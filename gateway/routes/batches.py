@@ -12,6 +12,7 @@ from broker.codec import PayloadError, read_json
 from gateway.access import TheBackend, TheBodies, TheOptions
 from gateway.bodies import Bodies, read_request, take_apart
 from gateway.calls import add_call, add_route, check_is_json
+from gateway.described import PICTURE, json_body
 from gateway.frames import max_frame_bytes
 from gateway.options import GatewayOptions
 from schemas.frame import MotionFrame
@@ -129,5 +130,12 @@ add_call(router, "GET", "/api/batch", BATCH_LIST)
 add_call(router, "GET", "/api/batch/{batch_id}", BATCH_GET)
 add_call(router, "DELETE", "/api/batch/{batch_id}", BATCH_CANCEL)
 add_route(
-    router, "POST", "/api/visage/job", BATCH_SUBMIT, submit_job, status=202, shape=batch_words
+    router,
+    "POST",
+    "/api/visage/job",
+    BATCH_SUBMIT,
+    submit_job,
+    status=202,
+    shape=batch_words,
+    body=json_body({"images": [PICTURE]}, "base64, data URIs or addresses of images"),
 )

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.access import TheBackend
@@ -32,7 +32,7 @@ from schemas.requests.jobs import (
 )
 from schemas.requests.models import MODEL_INFO
 
-router = APIRouter(tags=["as others ask"])
+router = APIRouter(tags=["other systems"])
 
 
 def _summary(stats: StatsAnswer) -> dict[str, Any]:
@@ -73,8 +73,9 @@ async def queue_health(backend: TheBackend) -> Response:
     return JSONResponse(said, status)
 
 
-async def task_status(task_id: str, backend: TheBackend) -> Response:
+async def task_status(request: Request, backend: TheBackend) -> Response:
     """A job or a batch, whichever has the id."""
+    task_id = request.path_params["task_id"]
     found = await _either(backend, task_id, JOB_GET.name, BATCH_GET.name)
     if isinstance(found, JobDetail):
         is_over = found.status.is_final
@@ -85,8 +86,9 @@ async def task_status(task_id: str, backend: TheBackend) -> Response:
     return JSONResponse({**found.model_dump(mode="json"), **words, "task_id": task_id})
 
 
-async def cancel_task(task_id: str, backend: TheBackend) -> Response:
+async def cancel_task(request: Request, backend: TheBackend) -> Response:
     """End a job or a batch, whichever has the id."""
+    task_id = request.path_params["task_id"]
     found = await _either(backend, task_id, JOB_CANCEL.name, BATCH_CANCEL.name)
     words = {} if isinstance(found, JobDetail) else batch_words(cast("BatchView", found))
     return JSONResponse(

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from gateway.access import TheBackend, TheBodies, TheOptions
 from gateway.bodies import read_object, take_apart
 from gateway.calls import add_route, check_is_json
+from gateway.described import PICTURE, form_body, json_body
 from gateway.frames import Said, max_frame_bytes, read_frame
 from gateway.problems import Problem
 from gateway.routes.frames import SUBMIT, hand_over
@@ -72,30 +73,16 @@ def task_words(status: StatusDocument) -> dict[str, Any]:
     return {**status.model_dump(mode="json"), "task_id": status.job_id}
 
 
-def _description(what: str) -> dict[str, Any]:
-    """A body with one picture, as it is described."""
-    example = {"image": SUBMIT.example["frame_data"]}
-    schema = {"type": "object", "properties": {"image": {"type": "string", "description": what}}}
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": schema, "example": example}},
-    }
-
-
-_FORM = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"media": {"type": "string", "format": "binary"}},
-                "required": ["media"],
-            }
-        }
-    },
-}
-
-add_route(router, "POST", "/api/media/upload", SUBMIT, upload, status=201, body=_FORM, shape=dict)
+add_route(
+    router,
+    "POST",
+    "/api/media/upload",
+    SUBMIT,
+    upload,
+    status=201,
+    body=form_body("media"),
+    shape=dict,
+)
 add_route(
     router,
     "POST",
@@ -103,6 +90,6 @@ add_route(
     SUBMIT,
     submit_task,
     status=202,
-    body=_description("base64, data URI or address of the image"),
+    body=json_body({"image": PICTURE}, "base64, data URI or address of the image"),
     shape=task_words,
 )
