@@ -144,8 +144,9 @@ function insideOf(method, path, operation) {
 }
 
 function operationOf(method, path, operation) {
+  const sentence = (operation.description ?? "").split(/[.;:](?:\s|$)/)[0];
   const summary = make("summary", {}, make("b", { textContent: method.toUpperCase() }),
-    make("code", { textContent: path }), make("span", { className: "faint", textContent: operation.summary ?? "" }));
+    make("code", { textContent: path }), make("span", { className: "faint", textContent: sentence }));
   const details = make("details", { className: method }, summary);
   details.dataset.words = `${method} ${path} ${operation.summary} ${operation.description}`.toLowerCase();
   details.addEventListener("toggle", () => {
