@@ -7,7 +7,7 @@ is said with the path of the field and never with its value, which may be an ima
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -109,10 +109,19 @@ def read_properties(properties: Iterable[tuple[str, str]]) -> FrameOptions:
     texts = {name: text for name, text in properties if name in FrameOptions.model_fields}
     job_id = readable_job_id(texts.get("job_id"))
     try:
-        return validate(FrameOptions, {name: _read(name, text) for name, text in texts.items()})
+        return validate(FrameOptions, read_texts(texts))
     except PayloadError as error:
         error.job_id = job_id
         raise
+
+
+def read_texts(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Values of a frame's options that came as texts: as MQTT properties, in a query, in a form.
+
+    Raises:
+        PayloadError: `bad_field`, or `bad_json` in one of them.
+    """
+    return {name: _read(name, text) for name, text in texts.items()}
 
 
 def validate(model: type[Model], content: dict[str, Any]) -> Model:

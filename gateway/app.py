@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.bodies import Bodies
 from gateway.guard.asgi import App
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
@@ -14,13 +15,36 @@ from gateway.metrics.requests import CountRequests
 from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
-from gateway.routes import events, login, metrics, state
+from gateway.routes import (
+    batches,
+    cameras,
+    docs,
+    elsewhere,
+    events,
+    frames,
+    jobs,
+    login,
+    media,
+    metrics,
+    model,
+    queue,
+    state,
+)
 
 _ROUTERS: Sequence[APIRouter] = (
     state.router,
     login.router,
     metrics.router,
     events.router,
+    frames.router,
+    jobs.router,
+    queue.router,
+    batches.router,
+    cameras.router,
+    model.router,
+    media.router,
+    elsewhere.router,
+    docs.router,
 )
 
 
@@ -42,12 +66,16 @@ def make_app(backend: Backend, options: GatewayOptions, news: News | None = None
         news: What happens; None: nobody tells.
     """
     app = _Application(
-        title="moondream2mqtt", version=options.version, docs_url=None, redoc_url=None
+        title="moondream2mqtt",
+        version=options.version,
+        openapi_url=None,  # `gateway.routes.docs` has its own, and a page
+        servers=[{"url": "."}],  # wherever this is read, also below another server's path
     )
     app.state.backend = backend
     app.state.options = options
     app.state.news = news
     app.state.callers = Callers(options)
+    app.state.bodies = Bodies()
     app.state.asker = Asker(backend, options)
     app.state.request_counts = Counter[tuple[str, str]]()
     for router in _ROUTERS:

@@ -48,10 +48,24 @@ class Backend(Protocol):
         """Let a frame become a job like any other, and say where it stands.
 
         Returns:
-            Once it is committed: its `queued` status, or the end it met at once.
+            Once it is committed and has its place: its `queued` status, or the end it met at once.
 
         Raises:
             Problem: It was rejected; the camera's status topic and a dead letter say so too.
+        """
+
+    async def wait_for_end(self, camera_id: str, job_id: str, timeout_s: float) -> None:
+        """Return once a job has ended, at the latest after `timeout_s` seconds.
+
+        Raises:
+            Problem: `busy`: too many wait already.
+        """
+
+    def wait_s(self, priority: str | None = None) -> float | None:
+        """Seconds until a picture that came now would be answered; None: not known.
+
+        Args:
+            priority: Its class, by any of its names; None: what callers have who say none.
         """
 
     async def ask(

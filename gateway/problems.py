@@ -6,11 +6,12 @@ the same form, and so is what nobody foresaw: its traceback is in the log only.
 """
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -104,6 +105,22 @@ class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
         return _STATUS.get(self.code, 500)
 
 
+class ProblemDetail(BaseModel):
+    """What is in the way."""
+
+    message: str = Field(description="for people")
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None = Field(description="the field that is wrong, where it is one")
+    code: str = Field(description="for programs")
+
+
+class ProblemDocument(BaseModel):
+    """Every problem in our form."""
+
+    error: ProblemDetail
+    message: str = Field(description="the same as in `error`")
+
+
 def refused(error: PayloadError) -> Problem:
     """What MQTT would answer to the same content."""
     message = str(error)
@@ -129,14 +146,14 @@ def handle_problems(app: FastAPI) -> None:
 
 
 def _body(_path: str, problem: Problem) -> dict[str, Any]:
-    kind = "invalid_request_error" if problem.status < 500 else "server_error"
-    error = {
-        "message": str(problem),
-        "type": kind,
-        "param": problem.param,
-        "code": problem.code,
-    }
-    return {"error": error, "message": str(problem)}
+    message = str(problem)
+    detail = ProblemDetail(
+        message=message,
+        type="invalid_request_error" if problem.status < 500 else "server_error",
+        param=problem.param,
+        code=problem.code,
+    )
+    return ProblemDocument(error=detail, message=message).model_dump()
 
 
 def _answer_framework(request: Request, error: HTTPException) -> JSONResponse:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.app import make_app
 from gateway.options import GatewayOptions
@@ -151,7 +152,7 @@ async def open_gateway(
     backend = ServiceBackend(
         operations,
         asking,
-        entrance.intake.submit,
+        partial(entrance.intake.submit, until_queued=True),
         queue.jobs,
         store,
         Documents(base.topics),

@@ -86,6 +86,7 @@ class _Handed:
 
     items: Sequence[Submission | Rejection]
     answer: "asyncio.Future[list[Outcome]]"
+    until_queued: bool  #: answer once the new jobs have their places in the queue
 
 
 @dataclass(slots=True, eq=False)
@@ -131,12 +132,15 @@ class Intake:
         self._settings = settings
         self._arrivals: asyncio.Queue[_Handed] = asyncio.Queue(_MOST_WAITING)
 
-    async def submit(self, items: Sequence[Submission | Rejection]) -> list[Outcome]:
+    async def submit(
+        self, items: Sequence[Submission | Rejection], *, until_queued: bool = False
+    ) -> list[Outcome]:
         """Commit what a source brings, and say what became of each.
 
         Args:
             items: Frames, and what the source itself has refused, in order of arrival; at most
                 `MOST_IN_GROUP`, and about `MOST_BYTES_IN_GROUP`.
+            until_queued: Answer a moment later, when the new jobs have their places in the queue.
 
         Raises:
             RuntimeError: Nobody knows what became of them; they are to be handed over again.
@@ -144,7 +148,7 @@ class Intake:
         if not items:
             return []
         answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        await self._arrivals.put(_Handed(items, answer))
+        await self._arrivals.put(_Handed(items, answer, until_queued))
         return await answer
 
     async def run(self) -> None:
@@ -170,13 +174,12 @@ class Intake:
         items = [_Item(each) for each in await self._check_all(group)]
         plans = await self._commit_or_refuse(items)
         outcomes = iter(item.outcome for item in items)
-        for each in group:
-            taken = [outcome for _, outcome in zip(each.items, outcomes, strict=False) if outcome]
-            if not each.answer.done():  # a source that has gone does not wait any more
-                each.answer.set_result(taken)
+        taken = [[o for _, o in zip(each.items, outcomes, strict=False) if o] for each in group]
+        _answer(group, taken, until_queued=False)
         await asyncio.sleep(0)  # a source acknowledges before the next step, which may wait
         for plan in plans:
             await self._enqueue(plan)
+        _answer(group, taken, until_queued=True)
 
     # -- check -----------------------------------------------------------------------------------
 
@@ -308,6 +311,15 @@ class Intake:
             )
             for job in known.values():
                 self._deliver.announce(job)
+
+
+def _answer(
+    group: Sequence[_Handed], taken: Sequence[list[Outcome]], *, until_queued: bool
+) -> None:
+    """Tell sources what became of what they brought; one that has gone does not wait any more."""
+    for each, outcomes in zip(group, taken, strict=True):
+        if each.until_queued is until_queued and not each.answer.done():
+            each.answer.set_result(outcomes)
 
 
 def _has_room(group: Sequence[_Handed]) -> bool:

@@ -62,6 +62,20 @@ class Asking:
             job = found
         return await self._answer(job)
 
+    async def wait_for_end(self, job_key: str, timeout_s: float) -> None:
+        """Return once a job has ended, at the latest after `timeout_s` seconds.
+
+        Raises:
+            OperationError: `busy`.
+        """
+        try:
+            with self._ends.of(job_key) as end:
+                job = await self._store.get(job_key)
+                if job is not None and not job.status.is_final:
+                    await asyncio.wait({end}, timeout=timeout_s)
+        except TooManyWaitError as error:
+            raise OperationError("busy", "too many wait for an answer; ask again later") from error
+
     async def _hand_over(self, submission: Submission, key: str) -> Job | None:
         """Let it become a job; that one if it has ended already.
 

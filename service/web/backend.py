@@ -11,6 +11,7 @@ from gateway.problems import Problem
 from schemas.frame import FrameOptions, MotionFrame, Priority
 from schemas.job import Job
 from schemas.readings import Readings
+from schemas.job import Job, job_key
 from schemas.requests.envelope import Answer
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
@@ -77,11 +78,24 @@ class ServiceBackend:
         if isinstance(outcome, Rejection):
             raise Problem(outcome.error.code, outcome.error.message)
         if isinstance(outcome, Repeated):
-            known = await self._store.get(outcome.job_key)
-            if known is None:
-                raise Problem("internal", "the job of this id is gone")
-            return self._status(known)
-        return self._status(outcome.job)
+            return await self._known_status(outcome.job_key)
+        job = outcome.job
+        if job.status.is_final or self._queue.places([job]):
+            return self._status(job)
+        return await self._known_status(job.key)  # an engine has it, or the queue had no room
+
+    async def wait_for_end(self, camera_id: str, job_id: str, timeout_s: float) -> None:
+        """See `Backend.wait_for_end`."""
+        try:
+            await self._asking.wait_for_end(job_key(camera_id, job_id), timeout_s)
+        except OperationError as error:
+            raise Problem(error.code, str(error)) from error
+
+    def wait_s(self, priority: str | None = None) -> float | None:
+        """See `Backend.wait_s`."""
+        rank = Priority.HIGH if priority is None else Priority[priority.upper()]
+        num_ahead = sum(self._queue.num_in(each) for each in Priority if each >= rank)
+        return self._queue.pace.place(num_ahead + 1, rank).wait_s
 
     async def ask(
         self, frame: Frame, timeout_s: float, on_text: OnText | None = None
@@ -113,6 +127,12 @@ class ServiceBackend:
                 "stopping",
                 "what became of the frame is not known; send it again with the same job_id",
             ) from error
+
+    async def _known_status(self, key: str) -> StatusDocument:
+        known = await self._store.get(key)
+        if known is None:
+            raise Problem("internal", "the job of this id is gone")
+        return self._status(known)
 
     def _status(self, job: Job) -> StatusDocument:
         places = {each.key: place for each, place in self._queue.places([job])}
