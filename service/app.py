@@ -159,7 +159,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 open_intake(
                     base, store, delivery, queue, entrance, waiting, orders, frigate
                 ) as receiving,
-                open_gateway(base, store, queue, entrance, operations, asking),
+                open_gateway(base, store, delivery, queue, engines, entrance, operations),
             ):
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
@@ -193,8 +193,7 @@ def _operations(
 ) -> Operations:
     """Everything that can be asked and ordered."""
     settings, deliver, clock = base.settings, delivery.deliver, base.clock
-    places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
-    cancellation = Cancellation(deliver, places)
+    cancellation = Cancellation(deliver, queue.places)
     retrying = Retrying(store, deliver, queue.jobs, queue.downloads, clock)
     skills = SkillOperations(asking, settings.frames.max_bytes, clock)
     describing = DescribeOperations(

@@ -15,8 +15,10 @@ from service.homeassistant.discovery import Discovery
 from service.homeassistant.facts import FactsWatch
 from service.homeassistant.updates import UpdateCheck
 from service.homeassistant.wanted import WantedDevices
-from service.operations.asking import Asking
+from service.operations.asking import Asking, Hanging
+from service.operations.cancel import Cancellation
 from service.operations.operations import Operations
+from service.parts import Engine
 from service.settings import Settings
 from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.home_assistant import BirthMessages
@@ -39,6 +41,7 @@ from service.triggers.scrutiny import Scrutiny
 from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
 from service.web.backend import ServiceBackend
+from service.web.readiness import Readiness
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +121,11 @@ async def open_home_assistant(
 async def open_gateway(
     base: Base,
     store: Store,
+    delivery: Delivery,
     queue: Queue,
+    engines: Sequence[Engine],
     entrance: Entrance,
     operations: Operations,
-    asking: Asking,
 ) -> AsyncIterator[None]:
     """Requests over HTTP are answered while the block lasts, if they are wanted.
 
@@ -132,15 +136,20 @@ async def open_gateway(
     if not settings.http.enabled:
         yield
         return
+    deliver, jobs = delivery.deliver, queue.jobs
+    cancellation = Cancellation(deliver, queue.places)
+    hanging = Hanging("http", cancellation, queue.dispatcher.partials)
+    asking = Asking(entrance.intake.submit, deliver.ends, store, hanging)
     backend = ServiceBackend(
         operations,
         asking,
         entrance.intake.submit,
-        queue.jobs,
+        jobs,
         store,
         Documents(base.topics),
         settings.frames.max_bytes,
         base.clock,
+        Readiness(engines, jobs, base.clock),
     )
     try:
         listener = listen(settings.http.host, settings.http.port)
@@ -149,8 +158,13 @@ async def open_gateway(
         raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
     host, port = listener.getsockname()[:2]
     logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
-    async with serving(make_app(backend, gateway_options(settings)), listener):
-        yield
+    app = make_app(backend, gateway_options(settings))
+    try:
+        async with serving(app, listener):
+            yield
+    finally:
+        await app.state.asker.close()
+        await asking.settle()
 
 
 def gateway_options(settings: Settings) -> GatewayOptions:

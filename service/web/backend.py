@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from broker.codec import PayloadError, validate
 from gateway.backend import Frame, OnText
 from gateway.problems import Problem
-from schemas.frame import FrameOptions, MotionFrame, Priority
+from schemas.frame import FrameOptions, MotionFrame, Priority, priority_named
 from schemas.job import Job
 from schemas.requests.envelope import Answer
 from schemas.result import ResultDocument
@@ -16,11 +17,15 @@ from schemas.status import StatusDocument
 from service.clock import Clock
 from service.delivery.documents import Documents, Rejection
 from service.intake.submission import Repeated, Submission
-from service.intake.wrapping import IncomingFrame, unwrap_frame, unwrap_image
+from service.intake.wrapping import IncomingFrame, is_image, unwrap_frame, unwrap_image
 from service.operations.asking import Asking, Submit
 from service.operations.operations import OperationError, Operations
 from service.queue.job_queue import JobQueue
 from service.store.store import Store
+from service.web.readiness import Readiness
+
+_IN_A_THREAD = 256 << 10  # characters of base64, which take half a millisecond
+_ASK_LATER = frozenset({"busy", "queue_full"})
 
 
 class ServiceBackend:
@@ -35,6 +40,7 @@ class ServiceBackend:
         documents: Say where a job is.
         max_image_bytes: Of one picture.
         clock: For times of arrival.
+        readiness: Tells how long answers take.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class ServiceBackend:
         documents: Documents,
         max_image_bytes: int,
         clock: Clock,
+        readiness: Readiness,
     ) -> None:
         self._operations = operations
         self._asking = asking
@@ -56,7 +63,7 @@ class ServiceBackend:
         self._documents = documents
         self._max_image_bytes = max_image_bytes
         self._clock = clock
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._readiness = readiness
 
     async def call(self, operation: str, content: dict[str, Any]) -> Answer:
         """See `Backend.call`."""
@@ -65,12 +72,17 @@ class ServiceBackend:
         except OperationError as error:
             raise Problem(error.code, str(error)) from error
 
+    def wait_s(self, priority: str | None = None) -> float | None:
+        """See `Backend.wait_s`."""
+        return self._readiness.wait_s(priority_named(priority) or Priority.HIGH)
+
     async def submit(self, frame: Frame) -> StatusDocument:
         """See `Backend.submit`."""
-        submission = self._submission(frame, is_asked_for=False)
+        submission = await self._submission(frame, is_asked_for=False)
         [outcome] = await self._hand_over([submission])
         if isinstance(outcome, Rejection):
-            raise Problem(outcome.error.code, outcome.error.message)
+            error, priority = outcome.error, submission.options.priority
+            raise self._problem(error.code, error.message, priority)
         if isinstance(outcome, Repeated):
             known = await self._store.get(outcome.job_key)
             if known is None:
@@ -82,52 +94,48 @@ class ServiceBackend:
         self, frame: Frame, timeout_s: float, on_text: OnText | None = None
     ) -> ResultDocument:
         """See `Backend.ask`."""
-        submission = self._submission(frame, is_asked_for=True)
-        job = {"job_id": submission.options.job_id, "camera_id": submission.camera_id}
-        asking = self._asking.ask(submission, timeout_s)
+        submission = await self._submission(frame, is_asked_for=True)
+        priority = submission.options.priority
+        asking = self._asking.ask(submission, timeout_s, on_text)
         del submission, frame
         try:
             return await asking
-        except asyncio.CancelledError:
-            self._cancel(job)
-            raise
         except OperationError as error:
-            if error.code == "timeout":
-                self._cancel(job)
-            raise Problem(error.code, str(error)) from error
+            raise self._problem(error.code, str(error), priority) from error
+        except RuntimeError as error:
+            raise _unknown() from error
 
     async def _hand_over(self, submissions: Sequence[Submission]) -> Any:
         try:
             return await self._submit(submissions)
         except RuntimeError as error:
-            raise Problem(
-                "stopping",
-                "what became of the frame is not known; send it again with the same job_id",
-            ) from error
+            raise _unknown() from error
+
+    def _problem(self, code: str, message: str, priority: Priority | None) -> Problem:
+        """What a frame met with, and when it may be taken."""
+        after_s = None
+        if code in _ASK_LATER:
+            after_s = self._readiness.wait_s(Priority.HIGH if priority is None else priority) or 1.0
+        return Problem(code, message, retry_after_s=after_s)
 
     def _status(self, job: Job) -> StatusDocument:
         places = {each.key: place for each, place in self._queue.places([job])}
         return self._documents.status(job, self._clock.now(), places.get(job.key))
 
-    def _cancel(self, job: dict[str, Any]) -> None:
-        """End a job whose answer nobody waits for any more; one that never came to be is none."""
-
-        async def cancel() -> None:
-            try:
-                await self._operations.call("job/cancel", job)
-            except OperationError:
-                return
-
-        task = asyncio.create_task(cancel(), name="cancel unheard job")
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
-
-    def _submission(self, frame: Frame, *, is_asked_for: bool) -> Submission:
+    async def _submission(self, frame: Frame, *, is_asked_for: bool) -> Submission:
         """The frame as any source makes it.
 
         Raises:
             Problem: A field is wrong, or the text holds no image.
         """
+        text = frame.image or frame.fields.get("frame_data") or ""
+        if len(text) < _IN_A_THREAD or (isinstance(text, bytes) and is_image(text)):
+            return self._unwrap(frame, is_asked_for=is_asked_for)
+        unwrap = partial(self._unwrap, frame, is_asked_for=is_asked_for)
+        del frame, text
+        return await asyncio.to_thread(unwrap)
+
+    def _unwrap(self, frame: Frame, *, is_asked_for: bool) -> Submission:
         try:
             incoming = self._read(frame)
         except PayloadError as error:
@@ -136,7 +144,9 @@ class ServiceBackend:
         if options.camera_id is None:
             raise Problem("bad_field", "camera_id: is required", param="camera_id")
         update: dict[str, Any] = {"job_id": options.job_id or str(uuid.uuid4())}
-        if is_asked_for and options.priority is None:
+        # Who waits is interactive; who hands over leaves it to the motion, if there is some.
+        is_interactive = is_asked_for or options.motion_intensity is None
+        if is_interactive and options.priority is None:
             update["priority"] = Priority.HIGH
         return Submission(
             camera_id=options.camera_id,
@@ -156,3 +166,9 @@ class ServiceBackend:
             return unwrap_frame(validate(MotionFrame, fields), self._max_image_bytes)
         options = validate(FrameOptions, fields)
         return IncomingFrame(options, unwrap_image(frame.image, self._max_image_bytes), None)
+
+
+def _unknown() -> Problem:
+    return Problem(
+        "stopping", "what became of the frame is not known; send it again with the same job_id"
+    )
