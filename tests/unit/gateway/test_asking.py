@@ -14,6 +14,7 @@ from gateway.backend import Frame, OnText
 from gateway.joining import _MOST_KEPT
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
+from schemas.frame import Priority
 from schemas.job import JobStatus
 from schemas.result import ModelInfo, Result, ResultDocument
 from tests.support.factories import NOON
@@ -38,7 +39,7 @@ def document(caption: str) -> ResultDocument:
         device="cpu",
         camera_id="http",
         motion_intensity=0.5,
-        priority="high",  # type: ignore[arg-type]
+        priority=Priority.HIGH,
     )
     result = Result(
         caption=caption,
