@@ -1,6 +1,6 @@
 """Who asks, and what they say about it in headers: how patient they are, how urgent it is.
 
-One caller is one token from one address: what they may have at once is bounded for each of them.
+What they may have at once is bounded for each of them.
 """
 
 import hashlib
@@ -24,7 +24,9 @@ _TOKEN_HEADERS = ("authorization", "x-moondream-auth")
 
 
 def caller_of(request: Request) -> str:
-    """Who asks; what is not the same for all requests of one caller is no part of it."""
+    """Who asks, as the guard knows it; else one token from one address is one caller."""
+    if (known := getattr(request.state, "caller", None)) is not None:
+        return str(known)
     token = next((request.headers[name] for name in _TOKEN_HEADERS if name in request.headers), "")
     host = request.client.host if request.client else ""
     return f"{host} {hashlib.sha256(token.encode()).hexdigest() if token else ''}"

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest_asyncio
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+import gateway.backend
 from gateway.access import TheAsker, TheOptions
 from gateway.app import make_app
 from gateway.asking import frame_of
@@ -29,8 +31,13 @@ class Site:
         self, path: str, body: bytes
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        lines = (
+            f"POST {path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            "Content-Type: image/jpeg",
+            f"Content-Length: {len(body)}",
+        )
+        writer.write("\r\n".join((*lines, "", "")).encode() + body)
         return reader, writer
 
     async def job(self, number: int = 1) -> Asked:
@@ -64,7 +71,7 @@ def add_routes(app: FastAPI) -> None:
 @pytest_asyncio.fixture
 async def site() -> AsyncIterator[Site]:
     backend = Backend()
-    app = make_app(backend, OPTIONS)
+    app = make_app(cast("gateway.backend.Backend", backend), OPTIONS)
     add_routes(app)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]

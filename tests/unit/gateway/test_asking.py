@@ -3,12 +3,13 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from fastapi import Request
 
+import gateway.backend
 from gateway.asking import Asker, frame_of
 from gateway.backend import Frame, OnText
 from gateway.joining import _MOST_KEPT
@@ -29,6 +30,7 @@ OPTIONS = GatewayOptions(
     version="0",
     model_name="m",
     model_revision="1",
+    keyless_networks=("127.0.0.0/8",),
 )
 
 
@@ -143,7 +145,7 @@ class Caller:
 class Site:
     def __init__(self) -> None:
         self.backend = Backend()
-        self.asker = Asker(self.backend, OPTIONS)
+        self.asker = Asker(cast("gateway.backend.Backend", self.backend), OPTIONS)
 
     def ask(
         self, caller: Caller, picture: bytes = b"one", timeout_s: float | None = None, **fields: Any
