@@ -5,6 +5,7 @@ Runs on the threads of the pool.
 
 import time
 from dataclasses import dataclass, field
+from math import inf
 
 from PIL import Image
 
@@ -26,6 +27,8 @@ class Job:
     image: Image.Image | None = None  #: kept when it is to be returned
     fingerprint: bytes | None = None  #: when it is compared with others
     timings: dict[str, float] = field(default_factory=dict)
+    unsaid: str = ""  #: text of the streamed task that is still to be told
+    said_at: float = -inf  #: when some was told last
 
 
 class Preparation:

@@ -18,7 +18,7 @@ from typing import Literal
 from engine.codec import Codec
 
 #: Raised with every change of a message; `tests/unit/engine/test_protocol.py` asks for it.
-VERSION = 5
+VERSION = 6
 
 _LENGTHS = struct.Struct("!II")
 PREAMBLE_BYTES = _LENGTHS.size
@@ -86,6 +86,8 @@ class Submit:
     #: what this frame is compared with besides those that the engine knows itself
     last_frame: LastFrame | None = None
     want_image: bool = False  #: return the frame as a JPEG with the boxes drawn
+    #: the task whose text is told by `Piece` while it is generated; None: nobody listens
+    streamed_task: int | None = None
     body: bytes = field(default=b"", repr=False)
 
 
@@ -154,6 +156,17 @@ class Started:
     key: str
     #: of its frame, for the `LastFrame` of those to come; None when it was not to be compared
     fingerprint: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Engine to service: the next characters of the task that is streamed, ten times a second.
+
+    Together they are the beginning of its text; the rest comes with `Done`.
+    """
+
+    key: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +276,17 @@ class Alive:
 
 ToEngine = Submit | Cancel
 Event = (
-    Loading | Ready | LoadFailed | Capacity | Started | Similar | Done | Failed | Cancelled | Alive
+    Loading
+    | Ready
+    | LoadFailed
+    | Capacity
+    | Started
+    | Piece
+    | Similar
+    | Done
+    | Failed
+    | Cancelled
+    | Alive
 )
 ToService = Hello | Event
 Message = ToEngine | ToService

@@ -45,6 +45,7 @@ from engine.protocol import (
     Loading,
     Message,
     ModelOptions,
+    Piece,
     Ready,
     Similar,
     Started,
@@ -61,6 +62,9 @@ from moondream2.tokens import PromptError
 logger = logging.getLogger(__name__)
 
 _ALIVE_EVERY_S = 1.0
+#: Between two pieces of a job that is streamed: quicker than anybody reads, and a small part of
+#: what the service does for a job, however fast the device is.
+_SAY_EVERY_S = 0.1
 #: Jobs in a row for which the device had no memory even alone, until a fresh process is tried.
 _MOST_OUT_OF_MEMORY = 3
 _EXIT_FAILED_LOAD, _EXIT_OVERDUE, _EXIT_OUT_OF_MEMORY = 3, 4, 5
@@ -253,10 +257,22 @@ class Worker:
                 message = f"{event.capacity} frames at once, as far as memory goes"
                 logger.warning("the device is short of memory or has enough again: %s", message)
                 self._channel.send(Capacity(self.capacity, message))
-            case tasks.Piece() | tasks.TaskDone():
+            case tasks.Piece():
+                self._say(self._jobs[event.key], event)
+            case tasks.TaskDone():
                 pass
             case _:
                 assert_never(event)
+
+    def _say(self, job: Job, piece: tasks.Piece) -> None:
+        """Tell what is generated, of the one task that somebody hears."""
+        if piece.task_index != job.submit.streamed_task:
+            return
+        job.unsaid += piece.text
+        now = time.monotonic()
+        if now - job.said_at >= _SAY_EVERY_S:
+            self._channel.send(Piece(piece.key, job.unsaid))
+            job.unsaid, job.said_at = "", now
 
     def _finish(self, event: tasks.Finished) -> None:
         """Send the answers, by way of the pool if a picture goes with them."""

@@ -44,6 +44,16 @@ class Backend(Protocol):
             Problem: It cannot be done.
         """
 
+    def wait_s(self, priority: str | None = None) -> float | None:
+        """Seconds until a picture that came now would be answered; None: not known.
+
+        Args:
+            priority: Its class, by any of its names; None: what callers have who say none.
+
+        Raises:
+            Problem: `model_failed`: no model works, and none is being loaded.
+        """
+
     async def submit(self, frame: Frame) -> StatusDocument:
         """Let a frame become a job like any other, and say where it stands.
 
@@ -61,24 +71,18 @@ class Backend(Protocol):
             Problem: `busy`: too many wait already.
         """
 
-    def wait_s(self, priority: str | None = None) -> float | None:
-        """Seconds until a picture that came now would be answered; None: not known.
-
-        Args:
-            priority: Its class, by any of its names; None: what callers have who say none.
-        """
-
     async def ask(
         self, frame: Frame, timeout_s: float, on_text: OnText | None = None
     ) -> ResultDocument:
         """Let a frame become a job that no rule spares a caption, and wait for its end.
 
-        Cancelling the call (who asked has hung up) cancels the job.
+        Cancelling the call (who asked has hung up) cancels the job, unless it was there before.
 
         Args:
             frame: Its `tasks` are what is asked; priority `high` unless it says another.
             timeout_s: Then the job is cancelled, and the problem is `timeout`.
-            on_text: Hears the text of the first task while it is generated.
+            on_text: Hears the text of the result's caption while it is generated: pieces that
+                together are its beginning, unless the job ran again and says something else.
 
         Raises:
             Problem: There is no result, and why.

@@ -78,6 +78,11 @@ def _read_priority(value: object) -> object:
     raise ValueError(f"must be one of {', '.join(_PRIORITY_NAMES)}")
 
 
+def priority_named(name: object) -> Priority | None:
+    """The class of this name or its alias; None: there is none."""
+    return _PRIORITY_NAMES.get(name) if isinstance(name, str) else None
+
+
 PriorityName = Annotated[
     Priority,
     BeforeValidator(_read_priority),

@@ -18,11 +18,11 @@ from service.boundary import contained
 from service.broker_view import BrokerView
 from service.engines.view import EnginesView
 from service.errors import ConfigurationError, ServiceError
+from service.gateway import open_gateway
 from service.integrations import (
     Triggering,
     make_following,
     make_triggers,
-    open_gateway,
     open_home_assistant,
 )
 from service.monitor import About, Monitor, Watched
@@ -150,7 +150,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                     base, store, delivery, queue, entrance, waiting, orders, frigate
                 ) as receiving,
                 open_gateway(
-                    base, store, output, delivery, queue, entrance, monitor, operations, asking
+                    base, store, output, delivery, queue, engines, entrance, monitor, operations
                 ),
             ):
                 background.watch("announce", partial(_announce, receiving, output))
@@ -179,8 +179,7 @@ def _operations(
 ) -> Operations:
     """Everything that can be asked and ordered."""
     settings, deliver, clock = base.settings, delivery.deliver, base.clock
-    places = (queue.jobs.remove, queue.downloads.cancel, queue.dispatcher.cancel)
-    cancellation = Cancellation(deliver, places)
+    cancellation = Cancellation(deliver, queue.places)
     retrying = Retrying(store, deliver, queue.jobs, queue.downloads, clock)
     skills = SkillOperations(asking, settings.frames.max_bytes, clock)
     describing = DescribeOperations(

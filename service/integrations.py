@@ -1,25 +1,15 @@
-"""Other systems at the stages: triggers, Frigate, Home Assistant, HTTP, each where it is wanted."""
+"""Other systems at the stages: triggers, Frigate and Home Assistant, each where it is wanted."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
-from gateway.app import make_app
-from gateway.options import GatewayOptions
-from gateway.server import listen, serving
-from service.delivery.documents import Documents
-from service.errors import ConfigurationError
 from service.homeassistant.bridge import BridgeFacts
 from service.homeassistant.discovery import Discovery
 from service.homeassistant.facts import FactsWatch
 from service.homeassistant.updates import UpdateCheck
 from service.homeassistant.wanted import WantedDevices
-from service.monitor import Monitor
-from service.operations.asking import Asking
-from service.operations.operations import Operations
-from service.settings import Settings
 from service.sources.frigate.following import Following, follow, read_snapshots
 from service.sources.home_assistant import BirthMessages
 from service.sources.source import Source
@@ -32,7 +22,6 @@ from service.stages import (
     Output,
     Queue,
     make_fetcher,
-    once_there_is_room,
 )
 from service.store.store import Store
 from service.tasks import running
@@ -41,9 +30,6 @@ from service.triggers.present import PresentPictures
 from service.triggers.scrutiny import Scrutiny
 from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
-from service.web.backend import ServiceBackend
-from service.web.news import NewsFeed
-from service.web.readings import ServiceReadings
 
 logger = logging.getLogger(__name__)
 
@@ -117,84 +103,3 @@ async def open_home_assistant(
             updates = UpdateCheck(settings.updates_url, VERSION, delivery.http, output.publisher)
             tasks.start("homeassistant-updates", updates.run)
         yield (BirthMessages(settings.birth_topic, settings.status_online, discovery.greet),)
-
-
-@asynccontextmanager
-async def open_gateway(
-    base: Base,
-    store: Store,
-    output: Output,
-    delivery: Delivery,
-    queue: Queue,
-    entrance: Entrance,
-    monitor: Monitor,
-    operations: Operations,
-    asking: Asking,
-) -> AsyncIterator[None]:
-    """Requests over HTTP are answered while the block lasts, if they are wanted.
-
-    Raises:
-        ConfigurationError: The address cannot be listened on.
-    """
-    settings = base.settings
-    if not settings.http.enabled:
-        yield
-        return
-    readings = ServiceReadings(
-        monitor,
-        base.statistics,
-        delivery.cameras,
-        queue.jobs,
-        delivery.webhooks.attempts,
-        lambda: output.connection.is_connected,
-        base.clock,
-    )
-    backend = ServiceBackend(
-        operations,
-        asking,
-        partial(entrance.intake.submit, until_queued=True),
-        queue.jobs,
-        store,
-        Documents(base.topics),
-        readings,
-        settings.frames.max_bytes,
-        base.clock,
-    )
-    try:
-        listener = listen(settings.http.host, settings.http.port)
-    except OSError as error:
-        where = f"{settings.http.host} port {settings.http.port}"
-        raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
-    host, port = listener.getsockname()[:2]
-    logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
-    feed = NewsFeed(base.topics, delivery.cameras, store, base.clock)
-    app = make_app(backend, gateway_options(settings), feed.news)
-    async with running() as tasks, serving(app, listener):
-        feed.follow(output.publisher, store.outbox, delivery.cameras)
-        await once_there_is_room(feed.load, base.stop)
-        tasks.start("http-news", feed.run)
-        try:
-            yield
-        finally:
-            feed.news.close()  # or its readers would hold up the end
-
-
-def gateway_options(settings: Settings) -> GatewayOptions:
-    """What the gateway needs to know of the settings."""
-    http = settings.http
-    return GatewayOptions(
-        host=http.host,
-        port=http.port,
-        max_image_bytes=settings.frames.max_bytes,
-        max_in_flight=http.max_in_flight,
-        images=http.images,
-        timeout_s=http.timeout,
-        version=VERSION,
-        model_name=settings.model.name,
-        model_revision=settings.model.revision,
-        token=http.token.get_secret_value() if http.token else None,
-        allowed_hosts=http.allowed_hosts,
-        keyless_networks=http.keyless_networks,
-        cors_origins=http.cors_origins,
-        camera_id=http.camera,
-    )

@@ -53,6 +53,7 @@ from service.logs import BridgeLog
 from service.monitor import ReadGpus
 from service.mqtt_options import connection_options
 from service.operations.batches import BatchOperations
+from service.operations.cancel import Forget
 from service.parts import Engine, Parts
 from service.queue.batch_feed import BatchFeed
 from service.queue.expiry import Expiry
@@ -139,6 +140,11 @@ class Queue:
     downloads: Downloads  #: before it, those whose image is still behind a URL
     dispatcher: Dispatcher
     models: Models
+
+    @property
+    def places(self) -> Sequence[Forget]:
+        """Where a job can be, each with its way to let go of one."""
+        return (self.jobs.remove, self.downloads.cancel, self.dispatcher.cancel)
 
     async def figures(self) -> Figures:
         """For `bridge/stats`."""

@@ -36,6 +36,18 @@ def task_specs(job: Job) -> list[TaskSpec]:
     return specs
 
 
+def streamed_task(job: Job) -> int | None:
+    """Which task's text can be told while it is generated: that which the result's caption is of.
+
+    None where there is none: boxes, points and choices are known at their end.
+    """
+    kinds = [task.kind for task in job.tasks]
+    if TaskKind.CAPTION in kinds:
+        return kinds.index(TaskKind.CAPTION)
+    said = [kind for kind in kinds if kind in {TaskKind.QUERY, TaskKind.CHOOSE}]
+    return kinds.index(TaskKind.QUERY) if said and said[0] is TaskKind.QUERY else None
+
+
 def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Result:
     """What the model said about a frame.
 

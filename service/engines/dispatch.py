@@ -27,6 +27,7 @@ from engine.protocol import (
     Failed,
     LoadFailed,
     Loading,
+    Piece,
     Ready,
     Similar,
     Started,
@@ -38,12 +39,13 @@ from service.boundary import contained, isolate, keep_running
 from service.cameras import Cameras
 from service.clock import Clock
 from service.delivery.deliver import Deliver
-from service.engines.answers import task_specs
+from service.engines.answers import streamed_task, task_specs
 from service.engines.assignment import Assigned, Assignment, release
 from service.engines.fate import NotTaken, Setback
 from service.engines.feed import Captioner, Feed, Running
 from service.engines.last_frames import LastFrames
 from service.engines.outcomes import Outcomes, Said
+from service.engines.partials import Partials
 from service.engines.process import EngineEvent, Lost
 from service.errors import EngineError, StoreError
 from service.queue.heap import Ticket
@@ -71,6 +73,9 @@ class Dispatcher:
         statistics: Counts preemptions.
         clock: For ages.
         cameras: Know what their last frames looked like.
+
+    Attributes:
+        partials: Whoever hears answers while they are generated.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class Dispatcher:
         self._outcomes = Outcomes(
             queue, store, deliver, settings.queue.retry_delay, self._on_settled
         )
+        self.partials = Partials()
         self._cancelled: set[str] = set()  # job keys, of those that are being started
         self._is_stopping = False
         self._progress = asyncio.Event()  # a job has been settled, or a group started
@@ -283,6 +289,7 @@ class Dispatcher:
         is_alone = self._num_held() == 1
         running = Running(job, chosen.ticket, chosen.feed, self._clock.monotonic(), is_alone)
         self._running[job.key] = running
+        self.partials.restart(job.key)
         chosen.feed.give(running, order)
 
     def _order(self, job: Job, ticket: Ticket, image: bytes) -> Submit:
@@ -302,6 +309,7 @@ class Dispatcher:
             importance=int(job.priority),
             last_frame=self._last_frames.newest(job.camera_id) if job.similarity > 0 else None,
             want_image=job.publish_image,
+            streamed_task=streamed_task(job) if self.partials.are_heard(job.key) else None,
             body=image,
         )
 
@@ -334,6 +342,9 @@ class Dispatcher:
             case Started():
                 if running := self._in(feed, event.key):
                     self._note_start(running, event.fingerprint)
+            case Piece():
+                if self._in(feed, event.key):
+                    self.partials.add(event.key, event.text)
             case Done() | Similar() | Failed() | Cancelled():
                 if running := self._in(feed, event.key):
                     self._measure(running, event)

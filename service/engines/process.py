@@ -31,6 +31,7 @@ from engine.protocol import (
     Loading,
     Message,
     ModelOptions,
+    Piece,
     Ready,
     Similar,
     Started,
@@ -371,7 +372,7 @@ class EngineProcess:
                 self._set("failed", message.message)
             case Capacity():
                 self._capacity = message.capacity
-            case Started():
+            case Started() | Piece():
                 if message.key not in self._held:
                     return
             case Done() | Failed() | Similar() | Cancelled():

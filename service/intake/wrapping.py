@@ -49,7 +49,7 @@ def unwrap_image(data: bytes, max_image_bytes: int) -> bytes:
     Raises:
         PayloadError: `bad_base64`, `not_an_image` or `payload_too_large`.
     """
-    if _is_image(data):
+    if is_image(data):
         return _bounded(data, max_image_bytes)
     text = data.lstrip(WHITESPACE)
     prefix = _DATA_URI.match(text)
@@ -60,12 +60,12 @@ def unwrap_image(data: bytes, max_image_bytes: int) -> bytes:
     if len(text) > 2 * _base64_size(max_image_bytes):  # before it is copied
         raise _too_large(len(text) * 3 // 4, max_image_bytes)
     image = _decode(text[prefix.end() :] if prefix else text, is_declared=prefix is not None)
-    if not _is_image(image):
+    if not is_image(image):
         raise PayloadError("not_an_image", "the base64 text is not of a JPEG, PNG or WebP")
     return _bounded(image, max_image_bytes)
 
 
-def _is_image(data: bytes) -> bool:
+def is_image(data: bytes) -> bool:
     """Whether the bytes begin like a JPEG, a PNG or a WebP."""
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"

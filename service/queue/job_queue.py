@@ -233,6 +233,11 @@ class JobQueue:
             if job.key in self._heap
         ]
 
+    def wait_s(self, priority: Priority) -> float | None:
+        """Seconds until a job of a class that came now would be captioned; None: not known."""
+        num_ahead = sum(self._heap.num_in(rank) for rank in Priority if rank >= priority)
+        return self.pace.place(num_ahead + 1, priority).wait_s
+
     def _push(self, tickets: Iterable[Ticket]) -> list[Ticket]:
         evicted = []
         for ticket in tickets:

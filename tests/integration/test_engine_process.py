@@ -24,6 +24,7 @@ from engine.protocol import (
     Failed,
     LastFrame,
     ModelOptions,
+    Piece,
     Ready,
     Similar,
     Started,
@@ -123,6 +124,25 @@ def reference_jobs() -> Iterable[tuple[Submit, list[dict[str, Any]]]]:
             answers.append(image[kind])
         body = (MODEL / image["file"]).read_bytes()
         yield make_submit(f"image-{number}", body, *tasks, max_objects=6), answers
+
+
+async def test_streamed_task_is_told_while_it_is_generated(engine: EngineProcess) -> None:
+    tasks = (TaskSpec("detect", "person"), TaskSpec("caption", "long"), TaskSpec("caption", "long"))
+    await engine.submit(make_submit("streamed", make_image(), *tasks, streamed_task=1))
+    pieces: list[str] = []
+    while not isinstance(event := await next_event(engine, Piece, Done), Done):
+        assert event.key == "streamed"
+        pieces.append(event.text)
+    said = event.answers[1]
+    assert isinstance(said, TextAnswer)
+    assert pieces
+    assert said.text.startswith("".join(pieces))
+
+
+async def test_job_that_nobody_hears_says_nothing_before_its_end(engine: EngineProcess) -> None:
+    await engine.submit(make_submit("unheard", make_image(), *LONG))
+    events = [await next_event(engine) for _ in range(2)]
+    assert [type(each) for each in events] == [Started, Done]
 
 
 async def test_answers_equal_the_recorded_ones(engine: EngineProcess) -> None:

@@ -10,6 +10,9 @@ The first part of a job id can order a fault:
     hang-…    it stops answering the first time     memory-… it runs out of memory the first time
     worn-…    the job fails for now, every time     flaky-…  it fails for now the first time
     fail-…    the job fails for good
+    waver-…   it dies the first time, when a job that is streamed has been answered otherwise
+
+Of a job that is streamed it says half the text at once, and the other half when its time is over.
 
 What happened "the first time" is remembered in files in `--scratch`: the child itself does not live
 to remember it.
@@ -132,6 +135,8 @@ class QuickEngine:
 
     def _cancel_or_do(self, job: protocol.Submit) -> protocol.Message:
         began = time.monotonic()
+        if job.streamed_task is not None:
+            self._say_half(job)
         while (left := began + self._pace_s - time.monotonic()) > 0:
             if job.key in self._cancelled:
                 break
@@ -142,6 +147,13 @@ class QuickEngine:
         if failure := self._obey(job.key):
             return failure
         return self._answer(job, time.monotonic() - began)
+
+    def _say_half(self, job: protocol.Submit) -> None:
+        text = digest(job.body)
+        if job.key.rpartition("/")[2].startswith("waver-") and self._is_first_time(job.key):
+            self._peer.send(protocol.Piece(job.key, "Something else"))
+            os._exit(3)
+        self._peer.send(protocol.Piece(job.key, f" {text[:32]}"))
 
     def _obey(self, key: str) -> protocol.Message | None:
         """Carry out the fault that the job's id orders."""

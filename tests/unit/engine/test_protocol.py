@@ -17,6 +17,7 @@ from engine.protocol import (
     Done,
     LastFrame,
     Message,
+    Piece,
     Point,
     PointsAnswer,
     Ready,
@@ -28,7 +29,7 @@ from engine.protocol import (
 
 #: What `protocol.VERSION` stands for. A message that changes needs a new number, so that a service
 #: and an engine that do not understand each other say so.
-FORMS = (5, "bd801de484bc17c5")
+FORMS = (6, "47f96e6fc65116e8")
 
 st.register_type_strategy(float, st.floats(allow_nan=False))  # NaN equals nothing
 MESSAGES: tuple[type[Any], ...] = get_args(Message)
@@ -44,6 +45,7 @@ FULL: list[Message] = [
         body=b"\0\xff",
     ),
     Started("job", b"\1\xff"),
+    Piece("job", "ä \n"),
     Done(
         "job",
         (

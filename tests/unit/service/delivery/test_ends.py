@@ -28,3 +28,14 @@ async def test_no_more_wait_than_there_are_places() -> None:
     places[0].__exit__(None, None, None)
     with ends.of("front/more"):
         assert len(ends) == MOST_WAITING
+
+
+async def test_one_kind_leaves_room_for_the_other() -> None:
+    ends = Ends()
+    places = [ends.of(f"front/{number}", "http") for number in range(MOST_WAITING)]
+    for each in places:
+        each.__enter__()
+    with pytest.raises(TooManyWaitError), ends.of("front/more", "http"):
+        pass
+    with ends.of("front/more"):
+        assert len(ends) == MOST_WAITING + 1

@@ -19,7 +19,7 @@ from schemas.frame import Length, Task
 from schemas.job import Job
 from schemas.result import Result, shorten
 from schemas.status import ModelStatus
-from service.engines.answers import build_result, task_specs
+from service.engines.answers import build_result, streamed_task, task_specs
 from tests.support.factories import make_job
 
 MODEL = ModelStatus(name="tiny", revision="1", device="cpu", dtype="float32", state="ready")
@@ -51,6 +51,35 @@ def test_task_specs_name_every_task_in_order() -> None:
 
 def test_task_specs_replace_the_caption_by_the_prompt() -> None:
     assert task_specs(job_with("caption", prompt="Who?")) == [TaskSpec("query", "Who?")]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "index"),
+    [
+        (("caption",), 0),
+        (({"query": "Who?"},), 0),
+        (({"detect": "dog"}, {"query": "Who?"}, "caption"), 2),
+        (({"detect": "dog"}, {"query": "Who?"}, {"query": "Why?"}), 1),
+        ((CHOOSE, {"query": "Who?"}), None),
+        (({"query": "Who?"}, CHOOSE), 0),
+        (({"detect": "dog"},), None),
+    ],
+)
+def test_task_that_is_streamed_is_the_one_that_the_caption_is_of(
+    tasks: tuple[object, ...], index: int | None
+) -> None:
+    job = job_with(*tasks)
+    assert streamed_task(job) == index
+    if index is not None:
+        other: dict[str, Answer] = {
+            "query": text("no"),
+            "caption": text("no"),
+            "detect": BoxesAnswer((), 1.0),
+            "choose": ChoiceAnswer((1.0, 0.0)),
+        }
+        answers = [other[task.kind.value] for task in job.tasks]
+        answers[index] = text("This one")
+        assert result_of(job, *answers).caption == "This one"
 
 
 def test_result_takes_each_answer_to_its_place() -> None:

@@ -16,6 +16,7 @@ from engine.protocol import (
     Cancelled,
     Done,
     Failed,
+    Piece,
     Ready,
     Similar,
     Started,
@@ -698,3 +699,41 @@ async def test_pause_lets_nothing_leave(tmp_path: Path, num_jobs: int) -> None:
         assert place.message == "Waiting, processing is paused"
         site.dispatcher.resume()
         await site.until(lambda: len(engine.held) == num_jobs)
+
+
+# -- what is streamed ----------------------------------------------------------------------------
+
+
+async def test_only_jobs_that_somebody_hears_are_streamed(tmp_path: Path) -> None:
+    engine, heard = Engine(), list[str]()
+    async with dispatching(tmp_path, [engine]) as site:
+        ours, others = make_jobs(2)
+        with site.dispatcher.partials.of(ours.key, heard.append):
+            await site.add(ours, others)
+            await site.until_held(engine, ours, others)
+            assert {each.key: each.streamed_task for each in engine.taken} == {
+                ours.key: 0,
+                others.key: None,
+            }
+            engine.events.put_nowait(Piece(others.key, "A dog"))
+            engine.events.put_nowait(Piece(ours.key, " A cat "))
+            engine.finish()
+            await site.until_status(JobStatus.COMPLETED, ours, others)
+        assert heard == ["A cat"]
+
+
+async def test_job_that_runs_again_goes_on_where_it_was(tmp_path: Path) -> None:
+    engine, heard = Engine(), list[str]()
+    async with dispatching(tmp_path, [engine]) as site:
+        [job] = make_jobs(1)
+        with site.dispatcher.partials.of(job.key, heard.append):
+            await site.add(job)
+            await site.until_held(engine, job)
+            engine.events.put_nowait(Piece(job.key, " A cat "))
+            engine.die()
+            await site.until(lambda: len(engine.taken) == 2)
+            engine.events.put_nowait(Piece(job.key, " A "))
+            engine.events.put_nowait(Piece(job.key, "cat sits "))
+            engine.finish()
+            await site.until_status(JobStatus.COMPLETED, job)
+        assert heard == ["A cat", " sits"]
