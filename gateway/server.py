@@ -26,12 +26,16 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: The address is not this machine's, or is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=1024)
+    is_both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=is_both)
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
-    """Answer requests while the block lasts; those under way get a few seconds at its end."""
+async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator["asyncio.Task[None]"]:
+    """Answer requests while the block lasts; those under way get a few seconds at its end.
+
+    Yields what answers, which is done early only after an error.
+    """
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -44,7 +48,7 @@ async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
     server = _Server(config)
     answering = asyncio.create_task(server.serve([listener]), name="http")
     try:
-        yield
+        yield answering
     finally:
         server.should_exit = True
-        await answering
+        await asyncio.wait([answering])

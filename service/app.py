@@ -159,7 +159,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 open_intake(
                     base, store, delivery, queue, entrance, waiting, orders, frigate
                 ) as receiving,
-                open_gateway(base, store, queue, entrance, operations, asking),
+                open_gateway(base, store, queue, entrance, operations, asking) as gateway,
             ):
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)
@@ -167,6 +167,8 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                     Watched("broker", broker.health, broker.figures),
                     Watched("disk", receiving.retention.health),
                 )
+                if gateway is not None:
+                    monitor.watch(Watched("http", gateway.health))
                 if base.settings.folders:
                     monitor.watch(Watched("folders", receiving.folders.health))
                 background.start("monitor", monitor.run)

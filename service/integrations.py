@@ -1,6 +1,8 @@
 """Other systems at the stages: triggers, Frigate, Home Assistant, HTTP, each where it is wanted."""
 
+import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,8 +41,12 @@ from service.triggers.scrutiny import Scrutiny
 from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
 from service.web.backend import ServiceBackend
+from service.web.listening import Listening
+from service.web.token import token_file, token_of
 
 logger = logging.getLogger(__name__)
+
+_SUPERVISOR = "172.30.32.2"  # of Home Assistant; elsewhere the address may be anybody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +128,11 @@ async def open_gateway(
     entrance: Entrance,
     operations: Operations,
     asking: Asking,
-) -> AsyncIterator[None]:
-    """Requests over HTTP are answered while the block lasts, if they are wanted.
-
-    Raises:
-        ConfigurationError: The address cannot be listened on.
-    """
+) -> AsyncIterator[Listening | None]:
+    """Requests over HTTP are answered while the block lasts, if they are wanted."""
     settings = base.settings
     if not settings.http.enabled:
-        yield
+        yield None
         return
     backend = ServiceBackend(
         operations,
@@ -142,19 +144,43 @@ async def open_gateway(
         settings.frames.max_bytes,
         base.clock,
     )
-    try:
-        listener = listen(settings.http.host, settings.http.port)
+    async with running() as tasks:
+        listening = Listening(lambda: _answering(settings, backend))
+        tasks.start("http", listening.run)
+        yield listening
+        tasks.cancel()
+
+
+@asynccontextmanager
+async def _answering(
+    settings: Settings, backend: ServiceBackend
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Listen and answer while the block lasts.
+
+    Raises:
+        ConfigurationError, StoreFullError: The address cannot be listened on, or there is no token.
+    """
+    token, _ = token_of(settings)
+    try:  # a name is asked of a resolver, which may take its time
+        listener = await asyncio.to_thread(listen, settings.http.host, settings.http.port)
     except OSError as error:
         where = f"{settings.http.host} port {settings.http.port}"
         raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
     host, port = listener.getsockname()[:2]
-    logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
-    async with serving(make_app(backend, gateway_options(settings)), listener):
-        yield
+    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    kept = "http.token" if settings.http.token else token_file(settings.data_dir)
+    logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
+    async with serving(make_app(backend, gateway_options(settings, token)), listener) as answering:
+        yield answering
 
 
-def gateway_options(settings: Settings) -> GatewayOptions:
-    """What the gateway needs to know of the settings."""
+def gateway_options(settings: Settings, token: str) -> GatewayOptions:
+    """What the gateway needs to know of the settings.
+
+    Args:
+        settings: Everything.
+        token: What callers show.
+    """
     http = settings.http
     return GatewayOptions(
         host=http.host,
@@ -166,9 +192,10 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         version=VERSION,
         model_name=settings.model.name,
         model_revision=settings.model.revision,
-        token=http.token.get_secret_value() if http.token else None,
+        token=token,
         allowed_hosts=http.allowed_hosts,
         keyless_networks=http.keyless_networks,
         cors_origins=http.cors_origins,
+        supervisor=_SUPERVISOR if "SUPERVISOR_TOKEN" in os.environ else None,
         camera_id=http.camera,
     )
