@@ -4,11 +4,17 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
+
+from gateway.guard.asgi import App
+from gateway.guard.connections import Connections
+from gateway.guard.protocol import GuardedProtocol, Patience
 
 _GRACE_S = 3  # for answers under way when it ends
+_PATIENCE = Patience()
+_IDLE_S = 30  # without a request on a connection
 
 
 class _Server(uvicorn.Server):
@@ -31,19 +37,25 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator["asyncio.Task[None]"]:
+async def serving(
+    app: App, listener: socket.socket, patience: Patience = _PATIENCE
+) -> AsyncIterator["asyncio.Task[None]"]:
     """Answer requests while the block lasts; those under way get a few seconds at its end.
 
     Yields what answers, which is done early only after an error.
     """
     config = uvicorn.Config(
         app,
+        http=partial(GuardedProtocol, Connections(), patience),  # type: ignore[arg-type]
         log_config=None,
+        log_level="error",  # a line for each request that is none would be anybody's to write
         access_log=False,
+        proxy_headers=False,  # who calls is the guard's to say
+        timeout_keep_alive=_IDLE_S,
         lifespan="off",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S + 2,
     )
     server = _Server(config)
     answering = asyncio.create_task(server.serve([listener]), name="http")
@@ -51,4 +63,7 @@ async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator["async
         yield answering
     finally:
         server.should_exit = True
+        await asyncio.wait([answering], timeout=_GRACE_S)
+        for connection in list(server.server_state.connections):  # a page that follows events
+            connection.transport.abort()
         await asyncio.wait([answering])
