@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.aborting import ABORT
 from gateway.news import News, Reader, Which
 
 _SILENCE_S = 15.0  # proxies end what says nothing for a minute
@@ -15,26 +15,6 @@ _HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx would keep it back
 }
-#: Of the scope's extensions: ends a connection at once, whatever has not been read of it.
-ABORT = "moondream2mqtt.abort"
-
-
-class AbortableHttp(H11Protocol):
-    """uvicorn's protocol, with a way to end a connection whose client does not read.
-
-    Without one, what has been written waits for such a client until the system gives up.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See asyncio.Protocol."""
-        super().connection_made(transport)
-        app = self.app
-
-        async def abortable(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[ABORT] = transport.abort
-            await app(scope, receive, send)
-
-        self.app = abortable
 
 
 class EventStream(Response):

@@ -20,5 +20,5 @@ class GatewayOptions:
     allowed_hosts: tuple[str, ...] = ()
     keyless_networks: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    supervisor: str | None = "172.30.32.2"  #: of Home Assistant, whose users need no token
+    supervisor: str | None = "172.30.32.2"  #: Home Assistant's, whose users need no token
     camera_id: str = "http"  #: in whose name a picture without a camera is asked about

@@ -4,13 +4,17 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
 
-from gateway.event_stream import AbortableHttp
+from gateway.guard.asgi import App
+from gateway.guard.connections import Connections
+from gateway.guard.protocol import GuardedProtocol, Patience
 
 _GRACE_S = 3  # for answers under way when it ends
+_PATIENCE = Patience()
+_IDLE_S = 30  # without a request on a connection
 
 
 class _Server(uvicorn.Server):
@@ -28,26 +32,38 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: The address is not this machine's, or is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=1024)
+    is_both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=is_both)
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
-    """Answer requests while the block lasts; those under way get a few seconds at its end."""
+async def serving(
+    app: App, listener: socket.socket, patience: Patience = _PATIENCE
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Answer requests while the block lasts; those under way get a few seconds at its end.
+
+    Yields what answers, which is done early only after an error.
+    """
     config = uvicorn.Config(
         app,
-        http=AbortableHttp,
+        http=partial(GuardedProtocol, Connections(), patience),  # type: ignore[arg-type]
         log_config=None,
+        log_level="error",  # a line for each request that is none would be anybody's to write
         access_log=False,
+        proxy_headers=False,  # who calls is the guard's to say
+        timeout_keep_alive=_IDLE_S,
         lifespan="off",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S + 2,
     )
     server = _Server(config)
     answering = asyncio.create_task(server.serve([listener]), name="http")
     try:
-        yield
+        yield answering
     finally:
         server.should_exit = True
-        await answering
+        await asyncio.wait([answering], timeout=_GRACE_S)
+        for connection in list(server.server_state.connections):  # a page that follows events
+            connection.transport.abort()
+        await asyncio.wait([answering])

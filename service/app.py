@@ -151,10 +151,12 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 ) as receiving,
                 open_gateway(
                     base, store, output, delivery, queue, engines, entrance, monitor, operations
-                ),
+                ) as gateway,
             ):
                 background.watch("announce", partial(_announce, receiving, output))
                 _watch_the_world(base.settings, receiving, output, monitor)
+                if gateway is not None:
+                    monitor.watch(Watched("http", gateway.health))
                 background.start("monitor", monitor.run)
                 if on_ready is not None:
                     background.watch("ready", partial(_report_ready, engines, on_ready))

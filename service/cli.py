@@ -33,6 +33,7 @@ COMMANDS = {
     "watch": "Follow captions, queue and rates of a running service.",
     "request": "Ask a running service, or order something, and print the answer as JSON.",
     "download": "Fetch the model's files, so that serving needs no network.",
+    "token": "Show the token that callers of the HTTP gateway need, or make a new one.",
     "doctor": "Check configuration, broker, model, device and disk.",
 }
 

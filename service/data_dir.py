@@ -6,6 +6,7 @@ right to write, a file in the way, a disk mounted read-only) is the operator's t
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,3 +61,31 @@ def usable(what: str) -> Iterator[None]:
         is_in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         reason = "a file is in its way" if is_in_the_way else error.strerror or str(error)
         raise ConfigurationError(f"{what}: {reason}") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file for its owner alone; after a power cut it has all of the text, or is as before.
+
+    The owner is the folder's: root may do it for the service.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    owner = path.parent.stat()
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

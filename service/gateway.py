@@ -1,11 +1,14 @@
 """The gateway at the stages: what it is told of the service, and when it listens."""
 
+import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from gateway.app import make_app
+from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.server import listen, serving
 from service.delivery.documents import Documents
@@ -21,11 +24,15 @@ from service.store.store import Store
 from service.tasks import running
 from service.web.backend import ServiceBackend
 from service.web.frames import HttpFrames
+from service.web.listening import Listening
 from service.web.news import NewsFeed
 from service.web.readiness import Readiness
 from service.web.readings import ServiceReadings
+from service.web.token import token_file, token_of
 
 logger = logging.getLogger(__name__)
+
+_SUPERVISOR = "172.30.32.2"  # of Home Assistant; elsewhere the address may be anybody's
 
 
 @asynccontextmanager
@@ -39,15 +46,11 @@ async def open_gateway(
     entrance: Entrance,
     monitor: Monitor,
     operations: Operations,
-) -> AsyncIterator[None]:
-    """Requests over HTTP are answered while the block lasts, if they are wanted.
-
-    Raises:
-        ConfigurationError: The address cannot be listened on.
-    """
+) -> AsyncIterator[Listening | None]:
+    """Requests over HTTP are answered while the block lasts, if they are wanted."""
     settings = base.settings
     if not settings.http.enabled:
-        yield
+        yield None
         return
     cancellation = Cancellation(delivery.deliver, queue.places)
     hanging = Hanging("http", cancellation, queue.dispatcher.partials)
@@ -65,26 +68,45 @@ async def open_gateway(
     readings = _readings(base, output, delivery, queue, monitor)
     feed = NewsFeed(base.topics, delivery.cameras, store, base.clock)
     backend = ServiceBackend(operations, frames, readings)
-    try:
-        listener = listen(settings.http.host, settings.http.port)
+    async with running() as tasks:
+        listening = Listening(lambda: _answering(settings, backend, feed.news))
+        feed.follow(output.publisher, store.outbox, delivery.cameras)
+        await once_there_is_room(feed.load, base.stop)
+        tasks.start("http-news", feed.run)
+        tasks.start("http", listening.run)
+        try:
+            yield listening
+        finally:
+            feed.news.close()  # or its readers would hold up the end
+            tasks.cancel()
+    await asking.settle()
+
+
+@asynccontextmanager
+async def _answering(
+    settings: Settings, backend: ServiceBackend, news: News
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Listen and answer while the block lasts.
+
+    Raises:
+        ConfigurationError, StoreFullError: The address cannot be listened on, or there is no token.
+    """
+    token, _ = token_of(settings)
+    try:  # a name is asked of a resolver, which may take its time
+        listener = await asyncio.to_thread(listen, settings.http.host, settings.http.port)
     except OSError as error:
         where = f"{settings.http.host} port {settings.http.port}"
         raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
     host, port = listener.getsockname()[:2]
-    logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
-    app = make_app(backend, gateway_options(settings), feed.news)
+    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    kept = "http.token" if settings.http.token else token_file(settings.data_dir)
+    logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
+    app = make_app(backend, gateway_options(settings, token), news)
     try:
-        async with running() as tasks, serving(app, listener):
-            feed.follow(output.publisher, store.outbox, delivery.cameras)
-            await once_there_is_room(feed.load, base.stop)
-            tasks.start("http-news", feed.run)
-            try:
-                yield
-            finally:
-                feed.news.close()  # or its readers would hold up the end
+        async with serving(app, listener) as answering:
+            yield answering
     finally:
         await app.state.asker.close()
-        await asking.settle()
 
 
 def _readings(
@@ -101,8 +123,13 @@ def _readings(
     )
 
 
-def gateway_options(settings: Settings) -> GatewayOptions:
-    """What the gateway needs to know of the settings."""
+def gateway_options(settings: Settings, token: str) -> GatewayOptions:
+    """What the gateway needs to know of the settings.
+
+    Args:
+        settings: Everything.
+        token: What callers show.
+    """
     http = settings.http
     return GatewayOptions(
         host=http.host,
@@ -114,9 +141,10 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         version=VERSION,
         model_name=settings.model.name,
         model_revision=settings.model.revision,
-        token=http.token.get_secret_value() if http.token else None,
+        token=token,
         allowed_hosts=http.allowed_hosts,
         keyless_networks=http.keyless_networks,
         cors_origins=http.cors_origins,
+        supervisor=_SUPERVISOR if "SUPERVISOR_TOKEN" in os.environ else None,
         camera_id=http.camera,
     )

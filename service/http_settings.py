@@ -1,13 +1,40 @@
 """Settings of the HTTP gateway: whether, where and for whom."""
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from schemas.frame import CameraId
 from service.setting_types import Host, Name, Secret, Section
 
-Network = Annotated[str, Field(max_length=64)]
+
+def _is_network(text: str) -> str:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("must be an address or a network, e.g. 192.168.1.0/24") from None
+    return text
+
+
+def _is_host_or_wildcard(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError("must be a host name, *.domain or *, without scheme and port")
+    return text
+
+
+def _is_origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("must be * or http(s)://host[:port], without a path")
+    return text
+
+
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
+_ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9_.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?/?")
+Network = Annotated[str, Field(max_length=64), AfterValidator(_is_network)]
+HostPattern = Annotated[Name, AfterValidator(_is_host_or_wildcard)]
+Origin = Annotated[Name, AfterValidator(_is_origin)]
 
 
 class HttpSettings(Section):
@@ -23,15 +50,18 @@ class HttpSettings(Section):
         description="what callers have to send; none: one is made at the first start and kept in "
         "data_dir",
     )
-    allowed_hosts: tuple[Name, ...] = Field(
-        default=(), description="further names under which it may be called"
+    allowed_hosts: tuple[HostPattern, ...] = Field(
+        default=(),
+        description="further names under which it may be called: host, *.domain or *; known are "
+        "local addresses, names of one label, and those in .local, .internal and .home.arpa",
     )
     keyless_networks: tuple[Network, ...] = Field(
         default=("127.0.0.0/8", "::1/128"),
         description="who needs no token, unless it comes through a proxy",
     )
-    cors_origins: tuple[Name, ...] = Field(
-        default=(), description="web pages of others that may call it from a browser"
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description="web pages of others that may call it from a browser: http(s)://host[:port]",
     )
     images: Literal["middle", "first", "last", "each"] = Field(
         default="middle", description="which of several pictures of one question is looked at"

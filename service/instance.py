@@ -5,14 +5,12 @@ at all, and is not the client id: that is a setting, and settings change.
 """
 
 import logging
-import os
 import re
-import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from service.data_dir import usable
+from service.data_dir import usable, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -35,24 +33,5 @@ def instance_name(data_dir: Path) -> str:
                 return content.decode("ascii")
             logger.warning("%s holds no name; the service gets a new one", path)
         name = f"moondream2mqtt-{uuid.uuid4().hex[:8]}"
-        _write_whole(path, name)
+        write_whole(path, name)
     return name
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """After a power cut the file has all of the text, or is not there."""
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

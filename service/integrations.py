@@ -33,6 +33,8 @@ from service.triggers.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 
+_SUPERVISOR = "172.30.32.2"  # of Home Assistant; elsewhere the address may be anybody's
+
 
 @dataclass(frozen=True, slots=True)
 class Triggering:

@@ -24,6 +24,7 @@ from service.settings import Settings
 from service.sources import overlaps
 from service.stages import frigate_api
 from service.triggers.snapshots import Snapshots
+from service.web import exposure
 
 _TLS_PORT, _PLAIN_PORT = 8883, 1883
 
@@ -59,6 +60,9 @@ def doubts(settings: Settings) -> Iterator[Doubt]:
     with suppress(ConfigurationError):  # which is a refusal
         if (signer := _signer(settings)) is not None and signer.is_weak:
             yield Doubt("webhooks.secret", "has a key of less than 24 bytes: make a longer one")
+    if settings.http.enabled:
+        for path, text in exposure.doubts(settings.http):
+            yield Doubt(path, text)
     base, prefix = settings.mqtt.base_topic, settings.homeassistant.discovery_prefix
     if settings.homeassistant.enabled and base == prefix:
         yield Doubt("homeassistant.discovery_prefix", "is mqtt.base_topic as well: change one")

@@ -47,13 +47,14 @@ class Hosts:
     def _is_ours(self, host: str, incoming: Incoming) -> bool:
         address = address_of(host)
         if address is not None:  # an address cannot be given to somebody else
-            return self._is_open or not address.is_global or address == incoming.own
+            return not address.is_global or address == incoming.own or self._is_listed(host)
         if not _NAME.fullmatch(host):
             return False
         # Names of one label are the network's own (a container's, a machine's), never a domain's.
-        if self._is_open or host in self._names or "." not in host:
-            return True
-        return host.endswith(_PRIVATE) or host.endswith(self._domains)
+        return "." not in host or host.endswith(_PRIVATE) or self._is_listed(host)
+
+    def _is_listed(self, host: str) -> bool:
+        return self._is_open or host in self._names or host.endswith(self._domains)
 
 
 def _plain(host: str) -> str:

@@ -31,6 +31,9 @@ def check_request(incoming: Incoming) -> None:
         raise Problem(
             "method_not_allowed", f"methods here are {', '.join(sorted(_METHODS))}, no others"
         )
+    if incoming.header("transfer-encoding") and incoming.header("content-length"):
+        # Where one request ends and the next begins is then seen differently by a proxy.
+        raise Problem("bad_request", "Content-Length and Transfer-Encoding exclude each other")
     if not _is_plain(incoming):
         raise Problem("not_found", "no path here has '..', '//', '\\' or encoded slashes")
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 
 from gateway.access import TheNews
 from gateway.event_stream import EventStream
@@ -12,7 +12,11 @@ from gateway.problems import Problem
 router = APIRouter(tags=["events"])
 
 
-@router.get("/events", response_class=EventStream)
+@router.get(
+    "/events",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "the events"}},
+)
 async def events(
     news: TheNews,
     job: Annotated[str | None, Query(description="only this job, until it has ended")] = None,

@@ -5,13 +5,17 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
 from service import logs
 from service.app import REAL_PARTS, Parts, serve
 from service.commands.options import CommonOptions, talks_to_broker
+from service.data_dir import open_data_dir
+from service.errors import StoreFullError
 from service.settings import Settings
+from service.web.token import token_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +31,24 @@ def run(common: CommonOptions) -> None:
     logs.configure(settings.logging.level, settings.logging.format)
     if (file := common.file()) is not None:  # in the log, which may be JSON, one object a line
         logger.info("settings from %s", file, extra={"action": "settings_read"})
+    if settings.http.enabled:
+        _show_new_token(settings)
     received = asyncio.run(serve_until_signalled(settings))
     if received is signal.SIGINT:
         raise typer.Exit(128 + signal.SIGINT)
+
+
+def _show_new_token(settings: Settings) -> None:
+    """Print the token where there was none yet; on stdout, which is not the log.
+
+    Raises:
+        ConfigurationError: It cannot be kept.
+    """
+    with suppress(StoreFullError):  # which is waited for
+        open_data_dir(settings.data_dir)
+        token, is_new = token_of(settings)
+        if is_new:
+            typer.echo(f"Token for HTTP (`moondream2mqtt token` shows it again): {token}")
 
 
 async def serve_until_signalled(

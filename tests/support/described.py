@@ -4,14 +4,14 @@ from typing import Any, cast
 
 from gateway.app import make_app
 from gateway.backend import Backend
-from service.integrations import gateway_options
+from service.gateway import gateway_options
 from service.settings import Settings
 
 
 def described() -> dict[str, Any]:
     """As `/openapi.json` says it."""
     nothing = cast("Backend", object())  # only the routes are looked at
-    return make_app(nothing, gateway_options(Settings())).openapi()
+    return make_app(nothing, gateway_options(Settings(), "")).openapi()
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from service.commands.checks.broker import check_broker
 from service.commands.checks.engine import check_engines
 from service.commands.checks.finding import Finding
 from service.commands.checks.frigate import check_frigate
+from service.commands.checks.gateway import check_gateway
 from service.commands.checks.measure import measure
 from service.commands.checks.places import check_folders, check_hosts
 from service.commands.checks.report import Check, in_thread
@@ -37,6 +38,7 @@ def checks_of(settings: Settings, config: Path | None) -> Iterator[Check]:
     yield Check("folders", _DISK_S, partial(in_thread, partial(check_folders, settings)))
     yield Check("hosts", _NETWORK_S, partial(check_hosts, settings))
     yield Check("frigate", _NETWORK_S, partial(check_frigate, settings))
+    yield Check("http", _NETWORK_S, partial(check_gateway, settings))
     yield Check("triggers", _CHILD_S, partial(check_triggers, settings))
 
 

@@ -1,0 +1,27 @@
+"""A way to end a connection whose client does not read."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+#: Of the scope's extensions: ends a connection at once, whatever has not been read of it.
+ABORT = "moondream2mqtt.abort"
+
+
+class AbortableHttp(H11Protocol):
+    """uvicorn's protocol, with a way to end a connection whose client does not read.
+
+    Without one, what has been written waits for such a client until the system gives up.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        app = self.app
+
+        async def abortable(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[ABORT] = transport.abort
+            await app(scope, receive, send)
+
+        self.app = abortable

@@ -1,0 +1,239 @@
+"""HTTP on one connection, within bounds that uvicorn does not set.
+
+Headers that never end, bodies that nobody wants any more and readers that do not read each hold a
+connection; here each gets its time.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+
+from gateway.aborting import AbortableHttp
+from gateway.guard.addresses import address_of, household
+from gateway.guard.connections import Connections
+
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a caller is waited for."""
+
+    headers_s: float = 15.0  #: for the line and headers of a request, and until the first begins
+    #: What is left of a body whose request has had its answer is read for a moment, so that a
+    #: client which writes first and reads afterwards hears the answer.
+    leftover_s: float = 3.0
+    leftover_bytes: int = 64 << 20
+    #: A reader who takes less in this time is taken for one that does not read.
+    reading_s: float = 30.0
+    reading_bytes: int = 32 << 10
+
+
+class GuardedProtocol(AbortableHttp):
+    """One connection.
+
+    Args:
+        all_connections: Of the server.
+        patience: With its caller.
+        arguments: Of uvicorn.
+    """
+
+    def __init__(self, all_connections: Connections, patience: Patience, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._all = all_connections
+        self._patience = patience
+        self._household = ""
+        self._is_admitted = False
+        self._headers_timer: asyncio.TimerHandle | None = None
+        self._leftover_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
+        self._leftover_bytes = 0
+        self._is_over = False  #: what still comes is not looked at
+
+    # --- asyncio
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller has connected."""
+        super().connection_made(_PoliteTransport(transport, self))  # type: ignore[arg-type]
+        self._household = household(address_of(self.client[0]) if self.client else None)
+        self._is_admitted = self._all.admit(self, self._household)
+        if not self._is_admitted:
+            self._end_with(503, "Service Unavailable", "busy", "too many connections")
+            return
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        for timer in (self._headers_timer, self._leftover_timer, self._reading_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._is_admitted:
+            self._is_admitted = False
+            self._all.forget(self, self._household)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the caller."""
+        if self._leftover_timer is not None:
+            self._leftover_bytes += len(data)
+            if self._leftover_bytes > self._patience.leftover_bytes:
+                self._abort()
+                return
+        if self._is_over:
+            return
+        super().data_received(data)
+        self._look()
+
+    def pause_writing(self) -> None:
+        """The caller does not read as fast as it is answered."""
+        super().pause_writing()
+        self._watch_reading(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    # --- uvicorn
+
+    def on_response_complete(self) -> None:
+        """A request has had its answer."""
+        super().on_response_complete()
+        self._look()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP; h11 may know a better code than 400."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.close()  # in the middle of an answer: nothing can be said
+            return
+        status = getattr(sys.exception(), "error_status_hint", 400)
+        code = "header_too_large" if status == 431 else "bad_request"
+        phrase = _PHRASES.get(status, _PHRASES[400])
+        self._end_with(status if status in _PHRASES else 400, phrase, code, "this is no HTTP/1.1")
+
+    def close_idle(self) -> None:
+        """Make room for others."""
+        self._is_admitted = False
+        self.timeout_keep_alive_handler()
+
+    # --- time
+
+    def _look(self) -> None:
+        """Say whether the connection is idle, and start or stop what limits it."""
+        if self.transport.is_closing() or not self._is_admitted:
+            return
+        is_waiting = self.conn.their_state is h11.IDLE
+        if is_waiting:
+            self._all.mark_idle(self, self._household)
+            if self.timeout_keep_alive_task is None and self._headers_timer is None:
+                self._headers_timer = self.loop.call_later(
+                    self._patience.headers_s, self._headers_are_late
+                )
+        else:
+            self._all.mark_busy(self, self._household)
+            if self._headers_timer is not None:
+                self._headers_timer.cancel()
+                self._headers_timer = None
+        is_left_over = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        if is_left_over and any(name == b"expect" for name, _ in self.headers):
+            self.transport.close()  # whether it still sends its body is not known
+        elif is_left_over:
+            self.wait_for_leftover()
+        elif self._leftover_timer is not None:
+            self._leftover_timer.cancel()
+            self._leftover_timer = None
+
+    def _headers_are_late(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.trailing_data[0]:
+            self._end_with(408, _PHRASES[408], "too_slow", "the headers come too slowly")
+        else:
+            self.transport.close()
+
+    def wait_for_leftover(self) -> None:
+        """Read what is left of a body for a moment."""
+        if self._leftover_timer is None:
+            self._leftover_bytes = 0
+            self._leftover_timer = self.loop.call_later(self._patience.leftover_s, self._abort)
+            self.flow.resume_reading()
+
+    def expects_body(self) -> bool:
+        """Whether the caller is in the middle of a body."""
+        return self.conn.their_state is h11.SEND_BODY
+
+    def end(self) -> None:
+        """Look at nothing that still comes."""
+        self._is_over = True
+
+    def _watch_reading(self, num_left: int) -> None:
+        self._reading_timer = self.loop.call_later(
+            self._patience.reading_s, self._look_at_reader, num_left
+        )
+
+    def _look_at_reader(self, num_before: int) -> None:
+        num_left = self.transport.get_write_buffer_size()
+        if num_before - num_left < self._patience.reading_bytes:
+            self._abort()
+        else:
+            self._watch_reading(num_left)
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+    def _end_with(self, status: int, phrase: str, code: str, message: str) -> None:
+        """Say why, past h11, which has no request to answer, and close."""
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        body = json.dumps({"error": error, "message": message}).encode()
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self._is_over = True
+        self.transport.close()
+
+
+class _PoliteTransport:
+    """A transport whose `close` lets the caller hear what was said before.
+
+    A socket that is closed with unread bytes in it is reset, and the caller may lose the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: GuardedProtocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._is_closing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be said."""
+        return self._is_closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close once what the caller is still sending has been read, for a moment."""
+        if self.is_closing():
+            return
+        if not self._protocol.expects_body():
+            self._transport.close()
+            return
+        self._is_closing = True
+        self._protocol.end()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._protocol.wait_for_leftover()
