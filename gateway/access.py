@@ -6,7 +6,6 @@ from fastapi import Depends, Request
 
 from gateway.asking import Asker
 from gateway.backend import Backend
-from gateway.bodies import Bodies
 from gateway.options import GatewayOptions
 
 
@@ -22,11 +21,6 @@ def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 
-def _bodies(request: Request) -> Bodies:
-    return cast("Bodies", request.app.state.bodies)
-
-
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
-TheBodies = Annotated[Bodies, Depends(_bodies)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]

@@ -6,7 +6,6 @@ from fastapi import APIRouter, FastAPI
 
 from gateway.asking import Asker
 from gateway.backend import Backend
-from gateway.bodies import Bodies
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import (
@@ -51,7 +50,6 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     )
     app.state.backend = backend
     app.state.options = options
-    app.state.bodies = Bodies()
     app.state.asker = Asker(backend, options)
     for router in _ROUTERS:
         app.include_router(router)

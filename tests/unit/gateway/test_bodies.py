@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -6,12 +5,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from broker.codec import PayloadError
-from gateway.bodies import Bodies, read_object, read_request
+from gateway.bodies import read_body, read_object, read_request
 from gateway.problems import Problem
 from schemas.requests.batches import BATCH_SUBMIT
 
 
-def _request(*pieces: bytes, declared: int | None = None, is_cut: bool = False) -> Request:
+def _request(*pieces: bytes, is_cut: bool = False) -> Request:
     messages: Iterator[Message] = iter(
         [
             *({"type": "http.request", "body": each, "more_body": True} for each in pieces),
@@ -22,58 +21,22 @@ def _request(*pieces: bytes, declared: int | None = None, is_cut: bool = False) 
     async def receive() -> Message:
         return next(messages)
 
-    headers = [] if declared is None else [(b"content-length", str(declared).encode())]
-    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
 async def test_pieces_are_one_body() -> None:
-    async with Bodies().read(_request(b"a", b"b"), 2) as body:
-        assert body == b"ab"
+    assert await read_body(_request(b"a", b"b"), 2) == b"ab"
 
 
-@pytest.mark.parametrize("request_", [_request(b"ab", b"c"), _request(declared=3)])
-async def test_body_that_is_too_large_is_not_read(request_: Request) -> None:
-    bodies = Bodies()
+async def test_body_that_is_too_large_is_not_read() -> None:
     with pytest.raises(Problem) as refused:
-        async with bodies.read(request_, 2):
-            raise AssertionError
+        await read_body(_request(b"ab", b"c"), 2)
     assert (refused.value.code, refused.value.status) == ("payload_too_large", 413)
-    async with bodies.read(_request(b"ab"), 2):
-        pass
 
 
-async def test_bodies_together_are_bounded() -> None:
-    bodies = Bodies(most_bytes=3)
-    async with bodies.read(_request(b"ab"), 2):
-        with pytest.raises(Problem) as refused:
-            async with bodies.read(_request(b"cd"), 2):
-                raise AssertionError
-        assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
-    async with bodies.read(_request(b"cd"), 2) as body:
-        assert body == b"cd"
-
-
-async def test_body_that_is_cut_is_let_go() -> None:
-    bodies = Bodies(most_bytes=2)
-    for _ in range(2):
-        with pytest.raises(ClientDisconnect):
-            async with bodies.read(_request(b"ab", is_cut=True), 2):
-                raise AssertionError
-
-
-async def test_body_whose_sender_is_cancelled_is_let_go() -> None:
-    bodies = Bodies(most_bytes=2)
-
-    async def stay() -> None:
-        async with bodies.read(_request(b"ab"), 2):
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(stay())
-    await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-    async with bodies.read(_request(b"ab"), 2):
-        pass
+async def test_body_that_is_cut_is_none() -> None:
+    with pytest.raises(ClientDisconnect):
+        await read_body(_request(b"ab", is_cut=True), 2)
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
