@@ -6,7 +6,6 @@ from fastapi import Depends, Request
 
 from gateway.asking import Asker
 from gateway.backend import Backend
-from gateway.bodies import Bodies
 from gateway.guard.callers import Callers
 from gateway.news import News
 from gateway.options import GatewayOptions
@@ -36,13 +35,8 @@ def _callers(request: Request) -> Callers:
     return cast("Callers", request.app.state.callers)
 
 
-def _bodies(request: Request) -> Bodies:
-    return cast("Bodies", request.app.state.bodies)
-
-
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
-TheBodies = Annotated[Bodies, Depends(_bodies)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
 TheNews = Annotated[News, Depends(_news)]
 TheCallers = Annotated[Callers, Depends(_callers)]

@@ -7,7 +7,6 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.asking import Asker
 from gateway.backend import Backend
-from gateway.bodies import Bodies
 from gateway.guard.asgi import App
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
@@ -75,7 +74,6 @@ def make_app(backend: Backend, options: GatewayOptions, news: News | None = None
     app.state.options = options
     app.state.news = news
     app.state.callers = Callers(options)
-    app.state.bodies = Bodies()
     app.state.asker = Asker(backend, options)
     app.state.request_counts = Counter[tuple[str, str]]()
     for router in _ROUTERS:

@@ -1,12 +1,10 @@
-"""Bodies of requests: read within limits, and taken apart where MQTT does not wait for it.
+"""Bodies of requests: read once, and taken apart where MQTT does not wait for it.
 
-All bodies that are being read together have at most `MOST_BYTES`: a thousand callers who send a
-picture at once would else need gigabytes. Who comes then hears `busy`.
+How large, slow and many they may be is seen to before any route is reached (`gateway.guard`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -16,51 +14,38 @@ from broker.pieces import split_array
 from gateway.problems import Problem, refused
 from schemas.requests.operation import MAX_REQUEST_BYTES, Operation
 
-MOST_BYTES = 256 << 20
 _SMALL_BYTES = 64 * 1024  # read in place: a millisecond
+
+_JSON = "application/json"
 
 _T = TypeVar("_T")
 
 
-class Bodies:
-    """Reads bodies, and knows how much is held.
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body of a request, which does not keep it: it may be a picture, and the answer far away.
 
-    Args:
-        most_bytes: Of all that are held together.
+    Raises:
+        Problem: `payload_too_large`.
     """
+    pieces: list[bytes] = []
+    num_bytes = 0
+    async for piece in request.stream():
+        num_bytes += len(piece)
+        if num_bytes > max_bytes:
+            raise Problem("payload_too_large", f"at most {max_bytes} bytes are taken here")
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._num_bytes = 0
 
-    @asynccontextmanager
-    async def read(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-        """The body of a request, which counts as held while the block lasts.
+def check_is_json(request: Request, body: bytes) -> None:
+    """Refuse a body of a type that is not read here.
 
-        Raises:
-            Problem: `payload_too_large`, before all of it has come; `busy`: too much is held.
-        """
-        pieces: list[bytes] = []
-        num_bytes = 0
-        try:
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-                raise _too_large(max_bytes)
-            async for piece in request.stream():
-                num_bytes += len(piece)
-                self._num_bytes += len(piece)
-                if num_bytes > max_bytes:
-                    raise _too_large(max_bytes)
-                if self._num_bytes > self._most_bytes:
-                    raise Problem(
-                        "busy", "too many large requests at once; ask again", retry_after_s=1
-                    )
-                pieces.append(piece)
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            yield body
-        finally:
-            self._num_bytes -= num_bytes
+    Raises:
+        Problem: `unsupported_type`.
+    """
+    media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if body and media_type != _JSON and not media_type.endswith("+json"):
+        raise Problem("unsupported_type", f"{media_type[:64]} is not taken here; send {_JSON}")
 
 
 async def take_apart(body: bytes, read: Callable[[], _T]) -> _T:
@@ -101,7 +86,3 @@ def read_request(body: bytes, operation: Operation[Any, Any]) -> dict[str, Any]:
     rest, elements = split_array(body, name)
     content = read_object(rest)
     return content if elements is None else {**content, name: elements}
-
-
-def _too_large(max_bytes: int) -> Problem:
-    return Problem("payload_too_large", f"at most {max_bytes} bytes are taken here")

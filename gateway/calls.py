@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from gateway.access import TheBackend, TheBodies
-from gateway.bodies import Bodies, read_request, take_apart
+from gateway.access import TheBackend
+from gateway.bodies import check_is_json, read_body, read_request, take_apart
 from gateway.described import body_of, parameters_of, path_names
 from gateway.problems import Problem, ProblemDocument
 from schemas.requests.operation import Operation
@@ -48,8 +48,8 @@ def add_call(
         names: Fields by what another system calls them in its path and query.
     """
 
-    async def call(request: Request, backend: TheBackend, bodies: TheBodies) -> Response:
-        content = await fields_of_request(request, bodies, operation, names or {})
+    async def call(request: Request, backend: TheBackend) -> Response:
+        content = await fields_of_request(request, operation, names or {})
         answer = await backend.call(operation.name, content)
         return say(answer, status) if shape is None else JSONResponse(shape(answer), status)
 
@@ -113,7 +113,7 @@ def add_route(
 
 
 async def fields_of_request(
-    request: Request, bodies: Bodies, operation: Operation[Any, Any], names: Mapping[str, str]
+    request: Request, operation: Operation[Any, Any], names: Mapping[str, str]
 ) -> dict[str, Any]:
     """What a request says to an operation, still unchecked.
 
@@ -124,24 +124,13 @@ async def fields_of_request(
     said |= {names.get(name, name): value for name, value in request.path_params.items()}
     if request.method not in _WITH_BODY:
         return said
-    async with bodies.read(request, operation.max_bytes) as body:
-        check_is_json(request, body)
-        content = await take_apart(body, partial(read_request, body, operation))
+    body = await read_body(request, operation.max_bytes)
+    check_is_json(request, body)
+    content = await take_apart(body, partial(read_request, body, operation))
     for name in content.keys() & said.keys():
         if str(content[name]) != said[name]:
             raise Problem("bad_field", f"{name}: is said twice, and differently", param=name)
     return {**said, **content}
-
-
-def check_is_json(request: Request, body: bytes) -> None:
-    """Refuse a body of another type; one that says no type is read.
-
-    Raises:
-        Problem: `unsupported_type`.
-    """
-    media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if body and media_type != _JSON and not media_type.endswith("+json"):
-        raise Problem("unsupported_type", f"send it as {_JSON}, with that Content-Type")
 
 
 def say(answer: BaseModel, status: int = 200) -> Response:

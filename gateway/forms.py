@@ -44,12 +44,15 @@ def read_form(body: bytes, content_type: str) -> Form:
         raise Problem("bad_request", "the form's Content-Type names no boundary")
     form = Form({}, {})
     # The line end before a boundary belongs to it, and the first one has none.
-    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, MOST_PARTS + 2)
-    if len(pieces) > MOST_PARTS + 2:
+    delimiter = b"--" + boundary
+    first, *pieces = body.split(b"\r\n" + delimiter, MOST_PARTS + 1)
+    if first.startswith(delimiter):  # else it is a preamble, which nobody reads
+        pieces.insert(0, first[len(delimiter) :])
+    if len(pieces) > MOST_PARTS + 1:
         raise Problem("bad_request", f"the form has more than {MOST_PARTS} parts")
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+    if not pieces or not pieces[-1].startswith(b"--"):
         raise Problem("bad_request", "the form is cut: its last boundary is missing")
-    for piece in pieces[1:-1]:
+    for piece in pieces[:-1]:
         _add(piece, form)
     return form
 

@@ -14,14 +14,14 @@ from typing import Any
 from fastapi import Request
 
 from broker.codec import PayloadError, read_texts
-from gateway.bodies import Bodies, read_object, take_apart
+from gateway.bodies import check_is_json, read_body, read_object, take_apart
 from gateway.forms import File, read_form
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from schemas.frame import FrameOptions, MotionFrame
 
 MAX_OTHER_BYTES = 64 * 1024  # of a frame besides its image
-_IMAGES = ("image/jpeg", "image/jpg", "image/png", "image/webp", "application/octet-stream")
+_IMAGES = ("image/jpeg", "image/jpg", "image/png", "image/webp")
 _FILES = ("file", "media", "image", "frame_data")  # names of a form's picture
 _OPTIONS = frozenset(FrameOptions.model_fields)
 _TEXTS = frozenset({*MotionFrame.model_fields, "image_url"})
@@ -43,7 +43,6 @@ def max_frame_bytes(options: GatewayOptions) -> int:
 
 async def read_frame(
     request: Request,
-    bodies: Bodies,
     options: GatewayOptions,
     *,
     further: frozenset[str] = frozenset(),
@@ -52,7 +51,6 @@ async def read_frame(
 
     Args:
         request: Not read yet.
-        bodies: Reads it.
         options: The largest image.
         further: Names that may stand in a query or a form besides those of a frame.
 
@@ -62,22 +60,18 @@ async def read_frame(
     max_bytes = max_frame_bytes(options)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     queried = _texts(request.query_params, further)
-    async with bodies.read(request, max_bytes) as body:
-        if media_type in _IMAGES or (not media_type and _is_image(body)):
-            return Said({**_from_headers(request), **queried}, body)
-        if media_type == "multipart/form-data":
-            content_type = request.headers["content-type"]
-            form = await take_apart(body, partial(read_form, body, content_type))
-            file = _only_file(form.files)
-            fields = {**_from_headers(request), **queried, **_texts(form.texts, further)}
-            return Said(fields, file.content if file else None, file)
-        if media_type not in ("", "application/json") and not media_type.endswith("+json"):
-            raise Problem(
-                "unsupported_type",
-                "send application/json, image/jpeg, image/png, image/webp or multipart/form-data",
-            )
-        content = await take_apart(body, partial(read_object, body, max_bytes))
-        return Said({**queried, **content}, None)
+    body = await read_body(request, max_bytes)
+    if media_type in _IMAGES:
+        return Said({**_from_headers(request), **queried}, body)
+    if media_type == "multipart/form-data":
+        content_type = request.headers["content-type"]
+        form = await take_apart(body, partial(read_form, body, content_type))
+        file = _only_file(form.files)
+        fields = {**_from_headers(request), **queried, **_texts(form.texts, further)}
+        return Said(fields, file.content if file else None, file)
+    check_is_json(request, body)
+    content = await take_apart(body, partial(read_object, body, max_bytes))
+    return Said({**queried, **content}, None)
 
 
 def with_job_id(fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
@@ -92,10 +86,6 @@ def with_job_id(fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
     if fields.get("job_id", key) != key:
         raise Problem("bad_field", "job_id: is not the Idempotency-Key", param="job_id")
     return {**fields, "job_id": key}
-
-
-def _is_image(body: bytes) -> bool:
-    return body.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF"))
 
 
 def _only_file(files: Mapping[str, File]) -> File | None:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from broker.codec import PayloadError, read_json
-from gateway.access import TheBackend, TheBodies, TheOptions
-from gateway.bodies import Bodies, read_request, take_apart
-from gateway.calls import add_call, add_route, check_is_json
+from gateway.access import TheBackend, TheOptions
+from gateway.bodies import check_is_json, read_body, read_request, take_apart
+from gateway.calls import add_call, add_route
 from gateway.described import PICTURE, json_body
 from gateway.frames import max_frame_bytes
 from gateway.options import GatewayOptions
@@ -35,19 +35,15 @@ _PICTURES = ("image", "image_url", "data", "url")
 router = APIRouter(tags=["batches"])
 
 
-async def submit_batch(
-    request: Request, backend: TheBackend, bodies: TheBodies, options: TheOptions
-) -> Response:
+async def submit_batch(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """Take a batch in our form, or `{"type", "items", "config"}`."""
-    content = await _content(request, bodies, options, "items")
+    content = await _content(request, options, "items")
     return _accepted(cast("BatchView", await backend.call(BATCH_SUBMIT.name, content)))
 
 
-async def submit_job(
-    request: Request, backend: TheBackend, bodies: TheBodies, options: TheOptions
-) -> Response:
+async def submit_job(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """Take `{"images": [base64], "config"}`; what it says of faces is not looked for."""
-    content = await _content(request, bodies, options, "images")
+    content = await _content(request, options, "images")
     return _accepted(cast("BatchView", await backend.call(BATCH_SUBMIT.name, content)))
 
 
@@ -67,14 +63,11 @@ def _accepted(batch: BatchView) -> Response:
     return JSONResponse({**batch.model_dump(mode="json"), **batch_words(batch)}, 202)
 
 
-async def _content(
-    request: Request, bodies: Bodies, options: GatewayOptions, name: str
-) -> dict[str, Any]:
+async def _content(request: Request, options: GatewayOptions, name: str) -> dict[str, Any]:
     """The fields of `batch/submit`, whichever form they came in."""
-    async with bodies.read(request, BATCH_SUBMIT.max_bytes) as body:
-        check_is_json(request, body)
-        read = partial(_read, body, name, options)
-        return await take_apart(body, read)
+    body = await read_body(request, BATCH_SUBMIT.max_bytes)
+    check_is_json(request, body)
+    return await take_apart(body, partial(_read, body, name, options))
 
 
 def _read(body: bytes, name: str, options: GatewayOptions) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from broker.codec import PayloadError, read_json, validate
-from gateway.access import TheAsker, TheBackend, TheBodies, TheOptions
+from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import frame_of
 from gateway.backend import Backend, Frame
 from gateway.calls import add_route, say
@@ -49,11 +49,9 @@ SUBMIT = Operation(
 )
 
 
-async def detect_motion(
-    request: Request, backend: TheBackend, bodies: TheBodies, options: TheOptions
-) -> Response:
+async def detect_motion(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """A frame becomes a job."""
-    said = await read_frame(request, bodies, options)
+    said = await read_frame(request, options)
     return await submit(request, backend, options, said)
 
 
@@ -110,10 +108,8 @@ def _frame(
 def _asks(operation: Operation[Any, Any]) -> Any:
     """The endpoint that asks of a picture what an operation does."""
 
-    async def ask(
-        request: Request, asker: TheAsker, bodies: TheBodies, options: TheOptions
-    ) -> Response:
-        said = await read_frame(request, bodies, options, further=_FURTHER)
+    async def ask(request: Request, asker: TheAsker, options: TheOptions) -> Response:
+        said = await read_frame(request, options, further=_FURTHER)
         fields = {"camera_id": options.camera_id, **with_job_id(said.fields, request)}
         asked = _check(operation, fields, said.image)
         own = [each for each in asked.tasks or () if each != asked.task]

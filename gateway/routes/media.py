@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from gateway.access import TheBackend, TheBodies, TheOptions
-from gateway.bodies import read_object, take_apart
-from gateway.calls import add_route, check_is_json
+from gateway.access import TheBackend, TheOptions
+from gateway.bodies import check_is_json, read_body, read_object, take_apart
+from gateway.calls import add_route
 from gateway.described import PICTURE, form_body, json_body
 from gateway.frames import Said, max_frame_bytes, read_frame
 from gateway.problems import Problem
@@ -20,11 +20,9 @@ _VIDEO = "video/"
 router = APIRouter(tags=["media"])
 
 
-async def upload(
-    request: Request, backend: TheBackend, bodies: TheBodies, options: TheOptions
-) -> Response:
+async def upload(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """A picture of a form, part `media`, becomes a job."""
-    said = await read_frame(request, bodies, options)
+    said = await read_frame(request, options)
     file = said.file
     if file is None:
         raise Problem("bad_field", "media: is required, as a file of a form", param="media")
@@ -49,14 +47,12 @@ async def upload(
     return JSONResponse(answer, 201)
 
 
-async def submit_task(
-    request: Request, backend: TheBackend, bodies: TheBodies, options: TheOptions
-) -> Response:
+async def submit_task(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """`{"image": base64}` becomes a job; what it says of faces is not looked for."""
     max_bytes = max_frame_bytes(options)
-    async with bodies.read(request, max_bytes) as body:
-        check_is_json(request, body)
-        content = await take_apart(body, partial(read_object, body, max_bytes))
+    body = await read_body(request, max_bytes)
+    check_is_json(request, body)
+    content = await take_apart(body, partial(read_object, body, max_bytes))
     picture = content.pop("image", None)
     config = content.pop("config", None)
     fields: dict[str, Any] = {"camera_id": options.camera_id, **content}
