@@ -10,6 +10,7 @@ from torch import Tensor
 from demo.training.evaluate import MODEL as DEMO
 from moondream2.config import MoondreamConfig
 from moondream2.crops import Crops, prepare
+from moondream2.decoding import Decoding
 from moondream2.errors import MoondreamError
 from moondream2.generate import Engine, NotANumberError
 from moondream2.model import Moondream
@@ -42,8 +43,10 @@ from tests.support.generation import (
     run,
     tokenizer_for,
 )
+from tests.support.varlen import ReadsLengths
 
 ODD = odd_model()
+REPLAYED = Decoding(RunsAgain, ReadsLengths(), feedback=True)
 TALKATIVE = odd_model(eos=-1000.0)
 SHORT = Choose("w40 w41", ("w30", "w31"))
 LONG = Choose("w42", ("w30 w31 w32 w33 w34 w35 w36", "w30 w31 w32 w50", "w60"))
@@ -110,9 +113,9 @@ def test_probabilities_are_those_of_a_slow_loop(
         assert_exact(answer, expected[each.key][index])
 
 
-# Slots: fewer than tasks and choices, and as many as there is work for. The recorder stands for a
-# GPU: its cache lies otherwise, and rows that generate are replayed beside what is tried.
-@pytest.mark.parametrize("options", [{}, {"recorder": RunsAgain}], ids=["packed", "replayed"])
+# Slots: fewer than tasks and choices, and as many as there is work for. Replays stand for a GPU:
+# its cache lies otherwise, and rows that generate go on by themselves beside what is tried.
+@pytest.mark.parametrize("options", [{}, {"decoding": REPLAYED}], ids=["packed", "replayed"])
 @pytest.mark.parametrize("slots", [1, 3, 16])
 def test_probabilities_in_company_are_those_of_a_slow_loop(
     slots: int, options: dict[str, object], expected: dict[str, list[list[float]]]
@@ -130,7 +133,7 @@ def test_answers_beside_a_choice_are_what_they_are_alone() -> None:
         run(odd_engine(TALKATIVE, slots=1), [request(TALKATIVE, "a", *words)])
     ).values()
     tasks = (words[0], MANY, words[1], LONG, words[2])
-    for options in ({}, {"recorder": RunsAgain}):
+    for options in ({}, {"decoding": REPLAYED}):
         engine = odd_engine(TALKATIVE, slots=5, **options)
         [found] = answers(run(engine, [request(TALKATIVE, "a", *tasks)])).values()
         for mine, other in zip((found[0], found[2], found[4]), alone, strict=True):
@@ -205,7 +208,7 @@ def test_rows_of_long_choices_take_turns_and_keep_no_short_one_waiting() -> None
         assert_exact(group[0], slowly(ODD, words, frame.crops, wordy))
 
 
-@pytest.mark.parametrize("options", [{}, {"recorder": RunsAgain}], ids=["packed", "replayed"])
+@pytest.mark.parametrize("options", [{}, {"decoding": REPLAYED}], ids=["packed", "replayed"])
 def test_urgent_choice_goes_before_those_that_came_first(options: dict[str, object]) -> None:
     engine = odd_engine(ODD, slots=3, **options)
     engine.submit(request(ODD, "low", MANY, MANY, rank=(2.0,)))
