@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -212,6 +213,7 @@ class Asker:
             Problem: `busy`, or no model works.
         """
         now = time.monotonic()
+        frame = replace(frame, fields={**frame.fields, **said_in_headers(request, frame.fields)})
         caller, limit_s = caller_of(request), self._limit(timeout_s)
         priority = frame.fields.get("priority")
         wait_s = self._backend.wait_s(priority)

@@ -63,7 +63,8 @@ class HttpFrames:
 
     def wait_s(self, priority: str | None = None) -> float | None:
         """See `Backend.wait_s`."""
-        return self._readiness.wait_s(priority_named(priority) or Priority.HIGH)
+        named = priority_named(priority)
+        return self._readiness.wait_s(Priority.HIGH if named is None else named)
 
     async def submit(self, frame: Frame) -> StatusDocument:
         """See `Backend.submit`."""

@@ -368,6 +368,15 @@ async def test_priority_is_said_in_a_header_or_in_the_body(
     assert frame_of(b"one", {"priority": body}, request, OPTIONS).fields["priority"] == meant
 
 
+async def test_headers_count_for_frames_that_were_made_elsewhere_too(site: Site) -> None:
+    request = Caller(x_priority="background", idempotency_key="mine").request
+    asking = asyncio.create_task(site.asker.ask(request, Frame({"frame_data": "…"}, "POST /")))
+    [job] = await site.until_jobs(1)
+    assert job.fields == {"frame_data": "…", "priority": "background", "job_id": "mine"}
+    job.end.set_result(document("A cat"))
+    await asking
+
+
 async def test_priority_that_there_is_not_is_named() -> None:
     with pytest.raises(Problem, match="X-Priority"):
         frame_of(b"one", {}, Caller(x_priority="soon").request, OPTIONS)
