@@ -8,9 +8,12 @@ from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
-from gateway.routes import state
+from gateway.routes import page, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router,)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    page.router,
+)
 
 
 def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:

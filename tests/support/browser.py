@@ -1,4 +1,4 @@
-"""A browser without a window, for pictures of the documentation."""
+"""A browser without a window, for pictures of the documentation and for tests of the page."""
 
 import io
 import shutil
@@ -18,10 +18,15 @@ def find_browser() -> str:
     Raises:
         SystemExit: None is there.
     """
-    browser = next(filter(None, map(shutil.which, _NAMES)), None)
+    browser = browser_or_none()
     if browser is None:
         sys.exit(f"a browser is needed: one of {', '.join(_NAMES)}")
     return browser
+
+
+def browser_or_none() -> str | None:
+    """The same for tests, which are skipped without one."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 def photograph(browser: str, url: str, folder: Path, size: tuple[int, int], picture: Path) -> None:
