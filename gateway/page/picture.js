@@ -19,6 +19,7 @@ export class Picture {
   #marks = svg('svg', { class: 'marks', 'aria-hidden': 'true' });
   #url = null;
   #next = null;
+  #isThere = false;
   #isLoading = false;
   #isVisible = true;
   #result = null;
@@ -41,7 +42,7 @@ export class Picture {
 
   /** Boxes anew, e.g. in another size. */
   redraw() {
-    if (!this.node.classList.contains('is-empty')) this.#draw();
+    if (this.#isThere) this.#draw();
   }
 
   async #load() {
@@ -49,15 +50,14 @@ export class Picture {
     while (this.#next && this.#isVisible) {
       const wanted = this.#next;
       this.#next = null;
-      if (wanted.url === null || (wanted.url !== this.#url && !(await this.#fetch(wanted.url)))) {
-        this.#url = null;
-        this.node.classList.add('is-empty');
-        continue;
+      if (wanted.url !== this.#url) {
+        this.#isThere = wanted.url !== null && (await this.#fetch(wanted.url));
+        this.#url = wanted.url; // also where it is gone: it is not asked for again
       }
-      this.#url = wanted.url;
+      this.node.classList.toggle('is-empty', !this.#isThere);
+      if (!this.#isThere) continue;
       this.#result = wanted.result;
       this.#shown.alt = wanted.alt;
-      this.node.classList.remove('is-empty');
       this.#draw();
     }
     this.#isLoading = false;

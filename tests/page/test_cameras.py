@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from playwright.async_api import Page, expect
 
+from gateway.problems import Problem
 from tests.support.scripted_service import ScriptedService, moment, result, state, stats, status
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -71,6 +72,25 @@ async def test_a_frame_pulses_and_its_way_is_said(page: Page, service: ScriptedS
     service.say("status", status("door", "failed", error=error))
     await expect(doing).to_have_text("failed: out of memory")
     await expect(page.locator(".work li")).to_have_count(0)
+
+
+async def test_a_picture_that_is_gone_is_asked_for_once(
+    page: Page, service: ScriptedService, errors: list[str]
+) -> None:
+    gone = Problem("frame_gone", "the frame is no longer kept")
+    service.state = state({"door": result("door", "Nobody is there.")})
+    service.answers["GET /cameras/door/image.jpg"] = gone
+    await opened(page, service)
+    for name in ("queued", "processing", "completed"):
+        service.say("status", status("door", name))
+        await asyncio.sleep(0.05)
+
+    await expect(page.locator(".card .picture.is-empty")).to_be_visible()
+    assert len([path for _, path, _ in service.asked if path.endswith("image.jpg")]) == 1
+    service.answers.clear()
+    service.say("result", result("door", "A cat."))
+    await expect(page.get_by_role("img", name="A cat.")).to_be_visible()
+    errors[:] = [each for each in errors if "410" not in each]
 
 
 async def test_cameras_come_and_go_in_order_of_their_names(

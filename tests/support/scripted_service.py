@@ -191,7 +191,7 @@ class ScriptedService:
         body = await request.body()
         path = request.url.path
         self.asked.append((request.method, path, json.loads(body) if body else None))
-        if path.endswith(".jpg"):
+        if path.endswith(".jpg") and f"GET {path}" not in self.answers:
             version = request.query_params.get("v") or path
             return Response(picture(version), media_type="image/jpeg")
         answer = self.answers.get(f"{request.method} {path}")
