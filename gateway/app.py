@@ -26,6 +26,7 @@ from gateway.routes import (
     media,
     metrics,
     model,
+    page,
     queue,
     state,
 )
@@ -44,6 +45,7 @@ _ROUTERS: Sequence[APIRouter] = (
     media.router,
     elsewhere.router,
     docs.router,
+    page.router,
 )
 
 

@@ -1,4 +1,4 @@
-"""`demo`: a broker, the service with the demonstration model, and four drawn cameras.
+"""`demo`: a broker, the service with the demonstration model and its page, four drawn cameras.
 
 Everything lives in one temporary folder and ends with the command. The way of a frame is the real
 one: MQTT, store, heap, engine process, MQTT.
@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from rich.console import Console
 from broker.embedded import EmbeddedBroker
 from broker.errors import EmbeddedBrokerError
 from demo.camera import BOXED, default_cameras, run_camera
+from gateway.server import listen
 from schemas.camera import CameraSettings
 from schemas.frame import Task
 from schemas.result import Result, ResultDocument
@@ -35,6 +37,7 @@ from service.commands.show import graphics_of, show
 from service.commands.terminal import one_line
 from service.commands.view import View
 from service.errors import ServiceError
+from service.http_settings import HttpSettings
 from service.settings import MqttSettings, Settings
 
 _LIMIT_S = 120.0
@@ -43,6 +46,7 @@ _BANNER = (
     "Demonstration: drawn cameras, and a very small model of Moondream2's architecture trained on "
     "such drawings.\nIt knows nothing else; for real cameras see README.md. Broker: {broker}."
 )
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - read, not listened on
 
 
 @reads_settings
@@ -70,7 +74,8 @@ def run(
     """Show the whole service at work on drawn cameras, with nothing to set up.
 
     A line holds camera, priority, seconds from publishing to caption, what the camera really drew,
-    and the caption. Broker, model and data_dir of the settings are not used, and no ./config.yaml.
+    and the caption. The live page shows the same; its address is printed at the start. Broker,
+    model and data_dir of the settings are not used, and no ./config.yaml.
     """
     logs.configure("error" if frames is None else "warning", "text")
     try:
@@ -98,6 +103,7 @@ class _Demo:
         self._with_images = with_images
         self._graphics = Graphics()
         self._mqtt = MqttSettings()
+        self._http = on_this_machine(settings.http)
         self._published: dict[str, float] = {}  # job id: when, on the monotonic clock
         self._is_ready = asyncio.Event()
 
@@ -141,6 +147,8 @@ class _Demo:
         banner = _BANNER.format(broker=broker) + "\nSee all of it from another terminal:"
         Console(stderr=True).print(banner, style="dim", highlight=False)
         typer.echo("\n".join(join_lines(self._mqtt)), err=True)
+        if self._http.enabled:
+            typer.echo(f"The same as a page: {page_url(self._http)}", err=True)
 
     def _changed(self, folder: Path) -> Settings:
         settings = self._settings
@@ -149,17 +157,21 @@ class _Demo:
             model = model.model_copy(update={"dtype": "float32"})
         queue = settings.queue.model_copy(update={"shutdown_timeout": 1.0})
         changed = {"mqtt": self._mqtt, "data_dir": folder / "data", "stats_interval": 2.0}
+        changed["http"] = self._http
         changed["cameras"] = self._cameras()
         return settings.model_copy(update={**changed, "model": model, "queue": queue})
 
     def _cameras(self) -> dict[str, CameraSettings]:
         """Those of the settings; where pictures are shown, with boxes around what is known."""
         cameras = dict(self._settings.cameras)
-        if self._graphics.can_draw:
-            boxed = CameraSettings(tasks=tuple(Task.model_validate(task) for task in BOXED))
-            for each in default_cameras():
-                camera = cameras.get(each.camera_id, boxed)
-                cameras[each.camera_id] = camera.model_copy(update={"publish_image": True})
+        if not self._graphics.can_draw and not self._http.enabled:
+            return cameras
+        boxed = CameraSettings(tasks=tuple(Task.model_validate(task) for task in BOXED))
+        for each in default_cameras():
+            camera = cameras.get(each.camera_id, boxed)
+            if self._graphics.can_draw:
+                camera = camera.model_copy(update={"publish_image": True})
+            cameras[each.camera_id] = camera
         return cameras
 
     async def _print(self, frames: int | None) -> None:
@@ -197,6 +209,7 @@ class _Demo:
             note="truth",
             with_images=self._graphics.can_draw,
             footer=[
+                *([f"as a page: {page_url(self._http)}"] if self._http.enabled else []),
                 "q quits, p pauses; see all of it from another terminal:",
                 *join_lines(self._mqtt),
             ],
@@ -237,6 +250,22 @@ class _Demo:
         self._published[job_id] = time.monotonic()
         while len(self._published) > _MOST_PUBLISHED:  # duplicates never come back
             del self._published[next(iter(self._published))]
+
+
+def page_url(http: HttpSettings) -> str:
+    """Where a browser of this machine finds the live page."""
+    host = "127.0.0.1" if http.host in _WILDCARDS else http.host
+    return f"http://[{host}]:{http.port}/" if ":" in host else f"http://{host}:{http.port}/"
+
+
+def on_this_machine(http: HttpSettings) -> HttpSettings:
+    """The gateway's settings, on unless they say off; on any free port where theirs is taken."""
+    if "enabled" in http.model_fields_set and not http.enabled:
+        return http
+    for port in (http.port, 0):
+        with suppress(OSError), listen(http.host, port) as listener:
+            return http.model_copy(update={"enabled": True, "port": listener.getsockname()[1]})
+    return http.model_copy(update={"enabled": False})  # the address is not this machine's
 
 
 def join_lines(mqtt: MqttSettings) -> list[str]:

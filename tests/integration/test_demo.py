@@ -2,12 +2,15 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import aiomqtt
+import httpx
 import pytest
 
 from service.commands import demo
+from service.http_settings import HttpSettings
 from tests.integration.test_commands import run_command, start_command
 from tests.support.factories import make_image
 
@@ -52,6 +55,36 @@ async def test_demo_is_exact_and_captions_what_somebody_else_sends_it() -> None:
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert re.search(r"^stranger +normal +\d+\.\d\d s  said: .+$", out.decode(), re.MULTILINE)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the demonstration model is not trained yet")
+@pytest.mark.timeout(150)
+async def test_demo_says_where_its_page_is_and_answers_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:  # it is in use: another port is taken
+        taken = str(other.getsockname()[1])
+        port_setting = {"MOONDREAM2MQTT__HTTP__PORT": taken}
+        process = await start_command("demo", "--frames", "8", environment=port_setting)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            line = (await process.stderr.readline()).decode()
+            assert line, "no address of the page"
+            found = re.search(r"page: (http://127\.0\.0\.1:(\d+)/)$", line.strip())
+        assert found[2] != taken
+        await process.stdout.readline()  # a caption: it is up
+        async with httpx.AsyncClient(base_url=found[1]) as client:
+            page = await client.get("/", headers={"Accept": "text/html"})
+            state = await client.get("/", headers={"Accept": "application/json"})
+        assert page.text.startswith("<!doctype html>")
+        assert state.json()["status"] == "healthy"
+        _, err = await process.communicate()
+    assert process.returncode == 0, err
+
+
+def test_demo_keeps_its_page_off_when_it_is_told_so() -> None:
+    assert not demo.on_this_machine(HttpSettings(enabled=False)).enabled
+    assert demo.on_this_machine(HttpSettings(port=0)).port > 0
 
 
 def leftovers(folder: Path) -> list[Path]:

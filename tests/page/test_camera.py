@@ -1,0 +1,119 @@
+"""The page of one camera: what was said before, words in it, and its settings."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from gateway.problems import Problem
+from tests.support.scripted_service import ScriptedService, result, state
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+_SETTINGS = {
+    "enabled": True,
+    "location": "Front",
+    "prompt": None,
+    "length": "normal",
+    "min_priority": "low",
+    "min_intensity": 0.0,
+    "cooldown": 5.0,
+    "similarity": None,
+    "newest_wins": False,
+    "publish_image": False,
+}
+
+
+async def opened(page: Page, service: ScriptedService, *captions: str) -> None:
+    items = [result("door", each, job_id=f"j{i}") for i, each in enumerate(captions)]
+    service.answers["GET /captions"] = {"items": items, "before": "cursor" if items else None}
+    service.answers["GET /cameras/door"] = {"settings": _SETTINGS, "origins": {"length": "changed"}}
+    service.state = state({"door": result("door", "The newest.", location="Front")})
+    await page.goto(f"{service.url}#/camera/door")
+    await expect(page.locator("h1")).to_have_text("Front")
+
+
+async def test_history_shows_captions_with_pictures_and_leads_back_in_time(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service, "A cat.", "A dog.")
+    entries = page.locator(".history li")
+    await expect(entries).to_have_count(2)
+    await expect(entries.locator(".picture:not(.is-empty)")).to_have_count(2)
+
+    await page.get_by_role("button", name="A dog.").click()
+    await expect(page.locator(".is-large .caption")).to_have_text("A dog.")
+    await expect(page.get_by_role("img", name="A dog.")).to_be_visible()
+    await page.get_by_role("button", name="Back to the newest").click()
+    await expect(page.locator(".is-large .caption")).to_have_text("The newest.")
+    await page.get_by_role("button", name="Older").click()
+    await expect(entries).to_have_count(4)
+
+
+async def test_history_grows_with_what_comes_but_not_while_it_is_searched(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service, "A cat.")
+    await expect(page.locator(".history li")).to_have_count(1)
+    service.say("result", result("door", "Just now.", job_id="new"))
+    await expect(page.locator(".history li button").first).to_have_text("Just now.")
+
+    await page.keyboard.press("/")
+    await page.keyboard.type("cat")
+    await expect(page.locator(".history li")).to_have_count(1)
+    service.say("result", result("door", "Later.", job_id="newer"))
+    await expect(page.locator(".is-large .caption")).to_have_text("Later.")
+    await expect(page.locator(".history li button")).to_have_text("A cat.")
+
+
+async def test_no_match_and_no_store_are_said(
+    page: Page, service: ScriptedService, errors: list[str]
+) -> None:
+    await opened(page, service)
+    note = page.get_by_label("Captions", exact=True).get_by_role("status")
+    await expect(note).to_have_text("No captions yet.")
+    await page.get_by_role("searchbox", name="Search in captions").fill("unicorn")
+    await expect(note).to_have_text("No caption has these words.")
+    service.answers["GET /captions"] = Problem("store", "the store does not work at the moment")
+    await page.get_by_role("searchbox", name="Search in captions").fill("horse")
+    await expect(note).to_have_text("The store does not work at the moment.")
+    errors[:] = [each for each in errors if "503" not in each]
+
+
+async def test_a_setting_is_sent_when_it_is_changed(page: Page, service: ScriptedService) -> None:
+    await opened(page, service)
+    saved = {"settings": _SETTINGS | {"cooldown": 9}, "origins": {"cooldown": "changed"}}
+    service.answers["PATCH /cameras/door"] = saved
+    cooldown = page.get_by_label("Seconds between frames", exact=True)
+    await expect(cooldown).to_have_value("5")
+    await cooldown.fill("9")
+    await cooldown.press("Enter")
+    await expect(page.get_by_text("Cooldown is saved.")).to_be_visible()
+    await page.get_by_role("button", name="Seconds between frames: as the file says").click()
+    await page.get_by_role("switch", name="Caption its frames").click()
+    await page.get_by_label("Least priority", exact=True).select_option("high")
+    await expect(page.get_by_text("Min priority is saved.")).to_be_visible()
+
+    sent = [body for method, _, body in service.asked if method == "PATCH"]
+    changes = [{"cooldown": 9}, {"cooldown": None}, {"enabled": False}, {"min_priority": "high"}]
+    assert sent == changes
+
+
+async def test_a_setting_that_is_refused_says_why_beside_it(
+    page: Page, service: ScriptedService, errors: list[str]
+) -> None:
+    await opened(page, service)
+    message = "cooldown: must be at most 86400"
+    service.answers["PATCH /cameras/door"] = Problem("bad_field", message)
+    await page.get_by_label("Seconds between frames", exact=True).fill("90000")
+    await page.get_by_label("Seconds between frames", exact=True).blur()
+    await expect(page.locator("#setting-cooldown-error")).to_have_text(
+        "Cooldown: must be at most 86400."
+    )
+    errors[:] = [each for each in errors if "400" not in each]
+
+
+async def test_settings_changed_elsewhere_are_seen(page: Page, service: ScriptedService) -> None:
+    await opened(page, service)
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Front")
+    service.say("settings", {"camera_id": "door", "settings": _SETTINGS | {"location": "Door"}})
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Door")
+    await expect(page.locator("h1")).to_have_text("Door")
