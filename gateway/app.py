@@ -1,16 +1,18 @@
 """The ASGI application: every group of routes, and how problems are said."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.metrics.requests import CountRequests
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
-from gateway.routes import state
+from gateway.routes import metrics, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router,)
+_ROUTERS: Sequence[APIRouter] = (state.router, metrics.router)
 
 
 def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
@@ -24,6 +26,8 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app.state.backend = backend
     app.state.options = options
     app.state.asker = Asker(backend, options)
+    app.state.request_counts = counts = Counter[tuple[str, str]]()
+    app.add_middleware(CountRequests, counts=counts)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]

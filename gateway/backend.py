@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from schemas.readings import Readings
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 
@@ -68,3 +69,6 @@ class Backend(Protocol):
         Raises:
             Problem: There is no result, and why.
         """
+
+    async def readings(self) -> Readings:
+        """Everything that is measured, as it is now."""

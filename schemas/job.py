@@ -5,7 +5,7 @@ steps between them.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -122,6 +122,10 @@ class FrigateOrigin(BaseModel):
     )
 
 
+#: What brought a frame.
+Source = Literal["mqtt", "http", "request", "batch", "trigger", "folder", "frigate"]
+
+
 class Job(BaseModel):
     """An accepted frame with everything resolved; the image itself is kept apart.
 
@@ -158,6 +162,7 @@ class Job(BaseModel):
     )
     frame_url: str | None = Field(default=None, description="where the image is still to be had")
     publish_image: bool = False
+    source: Source = "mqtt"
     is_asked_for: bool = Field(
         default=False, description="what spares a camera's frames their caption does not end it"
     )

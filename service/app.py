@@ -159,7 +159,9 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 open_intake(
                     base, store, delivery, queue, entrance, waiting, orders, frigate
                 ) as receiving,
-                open_gateway(base, store, queue, entrance, operations, asking),
+                open_gateway(
+                    base, store, output, delivery, queue, entrance, monitor, operations, asking
+                ),
             ):
                 background.watch("announce", partial(_announce, receiving, output))
                 broker = BrokerView(receiving.connection, output.connection, output.publisher)

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from schemas.camera import CameraSettings
-from schemas.job import JobStatus
+from schemas.job import JobStatus, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class CameraCounts:
 
     since: datetime
     frames: int = 0  #: that came, whatever became of them
+    sources: Counter[Source] = field(default_factory=Counter)  #: of those that became jobs
     captions: int = 0
     captioned_at: float | None = None  #: on the monotonic clock; None: none since then
     #: Of all other ends, by error code, or by the rule that found a duplicate.

@@ -15,6 +15,7 @@ from service.homeassistant.discovery import Discovery
 from service.homeassistant.facts import FactsWatch
 from service.homeassistant.updates import UpdateCheck
 from service.homeassistant.wanted import WantedDevices
+from service.monitor import Monitor
 from service.operations.asking import Asking
 from service.operations.operations import Operations
 from service.settings import Settings
@@ -39,6 +40,7 @@ from service.triggers.scrutiny import Scrutiny
 from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
 from service.web.backend import ServiceBackend
+from service.web.readings import ServiceReadings
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +120,11 @@ async def open_home_assistant(
 async def open_gateway(
     base: Base,
     store: Store,
+    output: Output,
+    delivery: Delivery,
     queue: Queue,
     entrance: Entrance,
+    monitor: Monitor,
     operations: Operations,
     asking: Asking,
 ) -> AsyncIterator[None]:
@@ -132,6 +137,15 @@ async def open_gateway(
     if not settings.http.enabled:
         yield
         return
+    readings = ServiceReadings(
+        monitor,
+        base.statistics,
+        delivery.cameras,
+        queue.jobs,
+        delivery.webhooks.attempts,
+        lambda: output.connection.is_connected,
+        base.clock,
+    )
     backend = ServiceBackend(
         operations,
         asking,
@@ -139,6 +153,7 @@ async def open_gateway(
         queue.jobs,
         store,
         Documents(base.topics),
+        readings,
         settings.frames.max_bytes,
         base.clock,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.frame import Priority
 from schemas.job import JobStatus
+from schemas.readings import Histogram
 from schemas.status import Figures, Latency
 
 _MOST_SAMPLES = 1000  # enough for a mean
@@ -24,6 +25,10 @@ class Statistics:
     duplicates: Counter[str] = field(default_factory=Counter)  #: by rule
     rejected: Counter[str] = field(default_factory=Counter)  #: by error code
     num_preempted: int = 0
+    num_tokens: int = 0  #: generated for texts
+    queue_wait: dict[Priority, Histogram] = field(default_factory=lambda: _histograms())
+    processing: dict[Priority, Histogram] = field(default_factory=lambda: _histograms())
+    job_time: dict[Priority, Histogram] = field(default_factory=lambda: _histograms())
     _latencies: dict[Priority, deque[tuple[float, float]]] = field(
         default_factory=lambda: {each: deque(maxlen=_MOST_LATENCIES) for each in Priority}
     )  # when, and how long
@@ -41,9 +46,18 @@ class Statistics:
             self.rejected[reason or "unknown"] += 1
 
     def completed(
-        self, priority: Priority, latency: float, engine_seconds: float, now: float
+        self,
+        priority: Priority,
+        latency: float,
+        engine_seconds: float,
+        now: float,
+        num_tokens: int = 0,
     ) -> None:
         """Count a caption: seconds from arrival to the end, and the engine's share of them."""
+        self.num_tokens += num_tokens
+        self.queue_wait[priority].add(max(0.0, latency - engine_seconds))
+        self.processing[priority].add(engine_seconds)
+        self.job_time[priority].add(latency)
         self._latencies[priority].append((now, latency))
         self._engine_seconds.append(engine_seconds)
         self._captions.append(now)
@@ -85,6 +99,10 @@ class Statistics:
 
     def _recent(self, priority: Priority, now: float) -> list[float]:
         return [took for moment, took in self._latencies[priority] if now - moment <= _LATENCY_S]
+
+
+def _histograms() -> dict[Priority, Histogram]:
+    return {each: Histogram() for each in Priority}
 
 
 def _percentiles(samples: list[float]) -> Latency:

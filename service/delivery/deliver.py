@@ -17,7 +17,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from broker.topics import Topics
-from schemas.job import ErrorDetail, Job, JobStatus
+from schemas.job import ErrorDetail, Job, JobStatus, Source
 from schemas.outbox import OutboxMessage
 from schemas.result import Result
 from service.boundary import INTERNAL, contained
@@ -55,6 +55,7 @@ class Captioned:
     image: bytes | None  #: JPEG to publish beside it, if the camera wants one
     latency: float  #: seconds since it arrived
     fingerprint: bytes | None = None  #: what the camera's next frames are compared with
+    num_tokens: int = 0  #: generated for its texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Deliver:
         await asyncio.shield(self._store.accept(jobs, images, messages))
         with contained("frames that are committed cannot be counted"):
             for job in jobs:
-                self._count_frame(job.camera_id)
+                self._count_frame(job.camera_id, job.source)
             for job in final:
                 self._count(job)
             for rejection in rejections:
@@ -168,6 +169,7 @@ class Deliver:
                 each.captioned.latency,
                 each.captioned.result.processing_time,
                 self._clock.monotonic(),
+                each.captioned.num_tokens,
             )
         return ended
 
@@ -253,9 +255,11 @@ class Deliver:
         )
         return [job for job, _ in stored]
 
-    def _count_frame(self, camera_id: str | None) -> None:
+    def _count_frame(self, camera_id: str | None, source: Source | None = None) -> None:
         if camera_id is not None and (camera := self._cameras.get(camera_id)) is not None:
             camera.counts.frames += 1
+            if source is not None:
+                camera.counts.sources[source] += 1
 
     def _count_of_camera(
         self, camera_id: str | None, status: JobStatus, reason: str | None

@@ -11,7 +11,7 @@ refused `_STUBBORN` times steps aside when the next one gets through, or it woul
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -62,6 +62,9 @@ class WebhookSender:
         letters: Take what is given up.
         clock: For pauses and timestamps.
         rng: Spreads retries, so that receivers are not hit by all at once.
+
+    Attributes:
+        attempts: How many there were in this run, `delivered` and `failed`.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class WebhookSender:
         self._read_up_to: str | None = None  # a receiver: in this round all up to it are known
         self._read_at = 0.0  # when to look for receivers nobody has told of
         self._outcomes: deque[bool] = deque(maxlen=_MOST_OUTCOMES)
+        self.attempts: Counter[str] = Counter(delivered=0, failed=0)
         self._arrived: set[int] = set()  # but their rows could not be deleted yet
         self._wake = asyncio.Event()
 
@@ -93,6 +97,10 @@ class WebhookSender:
         if not self._outcomes:
             return None
         return round(sum(self._outcomes) / len(self._outcomes), 4)
+
+    def _note(self, *, is_delivered: bool) -> None:
+        self._outcomes.append(is_delivered)
+        self.attempts["delivered" if is_delivered else "failed"] += 1
 
     async def figures(self) -> Figures:
         """For `bridge/stats`."""
@@ -243,16 +251,16 @@ class WebhookSender:
         try:
             await self._attempts.post(message)
         except (UrlRefusedError, ReceiverGoneError) as error:
-            self._outcomes.append(False)
+            self._note(is_delivered=False)
             if isinstance(error, ReceiverGoneError):
                 self._receivers.answered(receiver)
             await self._give_up(error, message, attempts=1)
             return
         except DeliveryError as error:
-            self._outcomes.append(False)
+            self._note(is_delivered=False)
             self._note_failure(receiver, message, error)
             raise
-        self._outcomes.append(True)
+        self._note(is_delivered=True)
         if self._receivers.is_failing(receiver, key):
             self._wake.set()  # other URLs of the receiver may wait for this news
         self._receivers.delivered(receiver, key)

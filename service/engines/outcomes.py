@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from engine.protocol import Done
+from engine.protocol import Done, TextAnswer
 from schemas.job import ErrorDetail, JobStatus
 from service.boundary import isolate
 from service.delivery.deliver import Captioned, Deliver, Outcome
@@ -183,5 +183,8 @@ def _captioned(running: Running, done: Done, at: float) -> Outcome:
     latency = at - running.ticket.queued_at
     model = running.model or running.feed.engine.state
     result = build_result(running.job, done, model, latency)
-    captioned = Captioned(result, done.body or None, latency, running.fingerprint)
+    num_tokens = sum(len(each.token_ids) for each in done.answers if isinstance(each, TextAnswer))
+    captioned = Captioned(
+        result, done.body or None, latency, running.fingerprint, num_tokens=num_tokens
+    )
     return Outcome(running.job, JobStatus.COMPLETED, captioned=captioned)

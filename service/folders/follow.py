@@ -240,6 +240,7 @@ class FolderFrames:
                     arrived_monotonic=self._clock.monotonic(),
                     motion_intensity=folder.settings.motion_intensity,
                     camera_name=camera.name,
+                    source="folder",
                 )
             )
         return made

@@ -198,6 +198,7 @@ class BatchIntake:
             content=frame.image or b"",
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
+            source="batch",
         )
         facts = self._checks.image_of(submission)
         camera = self._cameras.admit(camera_id, submission.arrived_monotonic)

@@ -116,6 +116,7 @@ def resolve(submission: Submission, camera: Camera, image: ImageFacts, queue: Qu
         webhook_is_trusted=webhook.is_trusted and not own_url,
         frame_url=submission.frame_url,
         publish_image=settings.publish_image,
+        source=submission.source,
         is_asked_for=submission.is_asked_for,
         similarity=camera.similarity if frigate is None and not submission.is_asked_for else 0.0,
         response_topic=reply.topic if reply else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.frame import MAX_LOCATION_CHARACTERS, FrameOptions
-from schemas.job import ErrorDetail, FrigateOrigin, Job
+from schemas.job import ErrorDetail, FrigateOrigin, Job, Source
 from service.delivery.documents import Rejection
 
 
@@ -41,6 +41,7 @@ class Submission:
     #: Of an object of Frigate's: it is asked for, so no other frame's caption stands for it.
     frigate: FrigateOrigin | None = None
     camera_name: str | None = None  #: what a foreign system calls the camera
+    source: Source = "mqtt"
 
     @property
     def location(self) -> str | None:

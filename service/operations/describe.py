@@ -141,6 +141,7 @@ class DescribeOperations:
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
             is_asked_for=True,
+            source="request",
         )
 
     async def _status(self, outcome: Outcome) -> JobStatus:

@@ -71,4 +71,5 @@ class SkillOperations:
             content=frame.image or b"",
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
+            source="request",
         )

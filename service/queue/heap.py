@@ -285,6 +285,14 @@ class JobHeap:
         """How many tickets would leave with this class."""
         return sum(turns.num_waiting for turns in self._turns[2 * rank : 2 * rank + 2])
 
+    def oldest(self) -> dict[Priority, float]:
+        """Since when the longest waiting ticket of each class waits; looks at all of them."""
+        found: dict[Priority, float] = {}
+        for entry in self._entries.values():
+            since = entry.ticket.queued_at
+            found[entry.rank] = min(since, found.get(entry.rank, since))
+        return found
+
     @property
     def num_of_batches(self) -> int:
         """How many tickets are of batches."""

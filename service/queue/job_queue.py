@@ -157,6 +157,15 @@ class JobQueue:
         )
         return {rank: self._heap.num_in(rank) + beside[rank] for rank in Priority}
 
+    def oldest(self) -> dict[Priority, float]:
+        """Since when the longest waiting job of each class waits; classes as in `by_priority`."""
+        found = self._heap.oldest()
+        for place in (self._delayed, self._quarantine):
+            for ticket in place.values():
+                rank, since = ticket.priority, ticket.queued_at
+                found[rank] = min(since, found.get(rank, since))
+        return found
+
     def pop(self) -> Ticket | None:
         """Take the job whose turn it is."""
         ticket = self._heap.pop(self._clock.monotonic())

@@ -215,6 +215,7 @@ class Triggers:
             arrived_monotonic=self._clock.monotonic(),
             motion_intensity=trigger.motion_intensity,
             camera_name=cause.name,
+            source="trigger",
         )
 
     def _is_news(self, cause: _Cause, until: float) -> bool:

@@ -10,6 +10,7 @@ from gateway.backend import Frame, OnText
 from gateway.problems import Problem
 from schemas.frame import FrameOptions, MotionFrame, Priority
 from schemas.job import Job
+from schemas.readings import Readings
 from schemas.requests.envelope import Answer
 from schemas.result import ResultDocument
 from schemas.status import StatusDocument
@@ -21,6 +22,7 @@ from service.operations.asking import Asking, Submit
 from service.operations.operations import OperationError, Operations
 from service.queue.job_queue import JobQueue
 from service.store.store import Store
+from service.web.readings import ServiceReadings
 
 
 class ServiceBackend:
@@ -33,6 +35,7 @@ class ServiceBackend:
         queue: Knows where a job waits.
         store: Knows jobs of before.
         documents: Say where a job is.
+        readings: Measures.
         max_image_bytes: Of one picture.
         clock: For times of arrival.
     """
@@ -45,6 +48,7 @@ class ServiceBackend:
         queue: JobQueue,
         store: Store,
         documents: Documents,
+        readings: ServiceReadings,
         max_image_bytes: int,
         clock: Clock,
     ) -> None:
@@ -54,6 +58,7 @@ class ServiceBackend:
         self._queue = queue
         self._store = store
         self._documents = documents
+        self._readings = readings
         self._max_image_bytes = max_image_bytes
         self._clock = clock
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -95,6 +100,10 @@ class ServiceBackend:
             if error.code == "timeout":
                 self._cancel(job)
             raise Problem(error.code, str(error)) from error
+
+    async def readings(self) -> Readings:
+        """See `Backend.readings`."""
+        return await self._readings.read()
 
     async def _hand_over(self, submissions: Sequence[Submission]) -> Any:
         try:
@@ -148,6 +157,7 @@ class ServiceBackend:
             arrived_at=self._clock.now(),
             arrived_monotonic=self._clock.monotonic(),
             is_asked_for=is_asked_for,
+            source="http",
         )
 
     def _read(self, frame: Frame) -> IncomingFrame:

@@ -93,6 +93,7 @@ class Submissions:
             arrived_monotonic=self._clock.monotonic(),
             frigate=self._origin(subject, moment),
             camera_name=camera.name,
+            source="frigate",
         )
 
     def priority(self, each: Followed) -> Priority:

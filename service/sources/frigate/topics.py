@@ -186,6 +186,7 @@ class FrigateTopics:
             arrived_monotonic=message.arrived_monotonic,
             is_redelivery=message.dup,
             camera_name=named.name,
+            source="frigate",
         )
 
 
