@@ -9,7 +9,7 @@ from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.metrics.requests import CountRequests
 from gateway.options import GatewayOptions
-from gateway.problems import Problem, answer_problem
+from gateway.problems import handle_problems
 from gateway.routes import metrics, state
 
 _ROUTERS: Sequence[APIRouter] = (state.router, metrics.router)
@@ -30,5 +30,5 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app.add_middleware(CountRequests, counts=counts)
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
+    handle_problems(app)
     return app
