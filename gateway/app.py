@@ -8,11 +8,18 @@ from fastapi import APIRouter, FastAPI
 from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.metrics.requests import CountRequests
+from gateway.openai import chat as openai_chat
+from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import metrics, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router, metrics.router)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    metrics.router,
+    openai_chat.router,
+    openai_models.router,
+)
 
 
 def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:

@@ -63,19 +63,21 @@ class Conversation:
         Raises:
             Problem: `prompt`: the question is longer than the model's room.
         """
-        length = caption_wanted(self.text)
+        whole = f"{self.system}\n\n{self.text}".strip()
+        if len(whole) > _ROOM:
+            whole = self.text
+        length = caption_wanted(whole)
         if length is not None:
             return {"tasks": ["caption"], "length": length.value}
-        if len(self.text) > _ROOM:
+        if len(whole) > _ROOM:
             raise Problem(
                 "prompt",
-                f"the prompt has {len(self.text)} characters; this model has room for {_ROOM}: "
+                f"the prompt has {len(whole)} characters; this model has room for {_ROOM}: "
                 "shorten it, or send a response_format with a JSON schema, of which each property "
                 "is asked by itself",
                 param="messages",
             )
-        whole = f"{self.system}\n\n{self.text}" if self.system else self.text
-        return {"tasks": [{"query": whole if len(whole) <= _ROOM else self.text}]}
+        return {"tasks": [{"query": whole}]}
 
 
 _SYSTEM = frozenset({"system", "developer"})
