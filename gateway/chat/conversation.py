@@ -50,7 +50,8 @@ class Conversation:
         """What counts of the messages."""
         said = [turn for turn in turns if turn.role not in _SYSTEM]
         users = [turn.text for turn in said if turn.role == "user"] or [""]
-        pictures = next((turn.pictures for turn in reversed(said) if turn.pictures), ())
+        shown = [turn.pictures for turn in said if turn.pictures and turn.role != "assistant"]
+        pictures = shown[-1] if shown else ()
         system = "\n".join(turn.text for turn in turns if turn.role in _SYSTEM and turn.text)
         return cls(system.strip(), users[-1].strip(), tuple(users[:-1]), pictures)
 
