@@ -1,8 +1,12 @@
 """OpenAI's own client against the gateway of a whole service with the demonstration model."""
 
+import asyncio
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
+from subprocess import PIPE
 from typing import Any, Literal
 
 import openai
@@ -13,10 +17,14 @@ from pydantic import BaseModel, Field
 from broker.embedded import EmbeddedBroker
 from demo.scenes.scene import Kind
 from schemas.frame import MAX_TEXT_CHARACTERS
+from tests.docs.pages import blocks
+from tests.docs.reference import ROOT
 from tests.support.factories import make_image
 from tests.support.gateway import Gateway, gateway
 from tests.support.http_receivers import Receiver, answers
 from tests.support.scenes import drawn_with
+
+JSON = {"content-type": "application/json"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -260,14 +268,14 @@ async def test_what_is_wrong_is_said_in_openais_form(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"messages":' + b"[" * 100_000])
 async def test_a_body_that_is_no_json_object(service: Gateway, body: bytes) -> None:
-    answer = await service.client.post("/v1/chat/completions", content=body)
+    answer = await service.client.post("/v1/chat/completions", content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_json")
 
 
 async def test_half_characters_are_no_error(service: Gateway) -> None:
     body = b'{"messages":[{"role":"user","content":"Create a title for this text: Cat \\ud800"}]}'
-    answer = await service.client.post("/v1/chat/completions", content=body)
+    answer = await service.client.post("/v1/chat/completions", content=body, headers=JSON)
 
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == "Cat"
@@ -275,9 +283,24 @@ async def test_half_characters_are_no_error(service: Gateway) -> None:
 
 async def test_a_body_that_is_too_large(service: Gateway) -> None:
     body = b" " * ((32 << 20) + 1)
-    answer = await service.client.post("/v1/chat/completions", content=body)
+    answer = await service.client.post("/v1/chat/completions", content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+
+
+async def test_the_page_tells_what_works(service: Gateway, scene: bytes, tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "openai.md"
+    [code] = [block.code for block in blocks(page) if block.language == "python"]
+    picture = tmp_path / "door.jpg"
+    picture.write_bytes(scene)
+    for shown, here in {"http://127.0.0.1:8808": service.url, "door.jpg": str(picture)}.items():
+        assert shown in code
+        code = code.replace(shown, here)
+
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
+    said, _ = await process.communicate()
+
+    assert (process.returncode, said.decode().strip()) == (0, "Yes")
 
 
 async def test_each_of_several_has_its_line(
