@@ -11,7 +11,7 @@ from gateway.metrics.requests import CountRequests
 from gateway.openai import chat as openai_chat
 from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
-from gateway.problems import handle_problems
+from gateway.problems import Problem, answer_problem
 from gateway.routes import metrics, state
 
 _ROUTERS: Sequence[APIRouter] = (
@@ -37,5 +37,5 @@ def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
     app.add_middleware(CountRequests, counts=counts)
     for router in _ROUTERS:
         app.include_router(router)
-    handle_problems(app)
+    app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
     return app

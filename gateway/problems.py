@@ -1,26 +1,11 @@
 """Why a request is refused, and how that is said: a status code, a code for programs, a sentence.
 
 The three forms of the body are those that clients read: ours (which OpenAI's are too), and Ollama's
-below `/api/` where that is Ollama's. What the framework refuses (paths, methods, types) is said in
-the same form, and so is what nobody foresaw: its traceback is in the log only.
+below `/api/` where that is Ollama's.
 """
 
-import logging
-from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import Request
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from broker.codec import PayloadError
-
-logger = logging.getLogger(__name__)
-
-_LONGEST_PATH = 128  # characters that are worth repeating
-_MOST_NAMED = 3  # mistakes in one message; a sender mends the first ones first
 
 #: HTTP status by code of the error; see `schemas.codes` and `schemas.requests.codes`.
 _STATUS = {
@@ -100,31 +85,11 @@ class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
         return _STATUS.get(self.code, 500)
 
 
-def refused(error: PayloadError) -> Problem:
-    """What MQTT would answer to the same content."""
-    message = str(error)
-    path = message.partition(":")[0]
-    param = path if error.code == "bad_field" and path.isprintable() else None
-    return Problem(error.code, message, param=param)
-
-
-def answer_problem(request: Request, problem: Problem) -> JSONResponse:
-    """The problem in the form that callers of the path read."""
+def answer_problem(_request: Request, problem: Problem) -> JSONResponse:
+    """The problem in our form."""
     headers = {}
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
-    return JSONResponse(_body(request.url.path, problem), problem.status, headers)
-
-
-def handle_problems(app: FastAPI) -> None:
-    """Let every refusal and every failure of an application be said in these forms."""
-    app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _answer_framework)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _answer_invalid)  # type: ignore[arg-type]
-    app.add_middleware(_Contained)
-
-
-def _body(_path: str, problem: Problem) -> dict[str, Any]:
     kind = "invalid_request_error" if problem.status < 500 else "server_error"
     error = {
         "message": str(problem),
@@ -132,57 +97,5 @@ def _body(_path: str, problem: Problem) -> dict[str, Any]:
         "param": problem.param,
         "code": problem.code,
     }
-    return {"error": error, "message": str(problem)}
-
-
-def _answer_framework(request: Request, error: HTTPException) -> JSONResponse:
-    """What the router refuses: paths and methods that are not there."""
-    path = request.url.path[:_LONGEST_PATH]
-    if error.status_code == 404:
-        problem = Problem("not_found", f"there is nothing at {path}; /docs lists what there is")
-    elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        problem = Problem("method_not_allowed", f"{path} is asked with {allowed}")
-    else:
-        problem = Problem("bad_request", str(error.detail))
-    answer = answer_problem(request, problem)
-    answer.status_code = error.status_code
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """A parameter that a route has declared is missing or has a bad value."""
-    found = error.errors()[:_MOST_NAMED]
-    said = [(".".join(map(str, each["loc"][1:])) or "body", each["msg"]) for each in found]
-    message = "; ".join(f"{name}: {text}" for name, text in said)
-    return answer_problem(request, Problem("bad_field", message, param=said[0][0]))
-
-
-class _Contained:
-    """An error that nobody foresaw ends its own request: 500, and the traceback in the log.
-
-    Once an answer has begun it is cut, which clients take for what it is.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
-
-        async def note(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        except ClientDisconnect:
-            return  # nobody hears it
-        except Exception:
-            path = f"{scope.get('method')} {scope['path'][:_LONGEST_PATH]!a}"
-            logger.exception("%s failed", path, extra={"action": "unexpected_error"})
-            if not has_begun:
-                problem = Problem("internal", "an unexpected error; the log has it")
-                await answer_problem(Request(scope), problem)(scope, receive, send)
+    body = {"error": error, "message": str(problem)}
+    return JSONResponse(body, problem.status, headers)
