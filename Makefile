@@ -28,6 +28,8 @@ VERSIONS ?= 2024.3.3 2024.12.5 2026.2.3
 # A git repository with Frigate's releases, for test-frigate.
 FRIGATE_SOURCE ?= https://github.com/blakeblackshear/frigate
 FRIGATE_VENV := .venv-frigate
+# The same with LLM Vision's, for test-clients.
+LLMVISION_SOURCE ?= https://github.com/valentinfrlch/ha-llmvision
 # One file of bench/ without its .py; empty runs them all.
 BENCH ?=
 
@@ -37,7 +39,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-pythons check quick unit-service unit-others lint types imports format bench gpu-report soak demo-model docs pictures clean homeassistant-schema
+.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-clients test-pythons check quick unit-service unit-others lint types imports format bench gpu-report soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +95,9 @@ test-homeassistant: $(READY) $(SCHEMA)/.ready ## Try the service with real Home 
 
 test-frigate: $(READY) $(FRIGATE_VENV)/.ready ## Descriptions into Frigate's real application, three releases; 600 MB.
 	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" $(BIN)/python -m pytest -q tests/frigate $(ARGS)
+
+test-clients: $(READY) $(FRIGATE_VENV)/.ready ## Frigate's and LLM Vision's own client code against the gateway; 600 MB.
+	FRIGATE_SOURCE="$(FRIGATE_SOURCE)" LLMVISION_SOURCE="$(LLMVISION_SOURCE)" $(BIN)/python -m pytest -q tests/clients $(ARGS)
 
 test-pythons: $(READY) ## Run the tests on every Python from 3.11 to 3.14 that is installed; ARGS as for test.
 	$(BIN)/python -m tests.pythons $(ARGS)

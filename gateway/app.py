@@ -12,6 +12,8 @@ from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
 from gateway.metrics.requests import CountRequests
 from gateway.news import News
+from gateway.openai import chat as openai_chat
+from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import (
@@ -46,6 +48,8 @@ _ROUTERS: Sequence[APIRouter] = (
     elsewhere.router,
     docs.router,
     page.router,
+    openai_chat.router,
+    openai_models.router,
 )
 
 

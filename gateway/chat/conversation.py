@@ -50,7 +50,8 @@ class Conversation:
         """What counts of the messages."""
         said = [turn for turn in turns if turn.role not in _SYSTEM]
         users = [turn.text for turn in said if turn.role == "user"] or [""]
-        pictures = next((turn.pictures for turn in reversed(said) if turn.pictures), ())
+        shown = [turn.pictures for turn in said if turn.pictures and turn.role != "assistant"]
+        pictures = shown[-1] if shown else ()
         system = "\n".join(turn.text for turn in turns if turn.role in _SYSTEM and turn.text)
         return cls(system.strip(), users[-1].strip(), tuple(users[:-1]), pictures)
 
@@ -63,19 +64,21 @@ class Conversation:
         Raises:
             Problem: `prompt`: the question is longer than the model's room.
         """
-        length = caption_wanted(self.text)
+        whole = f"{self.system}\n\n{self.text}".strip()
+        if len(whole) > _ROOM:
+            whole = self.text
+        length = caption_wanted(whole)
         if length is not None:
             return {"tasks": ["caption"], "length": length.value}
-        if len(self.text) > _ROOM:
+        if len(whole) > _ROOM:
             raise Problem(
                 "prompt",
-                f"the prompt has {len(self.text)} characters; this model has room for {_ROOM}: "
+                f"the prompt has {len(whole)} characters; this model has room for {_ROOM}: "
                 "shorten it, or send a response_format with a JSON schema, of which each property "
                 "is asked by itself",
                 param="messages",
             )
-        whole = f"{self.system}\n\n{self.text}" if self.system else self.text
-        return {"tasks": [{"query": whole if len(whole) <= _ROOM else self.text}]}
+        return {"tasks": [{"query": whole}]}
 
 
 _SYSTEM = frozenset({"system", "developer"})
