@@ -8,11 +8,16 @@ from fastapi import APIRouter, FastAPI
 from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.metrics.requests import CountRequests
+from gateway.moondream import skills as moondream
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import metrics, state
 
-_ROUTERS: Sequence[APIRouter] = (state.router, metrics.router)
+_ROUTERS: Sequence[APIRouter] = (
+    state.router,
+    metrics.router,
+    moondream.router,
+)
 
 
 def make_app(backend: Backend, options: GatewayOptions) -> FastAPI:
