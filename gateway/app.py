@@ -9,6 +9,8 @@ from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.metrics.requests import CountRequests
 from gateway.moondream import skills as moondream
+from gateway.ollama import asking as ollama_asking
+from gateway.ollama import models as ollama_models
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import metrics, state
@@ -17,6 +19,8 @@ _ROUTERS: Sequence[APIRouter] = (
     state.router,
     metrics.router,
     moondream.router,
+    ollama_asking.router,
+    ollama_models.router,
 )
 
 
