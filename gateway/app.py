@@ -14,6 +14,9 @@ from gateway.ollama import models as ollama_models
 from gateway.options import GatewayOptions
 from gateway.problems import handle_problems
 from gateway.routes import metrics, state
+from gateway.station import figures as station_figures
+from gateway.station import models as station_models
+from gateway.station import vision as station_vision
 
 _ROUTERS: Sequence[APIRouter] = (
     state.router,
@@ -21,6 +24,9 @@ _ROUTERS: Sequence[APIRouter] = (
     moondream.router,
     ollama_asking.router,
     ollama_models.router,
+    station_figures.router,
+    station_models.router,
+    station_vision.router,
 )
 
 
