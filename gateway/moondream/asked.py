@@ -5,7 +5,6 @@ body. Fields that are not known are left alone, those that are known have to be 
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from gateway.objects import read_object
+from gateway.objects import read_body, read_object
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 
@@ -25,27 +24,32 @@ _ABOUT_THE_FRAME = ("camera_id", "job_id", "location", "metadata", "priority", "
 _YES, _NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A request."""
 
-    fields: Mapping[str, Any]
+    fields: dict[str, Any]
     file: bytes | None = field(default=None, repr=False)  #: the picture, where it came as one
 
     @property
-    def picture(self) -> str | bytes | None:
-        """Bytes, base64, a data URI or an address; None: there is none.
+    def has_picture(self) -> bool:
+        """Whether one was sent that is not taken yet."""
+        return self.file is not None or self.fields.get("image_url") not in (None, "")
+
+    def take_picture(self) -> str | bytes:
+        """Bytes, base64, a data URI or an address; not kept here any longer.
 
         Raises:
-            Problem: `image_url` is no text.
+            Problem: There is none, or `image_url` is no text.
         """
-        if self.file is not None:
-            return self.file
-        said = self.fields.get("image_url")
+        if not self.has_picture:
+            raise Problem("bad_field", "image_url: is required", param="image_url")
+        file, self.file = self.file, None
+        said = self.fields.pop("image_url", None)
+        if file is not None:
+            return file
         if isinstance(said, dict):  # as OpenAI's interface has it
             said = said.get("url")
-        if said is None or said == "":
-            return None
         if not isinstance(said, str):
             raise Problem("bad_field", "image_url: must be a text", param="image_url")
         return said
@@ -124,7 +128,7 @@ async def read_asked(request: Request, options: GatewayOptions) -> Asked:
         fields, file = await _read_form(request, options.max_image_bytes)
         return Asked({**fields, **said}, file)
     if kind.startswith("image/"):
-        return Asked(said, await request.body())
+        return Asked(said, await read_body(request, options.max_image_bytes))
     return Asked({**await read_object(request, options), **said})
 
 

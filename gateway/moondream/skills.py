@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.access import TheAsker, TheOptions
 from gateway.asking import first_text, frame_of
+from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
 from gateway.moondream.asked import Asked, read_asked
 from gateway.moondream.figures import figures
@@ -59,11 +60,13 @@ class Call:
             fields: Of the frame: its task.
             beside: What else is in an answer that is no stream.
         """
-        frame, timeout_s = self._frame(asked, fields), self._timeout_s(asked)
-        if asked.flag("stream"):
-            answering = await self._asker.begin(self._request, frame, timeout_s)
+        is_streamed, timeout_s = asked.flag("stream"), self._timeout_s(asked)
+        if is_streamed:
+            answering = await self._asker.begin(
+                self._request, self._frame(asked, fields), timeout_s
+            )
             return stream(answering, self._began)
-        document = await self._asker.ask(self._request, frame, timeout_s)
+        document = await self._asker.ask(self._request, self._frame(asked, fields), timeout_s)
         text = first_text(document)
         return self.answer({name: text, **beside}, text, document.job_id)
 
@@ -75,8 +78,9 @@ class Call:
             task: detect or point.
         """
         fields = {"tasks": [{task: asked.text("object", "obj")}]}
-        frame = self._frame(asked, fields)
-        document = await self._asker.ask(self._request, frame, self._timeout_s(asked))
+        document = await self._asker.ask(
+            self._request, self._frame(asked, fields), self._timeout_s(asked)
+        )
         return _result_of(document), document.job_id
 
     def answer(self, content: dict[str, Any], text: str = "", job_id: str = "") -> JSONResponse:
@@ -98,12 +102,10 @@ class Call:
             return stream_text(answer, self._began)
         return self.answer({"answer": answer, **beside}, answer)
 
-    def _frame(self, asked: Asked, fields: dict[str, Any]) -> Any:
-        picture = asked.picture
-        if picture is None:
-            raise Problem("bad_field", "image_url: is required", param="image_url")
+    def _frame(self, asked: Asked, fields: dict[str, Any]) -> Frame:
+        """Whoever asks about it does not keep it meanwhile."""
         said = {**asked.about_the_frame, **fields}
-        return frame_of(picture, said, self._request, self._options)
+        return frame_of(asked.take_picture(), said, self._request, self._options)
 
     def _timeout_s(self, asked: Asked) -> float:
         return asked.seconds("timeout", self._options.timeout_s)
@@ -126,7 +128,7 @@ async def query(call: TheCall) -> Response:
     asked = await call.read()
     question = asked.text("question")
     reasoning = {"reasoning": _NO_REASONING} if asked.flag("reasoning") else {}
-    if asked.picture is None:
+    if not asked.has_picture:
         return call.without_picture(asked, question, **reasoning)
     return await call.text(asked, "answer", {"tasks": [{"query": question}]}, **reasoning)
 

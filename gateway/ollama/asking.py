@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import first_text, frame_of
-from gateway.chat.conversation import pick
+from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
 from gateway.filling.form import ANY_JSON, Form
 from gateway.ollama.answers import Answers, Figures, Wrap, in_message, in_response
@@ -53,51 +53,47 @@ class Call:
             return _said(answers, question, "", figures(), "load")
         if question.format is not None:
             return await self._fill(answers, question)
-        if not question.conversation.pictures:
+        if not question.pictures:
             text = text_answer(question.conversation.text, self.options.model_name)
             return _said(answers, question, text, figures())
         return await self._ask(answers, question)
 
     async def _ask(self, answers: Answers, question: Question) -> Response:
-        conversation = question.conversation
-        pictures = pick(conversation.pictures, self.options.images)
+        conversation, pictures = question.conversation, question.pictures
         figures = partial(Figures, self._began, conversation.text, len(pictures))
         fields = conversation.question()
         if question.is_streamed and len(pictures) == 1:
-            frame = self._frame(pictures[0], fields)
-            return answers.stream(await self._asker.begin(self.request, frame), figures)
+            answering = await self._asker.begin(self.request, self._frame(pictures, fields))
+            return answers.stream(answering, figures)
         documents = await self._ask_each(pictures, fields)
         text = "\n".join(first_text(document) for document in documents)
         return _said(answers, question, text, figures(_engine_s(documents)))
 
     async def _fill(self, answers: Answers, question: Question) -> Response:
-        """One object: of several pictures only one is looked at."""
         conversation = question.conversation
         schema = ANY_JSON if question.format == "json" else question.format
         form = Form.of(schema, conversation.text)
-        which = "middle" if self.options.images == "each" else self.options.images
         documents: list[ResultDocument] = []
-        if conversation.pictures and form.tasks:
-            pictures = pick(conversation.pictures, which)
-            documents = await self._ask_each(pictures, form.fields())
+        if form.tasks:
+            documents = await self._ask_each(question.pictures, form.fields())
         filled = form.filled(documents[0].result if documents else None)
         figures = Figures(self._began, conversation.text, len(documents), _engine_s(documents))
         return _said(answers, question, json.dumps(filled, ensure_ascii=False), figures)
 
-    async def _ask_each(
-        self, pictures: Sequence[str], fields: dict[str, Any]
-    ) -> list[ResultDocument]:
-        """One after the other, all within the time for one."""
+    async def _ask_each(self, pictures: list[str], fields: dict[str, Any]) -> list[ResultDocument]:
+        """One after the other, all within the time for one; none is left in the list."""
         ends = self._began + self.options.timeout_s
         documents = []
-        for picture in pictures:
+        while pictures:
             left_s = max(_LEAST_S, ends - time.monotonic())
-            frame = self._frame(picture, fields)
-            documents.append(await self._asker.ask(self.request, frame, left_s))
+            documents.append(
+                await self._asker.ask(self.request, self._frame(pictures, fields), left_s)
+            )
         return documents
 
-    def _frame(self, picture: str, fields: dict[str, Any]) -> Any:
-        return frame_of(picture, fields, self.request, self.options)
+    def _frame(self, pictures: list[str], fields: dict[str, Any]) -> Frame:
+        """Of the first picture, which is taken; whoever asks about it does not keep it."""
+        return frame_of(pictures.pop(0), fields, self.request, self.options)
 
     async def _model(self) -> str:
         model = cast("ModelInfo", await self._backend.call("model/info", {})).model

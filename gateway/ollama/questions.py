@@ -3,12 +3,12 @@
 Options, tools, templates and whatever else a client sends are left alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request
 
-from gateway.chat.conversation import Conversation, Turn
+from gateway.chat.conversation import Conversation, Turn, pick
 from gateway.objects import read_object
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
@@ -21,7 +21,8 @@ _MOST_MESSAGES = 1000
 class Question:
     """One request."""
 
-    conversation: Conversation
+    conversation: Conversation  #: without its pictures
+    pictures: list[str] = field(repr=False)  #: to be looked at; taken out by who asks about them
     is_streamed: bool
     is_empty: bool  #: nothing is asked: the model is to be loaded
     format: dict[str, Any] | str | None  #: a JSON schema, "json", or None for text
@@ -36,7 +37,7 @@ async def read_generate(request: Request, options: GatewayOptions) -> Question:
     said = await read_object(request, options, MOST_PICTURES)
     prompt, system = _text(said, "prompt"), _text(said, "system")
     turns = [Turn("system", system), Turn("user", prompt, _pictures(said))]
-    return _question(said, turns)
+    return _question(said, turns, options.images)
 
 
 async def read_chat(request: Request, options: GatewayOptions) -> Question:
@@ -49,7 +50,8 @@ async def read_chat(request: Request, options: GatewayOptions) -> Question:
     messages = said.get("messages") or []
     if not isinstance(messages, list) or len(messages) > _MOST_MESSAGES:
         raise Problem("bad_field", f"messages: must be a list of at most {_MOST_MESSAGES}")
-    return _question(said, [_turn(each, f"messages.{n}.") for n, each in enumerate(messages)])
+    turns = [_turn(each, f"messages.{n}.") for n, each in enumerate(messages)]
+    return _question(said, turns, options.images)
 
 
 def _turn(message: Any, path: str) -> Turn:
@@ -59,13 +61,16 @@ def _turn(message: Any, path: str) -> Turn:
     return Turn(role, _text(message, "content", path), _pictures(message, path))
 
 
-def _question(said: dict[str, Any], turns: list[Turn]) -> Question:
-    conversation = Conversation.of(turns)
+def _question(said: dict[str, Any], turns: list[Turn], which: str) -> Question:
+    conversation, wanted = Conversation.of(turns), _format(said)
+    if wanted is not None and which == "each":
+        which = "middle"  # one object is wanted
     return Question(
-        conversation,
+        replace(conversation, pictures=()),
+        list(pick(conversation.pictures, which)) if conversation.pictures else [],
         said.get("stream") is not False,  # what is not said means yes
         not conversation.pictures and not any(turn.text for turn in turns),
-        _format(said),
+        wanted,
     )
 
 

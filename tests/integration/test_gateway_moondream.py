@@ -201,3 +201,13 @@ async def test_a_body_that_is_no_object_is_refused(
 
     assert answer.status_code == status
     assert answer.json()["message"]
+
+
+async def test_half_a_character_is_no_failure(service: Gateway) -> None:
+    headers = {"Content-Type": "application/json"}
+    content = rb'{"question": "Why \ud800?"}'
+
+    answer = await service.client.post("/v1/query", content=content, headers=headers)
+
+    assert answer.status_code == 200
+    assert "Why ??" in answer.json()["answer"]

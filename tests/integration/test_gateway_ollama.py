@@ -222,7 +222,7 @@ async def test_its_client_hears_of_a_failure(client: Any, stream: bool) -> None:
             [part async for part in answer]
 
     assert failed.value.status_code == 415
-    assert "image" in failed.value.error
+    assert "not of a JPEG" in failed.value.error
 
 
 @pytest.mark.parametrize(
@@ -246,3 +246,13 @@ async def test_what_is_wrong_is_named(
     assert answer.status_code == 400
     assert answer.json().keys() == {"error"}
     assert named in answer.json()["error"]
+
+
+async def test_half_a_character_is_no_failure(service: Gateway) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d says
+    content = rb'{"prompt": "Why \ud800?", "stream": false}'
+
+    answer = await service.client.post("/api/generate", content=content, headers=headers)
+
+    assert answer.status_code == 200
+    assert "Why ??" in answer.json()["response"]
