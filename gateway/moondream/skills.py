@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from gateway.access import TheAsker, TheOptions
+from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import first_text, frame_of
 from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
 from gateway.moondream.asked import Asked, read_asked
 from gateway.moondream.figures import figures
 from gateway.moondream.streaming import stream, stream_text
+from gateway.ollama.naming import plain_name
 from gateway.problems import Problem
+from schemas.requests.models import ModelInfo
 from schemas.result import Result, ResultDocument
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
@@ -27,8 +29,11 @@ _NO_REASONING: dict[str, Any] = {"text": "", "grounding": []}
 class Call:
     """One request, from what it says to its answer."""
 
-    def __init__(self, request: Request, asker: TheAsker, options: TheOptions) -> None:
+    def __init__(
+        self, request: Request, backend: TheBackend, asker: TheAsker, options: TheOptions
+    ) -> None:
         self._request = request
+        self._backend = backend
         self._asker = asker
         self._options = options
         self._began = time.monotonic()
@@ -95,9 +100,10 @@ class Call:
         seconds = time.monotonic() - self._began
         return JSONResponse({**content, **said, "_stats": figures(text, seconds)})
 
-    def without_picture(self, asked: Asked, question: str, **beside: Any) -> Response:
+    async def without_picture(self, asked: Asked, question: str, **beside: Any) -> Response:
         """The answer to a question about none; `beside` as in `text`."""
-        answer = text_answer(question, self._options.model_name)
+        info = cast("ModelInfo", await self._backend.call("model/info", {}))
+        answer = text_answer(question, plain_name(info.model.name))
         if asked.flag("stream"):
             return stream_text(answer, self._began)
         return self.answer({"answer": answer, **beside}, answer)
@@ -129,7 +135,7 @@ async def query(call: TheCall) -> Response:
     question = asked.text("question")
     reasoning = {"reasoning": _NO_REASONING} if asked.flag("reasoning") else {}
     if not asked.has_picture:
-        return call.without_picture(asked, question, **reasoning)
+        return await call.without_picture(asked, question, **reasoning)
     return await call.text(asked, "answer", {"tasks": [{"query": question}]}, **reasoning)
 
 

@@ -18,10 +18,11 @@ from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
 from gateway.filling.form import ANY_JSON, Form
 from gateway.ollama.answers import Answers, Figures, Wrap, in_message, in_response
-from gateway.ollama.naming import name_of
+from gateway.ollama.naming import name_of, plain_name
 from gateway.ollama.questions import Question, read_chat, read_generate
 from schemas.requests.models import ModelInfo
 from schemas.result import ResultDocument
+from schemas.status import ModelStatus
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
@@ -47,14 +48,15 @@ class Call:
             question: What was read of the request.
             wrap: Where the endpoint has its text.
         """
-        answers = Answers(wrap, await self._model())
+        model = await self._model()
+        answers = Answers(wrap, name_of(model.name, model.revision))
         figures = partial(Figures, self._began, question.conversation.text)
         if question.is_empty:
             return _said(answers, question, "", figures(), "load")
         if question.format is not None:
             return await self._fill(answers, question)
         if not question.pictures:
-            text = text_answer(question.conversation.text, self.options.model_name)
+            text = text_answer(question.conversation.text, plain_name(model.name))
             return _said(answers, question, text, figures())
         return await self._ask(answers, question)
 
@@ -95,9 +97,8 @@ class Call:
         """Of the first picture, which is taken; whoever asks about it does not keep it."""
         return frame_of(pictures.pop(0), fields, self.request, self.options)
 
-    async def _model(self) -> str:
-        model = cast("ModelInfo", await self._backend.call("model/info", {})).model
-        return name_of(model.name, model.revision)
+    async def _model(self) -> ModelStatus:
+        return cast("ModelInfo", await self._backend.call("model/info", {})).model
 
 
 TheCall = Annotated[Call, Depends()]

@@ -7,17 +7,22 @@ import re
 _LIBRARY_NAMES = frozenset({"moondream", "moondream2"})
 
 
+def plain_name(model: str) -> str:
+    """A hub id as it is; of a folder only its own name."""
+    is_folder = model.startswith(("/", ".", "~")) or re.match(r"[A-Za-z]:\\", model)
+    parts = re.split(r"[/\\]", model.rstrip("/\\"))
+    name = parts[-1] if is_folder else "/".join(parts)
+    return name.replace(" ", "-") or "model"
+
+
 def name_of(model: str, revision: str) -> str:
-    """`vikhyatk/moondream2:2025-01-09`; of a folder only its own name.
+    """`vikhyatk/moondream2:2025-01-09`.
 
     Args:
         model: Hub id or folder.
         revision: Tag, branch or commit; `local` of a folder.
     """
-    is_folder = model.startswith(("/", ".", "~")) or re.match(r"[A-Za-z]:\\", model)
-    parts = re.split(r"[/\\]", model.rstrip("/\\"))
-    name = parts[-1] if is_folder else "/".join(parts)
-    return f"{name or 'model'}:{revision or 'latest'}".replace(" ", "-")
+    return f"{plain_name(model)}:{revision or 'latest'}"
 
 
 def is_meant(asked: str, name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.access import TheBackend, TheOptions
+from gateway.ollama.naming import plain_name
 from schemas.job import JobStatus
 from schemas.status import Metrics
 
@@ -23,7 +24,7 @@ async def stats(backend: TheBackend, options: TheOptions) -> dict[str, Any]:
         "is_processing": ours.processing,  # what ours calls by the station's name
         "timeouts": ours.status_counts.get(JobStatus.EXPIRED, 0),
         "default_timeout": options.timeout_s,
-        "model": readings.info.model.name,
+        "model": plain_name(readings.info.model.name),
         "status": ours.system_status,
         "requests_processed": ours.status_counts.get(JobStatus.COMPLETED, 0),
     }

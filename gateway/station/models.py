@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from gateway.access import TheBackend, TheOptions
 from gateway.backend import Backend
 from gateway.objects import read_object
-from gateway.ollama.naming import name_of
+from gateway.ollama.naming import plain_name
 from gateway.problems import Problem
 from schemas.requests.models import ModelInfo, Ordered
 
@@ -25,13 +25,12 @@ async def switch(
     if not isinstance(said.get("model"), str):
         raise Problem("bad_field", "model: is required", param="model")
     fields = {name: said[name] for name in _LOAD_FIELDS if said.get(name) is not None}
-    now = (await _info(backend)).model
-    if name_of(now.name, now.revision).partition(":")[0] == fields["model"]:
+    if plain_name((await _info(backend)).model.name) == fields["model"]:
         del fields["model"]  # a folder goes by its own name outside
     ordered = cast("Ordered", await backend.call("model/load", fields))
     if ordered.state == "accepted":
         response.status_code = 202
-    return {**await _memory(backend), **_told(ordered), "model": ordered.model.name}
+    return {**await _memory(backend), **_told(ordered), "model": plain_name(ordered.model.name)}
 
 
 @router.post("/system/unload")
@@ -47,7 +46,7 @@ def _told(ordered: Ordered) -> dict[str, Any]:
     if ordered.state == "accepted":
         message = "it goes on once the running jobs have ended; /model/info tells how it stands"
     else:
-        message = f"{ordered.model.name} is {ordered.state}"
+        message = f"{plain_name(ordered.model.name)} is {ordered.state}"
     return {"status": "success", "message": message, "state": ordered.state}
 
 

@@ -164,6 +164,7 @@ async def test_its_client_says_something_without_a_picture(client: Any) -> None:
     loaded = await client.generate(MODEL)
 
     assert answer.message.content
+    assert "demo/" not in answer.message.content  # the model's folder is nobody's business
     assert (loaded.response, loaded.done_reason) == ("", "load")
 
 
