@@ -11,7 +11,10 @@ from gateway.guard.asgi import App
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
 from gateway.metrics.requests import CountRequests
+from gateway.moondream import skills as moondream
 from gateway.news import News
+from gateway.ollama import asking as ollama_asking
+from gateway.ollama import models as ollama_models
 from gateway.openai import chat as openai_chat
 from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
@@ -32,6 +35,9 @@ from gateway.routes import (
     queue,
     state,
 )
+from gateway.station import figures as station_figures
+from gateway.station import models as station_models
+from gateway.station import vision as station_vision
 
 _ROUTERS: Sequence[APIRouter] = (
     state.router,
@@ -50,6 +56,12 @@ _ROUTERS: Sequence[APIRouter] = (
     page.router,
     openai_chat.router,
     openai_models.router,
+    moondream.router,
+    ollama_asking.router,
+    ollama_models.router,
+    station_figures.router,
+    station_models.router,
+    station_vision.router,
 )
 
 

@@ -76,6 +76,19 @@ _STATUS = {
 }
 
 
+#: Ollama's paths; whatever else is below `/api/` is ours.
+_OLLAMA_PATHS = frozenset(
+    f"/api/{name}"
+    for name in (
+        *("version", "tags", "ps", "show", "generate", "chat", "pull", "push", "create", "copy"),
+        *("delete", "embed", "embeddings"),
+    )
+)
+#: What Ollama says itself, with 503: clients look for it before they try again.
+_OLLAMA_BUSY = "server busy, please try again.  maximum pending requests exceeded"
+_BUSY_CODES = frozenset({"busy", "queue_full"})
+
+
 class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
     """A request that is not done.
 
@@ -134,7 +147,15 @@ def answer_problem(request: Request, problem: Problem) -> JSONResponse:
     headers = {}
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
-    return JSONResponse(_body(request.url.path, problem), problem.status, headers)
+    if request.url.path in _OLLAMA_PATHS:
+        status = 503 if problem.code in _BUSY_CODES else problem.status
+        return JSONResponse({"error": said_by_ollama(problem)}, status, headers)
+    return JSONResponse(_body(problem), problem.status, headers)
+
+
+def said_by_ollama(problem: Problem) -> str:
+    """The sentence that Ollama's callers read."""
+    return _OLLAMA_BUSY if problem.code in _BUSY_CODES else str(problem)
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -145,7 +166,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_middleware(_Contained)
 
 
-def _body(_path: str, problem: Problem) -> dict[str, Any]:
+def _body(problem: Problem) -> dict[str, Any]:
     message = str(problem)
     detail = ProblemDetail(
         message=message,

@@ -57,7 +57,7 @@ class Core:
         account: Its own, where the broker wants one.
 
     Attributes:
-        directory: Its configuration directory.
+        directory: Its configuration directory; `media` in it is what its media source shows.
         num_starts: Of all its lives.
         complaints: Warnings and errors that its integrations have logged in all its lives.
     """
@@ -167,6 +167,32 @@ class Core:
             await self.until(f"states({entity_id!r}) != 'unavailable' and states[{entity_id!r}]")
             data = {"entity_id": entity_id, **data}
         await self._do("call", action=action, data=data)
+
+    async def ask(self, action: str, **data: Any) -> Any:
+        """Call an action that answers, and return its answer."""
+        return await self._do("ask", action=action, data=data)
+
+    async def set_up(self, domain: str, **answers: Any) -> str:
+        """Set an integration up as a person does; returns the id of its entry."""
+        entry_id: str = await self._do("set_up", domain=domain, answers=answers)
+        return entry_id
+
+    async def add_subentry(self, entry_id: str, kind: str, shown: str, **answers: Any) -> list[Any]:
+        """Add a part to an entry as a person does.
+
+        Args:
+            entry_id: Of `set_up`.
+            kind: Of the part, e.g. `ai_task_data`.
+            shown: A field of its form.
+            answers: To the form.
+
+        Returns:
+            What could be chosen for `shown`: `label` and `value` of each.
+        """
+        choices: list[Any] = await self._do(
+            "add_subentry", entry_id=entry_id, kind=kind, answers=answers, shown=shown
+        )
+        return choices
 
     async def until(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of its templates is true, e.g. `is_state('sun.sun', 'up')`.

@@ -43,11 +43,15 @@ class Version:
 
     @property
     def is_installed(self) -> bool:
-        return self._mark.exists()
+        return self._mark.exists() and self._mark.read_text() == self._wanted
 
     @property
     def _mark(self) -> Path:
         return self.environment / ".ready"
+
+    @property
+    def _wanted(self) -> str:
+        return "\n".join((f"homeassistant=={self.number}", *self.packages))
 
     def install(self, base: str) -> None:
         """Make the environment; the mark comes last, so an interrupted one is taken up again.
@@ -57,9 +61,8 @@ class Version:
         """
         subprocess.run([base, "-m", "venv", self.environment], check=True)
         pip = [str(self.interpreter), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        wanted = [f"homeassistant=={self.number}", *self.packages]
-        subprocess.run([*pip, *self.pip_options, *wanted], check=True)
-        self._mark.touch()
+        subprocess.run([*pip, *self.pip_options, *self._wanted.split()], check=True)
+        self._mark.write_text(self._wanted)
 
 
 #: The first is the last for its Python and knows discovery of single components only, the second is
@@ -75,7 +78,12 @@ VERSIONS = (
     Version(
         "2026.2.3",
         "3.13",
-        ("paho-mqtt==2.1.0",),
+        (
+            "paho-mqtt==2.1.0",
+            # Of its integration ollama, and of those that this depends on.
+            *("ollama==0.5.1", "hassil==3.5.0", "home-assistant-intents==2026.1.28"),
+            "PyTurboJPEG==1.8.0",
+        ),
         "device",
         # It asks for 3.13.2 and runs on 3.13.0 as well.
         ("--ignore-requires-python",),

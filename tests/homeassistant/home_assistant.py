@@ -44,6 +44,8 @@ homeassistant:
   time_zone: UTC
   auth_mfa_modules: []
   packages: !include_dir_named packages
+  media_dirs:
+    local: {media}
 http:
   server_host: 127.0.0.1
   server_port: {http_port}
@@ -67,7 +69,9 @@ def main() -> None:
 
 def write_configuration(directory: Path, broker: dict[str, Any]) -> None:
     """Prepare a directory; what Home Assistant has kept in it stays."""
-    text = _CONFIGURATION.format(http_port=_free_port())
+    media = directory / "media"
+    media.mkdir(exist_ok=True)
+    text = _CONFIGURATION.format(http_port=_free_port(), media=json.dumps(str(media)))
     (directory / "configuration.yaml").write_text(text, encoding="utf-8")
     if not (directory / _AUTOMATIONS).exists():
         _write_automations(directory, [])
@@ -245,6 +249,49 @@ class Driver:
         domain, _, name = action.partition(".")
         await self.hass.services.async_call(domain, name, data, blocking=True)
 
+    async def ask(self, action: str, data: dict[str, Any]) -> Any:
+        """Call an action that answers."""
+        domain, _, name = action.partition(".")
+        return await self.hass.services.async_call(
+            domain, name, data, blocking=True, return_response=True
+        )
+
+    async def set_up(self, domain: str, answers: dict[str, Any]) -> str:
+        """Set an integration up as in the user interface; returns the id of its entry."""
+        flows = self.hass.config_entries.flow
+        result = await flows.async_init(domain, context={"source": "user"}, data=answers)
+        if result["type"] != "create_entry":
+            raise RuntimeError(f"{domain} is not set up: {result}")
+        await self.hass.async_block_till_done()
+        return str(result["result"].entry_id)
+
+    async def add_subentry(
+        self, entry_id: str, kind: str, answers: dict[str, Any], shown: str
+    ) -> list[Any]:
+        """Add to an entry as in the user interface.
+
+        Args:
+            entry_id: Of `set_up`.
+            kind: Of the part, e.g. `ai_task_data`.
+            answers: To the form.
+            shown: A field of the form.
+
+        Returns:
+            What could be chosen for `shown`: label and value of each.
+        """
+        flows = self.hass.config_entries.subentries
+        form = await flows.async_init((entry_id, kind), context={"source": "user"})
+        choices = next(
+            field.config["options"]
+            for name, field in form["data_schema"].schema.items()
+            if name == shown
+        )
+        result = await flows.async_configure(form["flow_id"], answers)
+        if result["type"] != "create_entry":
+            raise RuntimeError(f"{kind} is not added: {result}")
+        await self.hass.async_block_till_done()
+        return list(choices)
+
     async def until(self, condition: str, seconds: float) -> None:
         """Wait until an expression of its templates is true, e.g. `is_state('sun.sun', 'up')`.
 
@@ -348,6 +395,9 @@ COMMANDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "devices": Driver.devices,
     "picture": Driver.picture,
     "call": Driver.call,
+    "ask": Driver.ask,
+    "set_up": Driver.set_up,
+    "add_subentry": Driver.add_subentry,
     "until": Driver.until,
     "render": Driver.render,
     "enable": Driver.enable,

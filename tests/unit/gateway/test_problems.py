@@ -26,6 +26,11 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def busy() -> int:
         raise Problem("busy", "later", retry_after_s=2.4)
 
+    @app.post("/api/chat")
+    @app.post("/api/queue/clear")
+    async def full(code: str) -> int:
+        raise Problem(code, "a sentence", retry_after_s=2.4)
+
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://gateway"
     ) as found:
@@ -74,3 +79,16 @@ async def test_unexpected_error_is_in_the_log_only(
 
 async def test_retry_is_told_in_whole_seconds(client: httpx.AsyncClient) -> None:
     assert (await client.get("/busy")).headers["Retry-After"] == "2"
+
+
+async def test_paths_of_ollama_have_its_form(client: httpx.AsyncClient) -> None:
+    missing = await client.post("/api/chat?code=frame_gone")
+    busy = await client.post("/api/chat?code=queue_full")
+    other = await client.get("/api/chat")
+    ours = await client.post("/api/queue/clear?code=queue_full")
+
+    assert (missing.status_code, missing.json()) == (410, {"error": "a sentence"})
+    assert (busy.status_code, busy.headers["Retry-After"]) == (503, "2")
+    assert busy.json()["error"].startswith("server busy, please try again.")
+    assert (other.status_code, other.json()) == (405, {"error": "/api/chat is asked with POST"})
+    assert _said(ours) == (429, "queue_full")

@@ -1,0 +1,1 @@
+"""Moondream's own API, as its public clients and Moondream Station speak it."""
