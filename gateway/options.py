@@ -18,7 +18,7 @@ class GatewayOptions:
     model_revision: str
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
-    keyless_networks: tuple[str, ...] = ()
+    keyless_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     cors_origins: tuple[str, ...] = ()
     supervisor: str | None = "172.30.32.2"  #: Home Assistant's, whose users need no token
     camera_id: str = "http"  #: in whose name a picture without a camera is asked about

@@ -52,7 +52,8 @@ def _page() -> _Page:
     return _Page(found, packed, version)
 
 
-@router.api_route("/", methods=["GET", "HEAD"], response_model=None)
+@router.head("/", include_in_schema=False)
+@router.get("/", response_model=None)
 async def start(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """The live page for a browser, the status for a program, its sentence for Ollama's clients."""
     if "text/html" in request.headers.get("accept", ""):

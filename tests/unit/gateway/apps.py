@@ -7,31 +7,22 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from gateway.app import make_app
-from gateway.backend import Frame, OnText
 from gateway.options import GatewayOptions
 from schemas.requests.bridge import HealthAnswer
-from schemas.result import ResultDocument
-from schemas.status import HealthCheck, StatusDocument
+from schemas.status import HealthCheck
+from tests.support.no_backend import NoBackend
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of the tests
 OUTSIDE = "192.168.7.9"
 
 
-class Backend:
+class Backend(NoBackend):
     """Is healthy, and takes nothing."""
 
     async def call(self, operation: str, content: dict[str, Any]) -> BaseModel:
         assert operation == "health"
         checks = {"broker": HealthCheck(status="healthy", message="ok")}
         return HealthAnswer(status="healthy", checks=checks)
-
-    async def submit(self, frame: Frame) -> StatusDocument:
-        raise NotImplementedError
-
-    async def ask(
-        self, frame: Frame, timeout_s: float, on_text: OnText | None = None
-    ) -> ResultDocument:
-        raise NotImplementedError
 
 
 def options(**changed: Any) -> GatewayOptions:

@@ -22,11 +22,11 @@ from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from schemas.frame import Priority
 from schemas.job import JobStatus
-from schemas.readings import Readings
 from schemas.requests.models import ModelInfo
 from schemas.result import ModelInfo as Answerer
 from schemas.result import Result, ResultDocument
-from schemas.status import ModelStatus, StatusDocument
+from schemas.status import ModelStatus
+from tests.support.no_backend import NoBackend
 
 OPTIONS = GatewayOptions(
     host="127.0.0.1",
@@ -43,7 +43,7 @@ JPEG = b"\xff\xd8\xff and so on"
 
 
 @dataclass
-class Recorder:
+class Recorder(NoBackend):
     """A backend that keeps what it is asked."""
 
     frames: list[Frame] = field(default_factory=list)
@@ -54,12 +54,6 @@ class Recorder:
             name="/home/me/models/mine/", revision="r", device="cpu", dtype="x", state="ready"
         )
         return ModelInfo(model=status, engines=(status,), loaded_models=())
-
-    async def submit(self, frame: Frame) -> StatusDocument:
-        raise AssertionError(frame)
-
-    async def readings(self) -> Readings:
-        raise AssertionError
 
     async def ask(
         self, frame: Frame, timeout_s: float, on_text: OnText | None = None
