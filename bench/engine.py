@@ -15,7 +15,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -100,6 +100,15 @@ def use_device(name: str) -> torch.device:
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     return device
+
+
+def shortened(config: MoondreamConfig, layers: int | None) -> MoondreamConfig:
+    """Return the dimensions of a model with so many layers in each network, or all it has."""
+    if layers is None:
+        return config
+    text = replace(config.text, layers=min(layers, config.text.layers))
+    vision = replace(config.vision, layers=min(layers, config.vision.layers))
+    return replace(config, text=text, vision=vision)
 
 
 def random_model(config: MoondreamConfig, device: torch.device, dtype: torch.dtype) -> Moondream:
@@ -261,6 +270,9 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench.engine", description=__doc__.split("\n\n")[0])
     parser.add_argument("--size", default="demo", help="full, demo, or a model folder")
+    parser.add_argument(
+        "--layers", type=int, help="of each network of a full model, fewer than it has"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--dtype", choices=[*DTYPES, "int8"], help="default: float32 for demo on a CPU"
@@ -287,7 +299,7 @@ def main() -> None:
     print(describe())
     print(software(device))
     if args.size == "full":
-        model = random_model(public_config(), device, dtype)
+        model = random_model(shortened(public_config(), args.layers), device, dtype)
         tokenizer: Tokenizer = Wordless(model.config)
     else:
         folder = DEMO if args.size == "demo" else Path(args.size)
@@ -302,7 +314,8 @@ def main() -> None:
     )
     width, height = map(int, args.image.split("x"))
     crops = prepare(noise(width, height), model.config.vision, args.max_crops)
-    print(f"{args.size}, {wanted}, {args.image}: {len(crops)} crops, {args.tokens} tokens")
+    size = args.size if args.layers is None else f"{args.size} of {args.layers} layers"
+    print(f"{size}, {wanted}, {args.image}: {len(crops)} crops, {args.tokens} tokens")
     compare(args, model, tokenizer, crops, machine)
 
 

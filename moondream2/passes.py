@@ -6,10 +6,9 @@ then a pick or two from what was read.
 """
 
 import gc
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -32,8 +31,6 @@ from moondream2.prefixes import Prefill, encode_in_units
 from moondream2.staging import Staging, to_device
 from moondream2.stopwatch import Stopwatch
 from moondream2.tokens import Feed
-
-logger = logging.getLogger(__name__)
 
 #: Told before each pass what it is (`encode`, `read`) and how many crops or tokens it has.
 Watch = Callable[[str, int], None]
@@ -284,23 +281,22 @@ class Passes:
     @torch.inference_mode()
     def _make_pool(self, slots: int) -> _Pool:
         config, device, dtype = self._model.config.text, self._device, self._model.dtype
-        record = self.decoding.recorder
-        if device.type == "cpu" and record is None and self.beside is None:
+        is_recorded = self.decoding.recorder is not None
+        if device.type == "cpu" and not is_recorded and self.beside is None:
             return _Pool(BagCache(config, slots, dtype=dtype), None)
         cache = SlotCache(config, slots, device=device, dtype=dtype)
-        if record is None:
-            return _Pool(cache, None)
-        varlen = self.decoding.varlen
-        try:
-            return _Pool(cache, DecodeGraphs(self._model.text, cache, record(), varlen))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            # Of many libraries and in many forms; each token is then launched piece by piece.
-            reason = " ".join(str(error).split())
-            logger.warning("decode steps cannot be recorded and are slower: %s", reason)
-            self.decoding = replace(self.decoding, recorder=None)
-            return _Pool(cache, None)
+        return _Pool(cache, self._record(cache))
+
+    def _record(self, cache: SlotCache) -> DecodeGraphs | None:
+        """Record decode steps over a pool, as well as it can be done."""
+        while (recorder := self.decoding.recorder) is not None:
+            try:
+                return DecodeGraphs(self._model.text, cache, recorder(), self.decoding.varlen)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # of many libraries and in many forms
+                self.decoding = self.decoding.without_fault(" ".join(str(error).split()))
+        return None
 
     def _read_packed(self, readings: Sequence[Reading]) -> Tensor:
         """Read in one pass without padding, see `RowsAttend`."""

@@ -118,7 +118,7 @@ def fault_of(
     used = torch.tensor(_FILLED, device=device)
     try:
         found = LengthsAttend(cache, used[:, None] - 1, used, varlen)(0, q, k, v)
-    except RuntimeError as error:  # of many kinds and devices
+    except (AttributeError, TypeError, RuntimeError) as error:  # it, its arguments, or a device
         return " ".join(str(error).split())
     for slot, filled in enumerate(_FILLED):
         own = [pool[0, slot, None, :, :filled].float() for pool in (cache.keys, cache.values)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bench.engine import DEMO, random_model, use_device
-from moondream2.config import MoondreamConfig
+from bench.engine import DEMO, random_model, shortened, use_device
+from moondream2.config import MoondreamConfig, public_config
 from moondream2.text import attend_with
 
 
@@ -23,6 +23,14 @@ def test_activations_of_a_random_model_neither_vanish_nor_grow(dtype: torch.dtyp
     assert 0.3 < float(hidden.std()) < 10
     logits = model.text.logits(hidden.to(dtype)).float()[..., 1:]
     assert 0.3 < float(logits.std()) < 10
+
+
+def test_shortened_model_has_the_widths_of_the_whole_one() -> None:
+    whole = public_config()
+    short = shortened(whole, 3)
+    assert (short.text.layers, short.vision.layers) == (3, 3)
+    assert short.text.hidden_size == whole.text.hidden_size
+    assert shortened(whole, None) == shortened(whole, 99) == whole
 
 
 @pytest.mark.parametrize(

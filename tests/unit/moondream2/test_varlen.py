@@ -1,6 +1,7 @@
 """Steps that read the length of each row: the engine around the operator, and the trial of it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from moondream2.cache import RowsAttend, Segment, SlotCache
 from moondream2.config import MoondreamConfig, TextConfig, public_config
 from moondream2.decoding import Decoding
 from moondream2.generate import Engine
-from moondream2.graphs import DecodeGraphs
+from moondream2.graphs import DecodeGraphs, Recording
 from moondream2.model import Moondream
 from moondream2.passes import Passes
 from moondream2.tasks import Caption, Detect, Query, Request
@@ -85,6 +86,32 @@ def test_answers_are_those_of_packed_steps_whatever_memory_holds(slots: int) -> 
         assert _found(engine, frames) == expected
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+class Fails(RunsAgain):
+    """Raises what a driver may raise in the middle of a capture."""
+
+    def __call__(self, run: Callable[[], Tensor]) -> Recording:
+        if self.num_recordings == 2:
+            raise torch.AcceleratorError("operation not permitted\nwhen stream is capturing")
+        return super().__call__(run)
+
+
+def test_steps_that_cannot_be_recorded_with_lengths_are_recorded_over_fixed_contexts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = odd_model()
+    frames = [request(model, str(seed), seed=seed) for seed in range(3)]
+    expected = _found(odd_engine(model, slots=1), frames)
+    recorders = iter((Fails(), working := RunsAgain()))
+    engine = odd_engine(model, slots=5, decoding=Decoding(lambda: next(recorders), ReadsLengths()))
+    assert _found(engine, frames) == expected
+    (record,) = caplog.records
+    assert "length of each row cannot be recorded: operation not permitted when" in (
+        record.getMessage()
+    )
+    assert engine._passes.decoding.varlen is None
+    assert working.num_recordings == 4
 
 
 def _found(engine: Engine, requests: list[Request]) -> dict[str, list[object]]:
