@@ -27,6 +27,7 @@ _SIZES = {
     "phone": ViewportSize(width=390, height=844),
     "desk": ViewportSize(width=1440, height=900),
     "wall": ViewportSize(width=1920, height=1080),
+    "readme": ViewportSize(width=1240, height=800),
 }
 _Theme = Literal["light", "dark"]
 _THEMES: tuple[_Theme, ...] = ("light", "dark")
@@ -100,11 +101,11 @@ async def _film(mqtt: MqttSettings) -> None:
 
 
 async def _look(browser: Browser, url: str, folder: Path | None) -> None:
-    await _photograph(browser, url, "desk", "light", _PICTURE, _SHOWN_AFTER * _EVERY_S)
+    await _photograph(browser, url, "readme", "light", _PICTURE, _SHOWN_AFTER * _EVERY_S)
     if folder is None:
         return
     for theme in _THEMES:
-        for size in _SIZES:
+        for size in ("phone", "desk", "wall"):
             for part, where in _PARTS.items():
                 if (part == "wall") != (size == "wall"):
                     continue
@@ -123,7 +124,9 @@ async def _photograph(
     await asyncio.sleep(after_s)
     await expect(page.locator(".picture:not(.is-empty)").first).to_be_visible()
     with Image.open(io.BytesIO(await page.screenshot())) as image:
-        image.convert("RGB").quantize(256, kmeans=3).save(picture, optimize=True)
+        image.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE).save(
+            picture, optimize=True
+        )
     await context.close()
 
 
