@@ -148,6 +148,7 @@ FRONTEND := home-assistant-frontend==20260128.6
 
 pictures: $(READY) ## Take the pictures of the documentation anew; needs Chromium.
 	$(BIN)/python -m tests.docs.pictures
+	$(BIN)/python -m tests.page.pictures
 	$(BIN)/python -m tests.homeassistant.environments 2026.2.3
 	.venv-homeassistant-2026.2.3/bin/python -m pip install -q --disable-pip-version-check $(FRONTEND)
 	$(BIN)/python -m tests.homeassistant.picture

@@ -6,7 +6,7 @@ import { widthFor } from './picture.js';
 import { state } from './state.js';
 import { caption, nameOf } from './words.js';
 
-const WALL_GAP = 6, SHAPE = 16 / 9;
+const WALL_GAP = 6, SHAPE = 16 / 9, FEW = 4;
 
 export class Grid {
   #cards = new Map();
@@ -81,6 +81,7 @@ export class Grid {
       card.node.hidden = !this.isWall && !words.every((word) => text.includes(word));
       numShown += !card.node.hidden;
     });
+    this.list.classList.toggle('is-few', cameras.length <= FEW);
     this.empty.hidden = numShown > 0;
     setText(this.empty, cameras.length ? 'No camera is called so, and none shows that now. Enter searches all captions.'
       : 'No camera has sent a frame yet. Drop a picture here to try the model.');

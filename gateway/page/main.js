@@ -7,7 +7,7 @@ import { el, iconButton, setText } from './dom.js';
 import { Grid } from './grid.js';
 import { confirmed, dialog, say, toast } from './notice.js';
 import { Service } from './service.js';
-import { changed, state, watch } from './state.js';
+import { changed, remember, state, watch } from './state.js';
 import { connect } from './stream.js';
 import { caption, duration, moment, nameOf, number } from './words.js';
 
@@ -142,6 +142,13 @@ function update(changes) {
   for (const change of changes) if (change.startsWith('result:')) speak(change.slice(7));
 }
 
+/** The charts begin with the last ten minutes, as far as a page of captions tells of them. */
+async function recall() {
+  const asked = new URLSearchParams({ since: new Date(Date.now() - 600_000).toISOString(), limit: 200 });
+  const page = await call('GET', `captions?${asked}`).catch(() => null);
+  if (page?.items) remember(page.items);
+}
+
 function showConnection() {
   const banner = byId('banner');
   document.body.classList.toggle('is-lost', !state.isConnected);
@@ -183,6 +190,7 @@ showBar();
 watch(update);
 watch((changes) => service.update(changes));
 connect();
+recall();
 setInterval(() => {
   if (document.hidden) return;
   shown.tick();

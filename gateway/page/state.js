@@ -188,10 +188,25 @@ export function buckets() {
   return Array.from({ length: NUM_BUCKETS }, (_, i) => byTime.get(last - NUM_BUCKETS + 1 + i));
 }
 
+/** Captions of before the page was opened, for the charts. */
+export function remember(documents) {
+  const known = new Map(state.buckets.map((each) => [each.at, each]));
+  for (const { result, timestamp } of documents) {
+    const at = Math.floor((Date.now() - since(timestamp)) / BUCKET_MS);
+    if (!result || known.get(at)?.isLive) continue;
+    const bucket = known.get(at) ?? { at, captions: 0, seconds: 0 };
+    known.set(at, bucket);
+    bucket.captions += 1;
+    bucket.seconds += (result.queue_time ?? 0) + (result.processing_time ?? 0);
+  }
+  state.buckets = [...known.values()].sort((a, b) => a.at - b.at).slice(-NUM_BUCKETS);
+  changed('stats');
+}
+
 function note(result) {
   const at = Math.floor(Date.now() / BUCKET_MS);
   let bucket = state.buckets.at(-1);
-  if (bucket?.at !== at) state.buckets.push(bucket = { at, captions: 0, seconds: 0 });
+  if (bucket?.at !== at) state.buckets.push(bucket = { at, captions: 0, seconds: 0, isLive: true });
   if (state.buckets.length > NUM_BUCKETS) state.buckets.shift();
   bucket.captions += 1;
   bucket.seconds += (result.queue_time ?? 0) + (result.processing_time ?? 0);

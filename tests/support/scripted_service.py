@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -25,12 +25,13 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 #: As the gateway sends it, so that what it forbids shows.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _ENDED = None
+_NOTHING_YET: dict[str, Any] = {"GET /captions": {"items": [], "before": None}}
 _SKY = ("#7d93ad", "#48506a", "#9aa89a", "#b49c84")
 
 
-def moment() -> str:
-    """Now, as documents say it."""
-    return datetime.now(UTC).isoformat()
+def moment(seconds_ago: float = 0) -> str:
+    """A time as documents say it."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
 
 
 def result(camera_id: str, caption: str, **fields: Any) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class ScriptedService:
     def __init__(self) -> None:
         self.state = state({})
         self.asked: list[tuple[str, str, Any]] = []
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = dict(_NOTHING_YET)
         self.num_streams = 0
         self.url = ""
         self._streams: set[asyncio.Queue[str | None]] = set()
@@ -156,7 +157,7 @@ class ScriptedService:
         """As it was when it was made."""
         self.state = state({})
         self.asked.clear()
-        self.answers.clear()
+        self.answers = dict(_NOTHING_YET)
 
     def say(self, kind: str, document: dict[str, Any]) -> None:
         """An event to all that listen."""
