@@ -14,7 +14,7 @@ from broker.pieces import split_array
 from gateway.problems import Problem, refused
 from schemas.requests.operation import MAX_REQUEST_BYTES, Operation
 
-_SMALL_BYTES = 64 * 1024  # read in place: a millisecond
+_SMALL_BYTES = 256 * 1024  # read in place: half a millisecond
 
 _JSON = "application/json"
 
@@ -34,7 +34,9 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         if num_bytes > max_bytes:
             raise Problem("payload_too_large", f"at most {max_bytes} bytes are taken here")
         pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if num_bytes <= _SMALL_BYTES:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)  # 60 MiB take a tenth of a second
 
 
 def check_is_json(request: Request, body: bytes) -> None:

@@ -24,7 +24,7 @@ _LONGEST_PATH = 128  # characters that are worth repeating
 _MOST_NAMED = 3  # mistakes in one message; a sender mends the first ones first
 
 #: HTTP status by code of the error; see `schemas.codes` and `schemas.requests.codes`.
-_STATUS = {
+STATUSES = {
     "bad_request": 400,
     "bad_json": 400,
     "bad_field": 400,
@@ -115,7 +115,7 @@ class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
     @property
     def status(self) -> int:
         """Of HTTP; what the model or the service could not do is 500."""
-        return _STATUS.get(self.code, 500)
+        return STATUSES.get(self.code, 500)
 
 
 class ProblemDetail(BaseModel):

@@ -25,7 +25,10 @@ async def health_of(backend: Backend) -> tuple[Health, int]:
 
 
 async def health(request: Request, backend: TheBackend) -> Response:
-    """Every part, and the worst of them; 503 when the service cannot do its job."""
+    """Every part, and the worst of them; 503 when the service cannot do its job.
+
+    Who has no token sees the worst alone.
+    """
     said, status = await health_of(backend)
     return say(said if request.state.is_known else Health(status=said.status, checks={}), status)
 

@@ -23,7 +23,7 @@ from schemas.codes import TABLE as CODES
 from schemas.frame import Priority
 from service.cli import COMMANDS, build
 from service.settings import Settings
-from tests.docs import asyncapi, json_schemas, requests
+from tests.docs import asyncapi, http_paths, json_schemas, requests
 from tests.docs.markdown import cell
 from tests.support.setting_bounds import leaves
 
@@ -130,6 +130,9 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/topics.md", "codes", codes_table),
     ("docs/requests.md", "operations", requests.operations),
     ("docs/requests.md", "request-codes", requests.codes),
+    ("docs/http.md", "paths", http_paths.ours),
+    ("docs/http.md", "other-paths", http_paths.of_others),
+    ("docs/http.md", "statuses", http_paths.statuses),
     ("docs/commands.md", "commands", commands_reference),
     ("docs/commands.md", "targets", targets_table),
 )

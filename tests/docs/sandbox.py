@@ -23,6 +23,7 @@ from demo import picture
 from tests.docs.reference import ROOT
 from tests.support.checker import until
 from tests.support.conversation import Conversation
+from tests.support.free_port import free_port
 
 #: Beginnings of commands that are not run, and why.
 NOT_RUN = {
@@ -42,6 +43,10 @@ _LISTENS_S = 3  # mosquitto_sub without an end of its own
 _TIMED_OUT = 27  # its exit code then
 _INTERRUPTED = 130
 
+# The gateway is where it listens here, and what it refuses is an error, with what it said.
+_CURL = """#!/bin/bash
+exec {program} --no-progress-meter --fail-with-body "${{@//localhost:8808/127.0.0.1:{port}}}"
+"""
 # Wherever the page says that the broker is, and in the order of the page's words.
 _CLIENT = """#!/bin/bash
 words=()
@@ -72,6 +77,7 @@ class Sandbox:
     is_set_up: bool
     out: str = ""
     _shell: list[str] = field(default_factory=list)
+    _http_port: int = field(default_factory=free_port)
     _service: Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,6 +86,10 @@ class Sandbox:
             client = self.folder / "bin" / name
             client.write_text(_CLIENT.format(program=shutil.which(name), port=self.port))
             client.chmod(0o755)
+        if (program := shutil.which("curl")) is not None:
+            curl = self.folder / "bin" / "curl"
+            curl.write_text(_CURL.format(program=program, port=self._http_port))
+            curl.chmod(0o755)
         environment = self.folder / ".venv" / "bin"
         environment.mkdir(parents=True)
         # The one that runs the tests, whatever it is called; the clients above come before its own.
@@ -122,6 +132,7 @@ class Sandbox:
         if path.suffix == ".yaml":
             settings = yaml.safe_load(content)
             settings.setdefault("mqtt", {}).update(host="127.0.0.1", port=self.port)
+            settings.setdefault("http", {}).update(port=self._http_port)
             path.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
     async def run(self, command: str) -> None:

@@ -17,7 +17,11 @@ from tests.docs.sandbox import NOT_RUN, Sandbox
 from tests.support.conversation import Conversation
 
 _FROM_NOTHING = [ROOT / "README.md", ROOT / "docs" / "quickstart.md"]
-_PAGES = [*_FROM_NOTHING, *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+_PAGES = [
+    *_FROM_NOTHING,
+    ROOT / "docs" / "http.md",
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
 _SHELLS = {"bash", "sh"}
 
 
@@ -45,8 +49,9 @@ async def test_every_command_of_the_page_works(
     typed = [each for each in _typed(page) if not each.startswith(tuple(NOT_RUN))]
     if not typed and not any(_is_frame(block.code) for block in blocks(page)):
         pytest.skip("nothing to run")
-    if any("jq " in each for each in typed) and shutil.which("jq") is None:
-        pytest.skip("jq is missing: sudo apt-get install jq")
+    for program in ("jq", "curl"):
+        if any(f"{program} " in each for each in typed) and shutil.which(program) is None:
+            pytest.skip(f"{program} is missing: sudo apt-get install {program}")
     (folder := tmp_path / "clone").mkdir()
     async with (
         EmbeddedBroker(tmp_path / "broker", program=mosquitto_program) as broker,

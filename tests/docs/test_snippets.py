@@ -32,7 +32,7 @@ from tests.docs.reference import ROOT
 from tests.soak.__main__ import parser as soak_parser
 
 _FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("mosquitto/*.md")])
-_EVERYDAY = {"source", "export", "cp", "docker", "python", "base64"}
+_EVERYDAY = {"source", "export", "cp", "docker", "python", "base64", "curl"}
 
 
 def _snippets(language: str) -> Iterator[tuple[Path, str]]:
