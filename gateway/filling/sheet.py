@@ -73,14 +73,21 @@ class Answers:
             self._read(tasks, result)
 
     def _read(self, tasks: Sequence[Task], result: Result) -> None:
+        """Take each answer, if it is to that question: ids can lead to a job of another."""
         answers, objects = iter(result.answers), iter(result.objects)
         for place, task in enumerate(tasks):
             if isinstance(task, str):
                 self._said[place] = self.caption = result.caption.strip()
-            elif "detect" in task:
-                self._counts[place] = next(objects).count
-            else:
-                answer = next(answers)
+                continue
+            [(kind, content)] = task.items()
+            if kind == "detect":
+                counted = next(objects, None)
+                if counted is not None and counted.label == content:
+                    self._counts[place] = counted.count
+                continue
+            answer = next(answers, None)
+            question = content["question"] if kind == "choose" else content
+            if answer is not None and answer.question == question:
                 self._said[place] = answer.answer.strip()
                 self._shares[place] = answer.probabilities or {}
 

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import Answering, first_text, frame_of
+from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
 from gateway.openai.documents import DONE, Completion, failed
 from gateway.openai.naming import id_of, model_info
@@ -56,11 +57,11 @@ class Call:
         elif not asked.pictures:
             text = text_answer(asked.conversation.text, completion.model)
         elif asked.is_streamed and len(asked.pictures) == 1:
-            frame = self._frame(asked.pictures[0], asked.conversation.question())
-            answering = await self._asker.begin(self._request, frame)
+            fields = asked.conversation.question()
+            answering = await self._asker.begin(self._request, self._frame(asked, fields))
             return _stream(_generated(answering, completion, asked))
         else:
-            documents = await self._ask(asked.pictures, asked.conversation.question())
+            documents = await self._ask(asked, asked.conversation.question())
             text = _lines([first_text(each) for each in documents])
         if asked.is_streamed:
             return _stream(_said(text, completion, asked))
@@ -72,24 +73,24 @@ class Call:
             return ""
         documents: Sequence[ResultDocument] = ()
         if asked.pictures and form.tasks:
-            documents = await self._ask(asked.pictures, form.fields())
+            documents = await self._ask(asked, form.fields())
         filled = form.filled(documents[0].result if documents else None)
         return json.dumps(filled, ensure_ascii=False)
 
-    async def _ask(
-        self, pictures: Sequence[str | bytes], fields: dict[str, Any]
-    ) -> list[ResultDocument]:
-        """One after the other, all within the time for one."""
+    async def _ask(self, asked: ChatRequest, fields: dict[str, Any]) -> list[ResultDocument]:
+        """About each picture, one after the other, all within the time for one."""
         ends = self._began + self._options.timeout_s
         documents = []
-        for picture in pictures:
+        while asked.pictures:
             left_s = max(_LEAST_S, ends - time.monotonic())
-            frame = self._frame(picture, fields)
-            documents.append(await self._asker.ask(self._request, frame, left_s))
+            documents.append(
+                await self._asker.ask(self._request, self._frame(asked, fields), left_s)
+            )
         return documents
 
-    def _frame(self, picture: str | bytes, fields: dict[str, Any]) -> Any:
-        return frame_of(picture, fields, self._request, self._options)
+    def _frame(self, asked: ChatRequest, fields: dict[str, Any]) -> Frame:
+        """Of the first picture, which is not kept while its answer is waited for."""
+        return frame_of(asked.pictures.pop(0), fields, self._request, self._options)
 
 
 @router.post("/v1/chat/completions")

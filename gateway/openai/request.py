@@ -7,7 +7,7 @@ import asyncio
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request
@@ -34,8 +34,8 @@ _PICTURES = frozenset({"image_url", "input_image"})
 class ChatRequest:
     """One request."""
 
-    conversation: Conversation
-    pictures: tuple[str | bytes, ...]  #: those that are looked at
+    conversation: Conversation  #: its pictures are not kept
+    pictures: list[str | bytes]  #: those that are looked at; each is taken out when it is
     form: Form | None  #: what has to be filled; None: the answer is text
     is_streamed: bool
     wants_usage: bool  #: at the end of a stream
@@ -88,8 +88,8 @@ def _read(body: bytes, max_bytes: int, which: str) -> ChatRequest:
     picked = pick(conversation.pictures, which) if conversation.pictures else ()
     usage = content.get("stream_options")
     return ChatRequest(
-        conversation,
-        tuple(_decoded(picture) for picture in picked),
+        replace(conversation, pictures=()),
+        [_decoded(picture) for picture in picked],
         form,
         content.get("stream") is True,
         isinstance(usage, dict) and usage.get("include_usage") is True,

@@ -307,3 +307,29 @@ def test_a_schema_that_cannot_be_filled_is_refused_with_a_sentence(schema: Any) 
     assert caught.value.status == 400
     assert caught.value.param == "response_format"
     assert "schema, " in str(caught.value)
+
+
+def test_the_same_question_with_other_choices_is_asked_twice() -> None:
+    colours = {"top": ["red", "blue"], "shoes": ["black", "white"]}
+    schema = {
+        "type": "object",
+        "properties": {name: one({"enum": values}, "colour") for name, values in colours.items()},
+    }
+
+    filled = fill(schema, {}, other="black")
+
+    assert len(Form.of(schema, "").tasks) == 2
+    assert filled["shoes"] == {"colour": "black"}
+
+
+def test_a_result_of_other_questions_fills_nothing() -> None:
+    """An id that a client uses twice leads to the job that was there first."""
+    schema = {
+        "type": "object",
+        "properties": {"count_cars": {"type": "integer"}, "wet": {"type": "boolean"}},
+    }
+    other = result_of([{"detect": "dog"}, {"query": "Why?"}, {"query": "Who?"}], other="Yes")
+    nothing = result_of([])
+
+    for result in (other, nothing):
+        assert Form.of(schema, "").filled(result) == {"count_cars": 0, "wet": False}
