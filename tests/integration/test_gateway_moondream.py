@@ -5,6 +5,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from broker.embedded import EmbeddedBroker
 from demo.camera import default_cameras, story
+from tests.docs.programs import run_page
 from tests.support.gateway import Gateway, gateway
 
 md = pytest.importorskip("moondream", reason="pip install --no-deps moondream")
@@ -212,3 +214,17 @@ async def test_half_a_character_is_no_failure(service: Gateway) -> None:
 
     assert answer.status_code == 200
     assert "Why ??" in answer.json()["answer"]
+
+
+async def test_the_program_of_the_page_works(
+    service: Gateway, picture: Image.Image, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "photo.jpg", "JPEG")
+
+    said = await run_page("moondream-client.md", service.url, tmp_path)
+
+    caption, _, objects, points, streamed = said.splitlines()
+    assert caption
+    assert "x_min" in objects
+    assert "'x'" in points
+    assert streamed
