@@ -155,7 +155,7 @@ async def test_every_form_of_a_request_gives_the_same(
     assert [answer.status_code for answer in answers] == [200] * len(answers)
     found = [answer.json() for answer in answers]
     assert all(each["objects"] == found[0]["objects"] for each in found)
-    assert all(each["request_id"] and each["_stats"]["duration"] > 0 for each in found)
+    assert all(each["request_id"] and each["_stats"]["duration"] >= 0 for each in found)
 
 
 async def test_a_form_can_ask_for_a_stream(service: Gateway, picture: Image.Image) -> None:
