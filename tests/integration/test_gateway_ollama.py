@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import ollama
@@ -13,6 +14,7 @@ from PIL import Image
 
 from broker.embedded import EmbeddedBroker
 from demo.camera import default_cameras, story
+from tests.docs.programs import run_page
 from tests.support.gateway import Gateway, gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -257,3 +259,14 @@ async def test_half_a_character_is_no_failure(service: Gateway) -> None:
 
     assert answer.status_code == 200
     assert "Why ??" in answer.json()["response"]
+
+
+async def test_the_program_of_the_page_works(
+    service: Gateway, picture: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(picture)
+
+    answer, streamed = (await run_page("ollama.md", service.url, tmp_path)).splitlines()
+
+    assert answer
+    assert len(streamed) > 20

@@ -25,6 +25,7 @@ OPTIONS = GatewayOptions(
     version="0",
     model_name="hub/moondream2",
     model_revision="main",
+    keyless_networks=("127.0.0.0/8",),
 )
 PICTURE = "data:image/jpeg;base64,/9j/AAAA"
 FAILURES = (Problem("engine_lost", "the engine\nhas died"), KeyError("nobody foresaw this"))

@@ -52,7 +52,7 @@ async def test_what_is_too_large_is_refused(media_type: str) -> None:
     answer = await _post("/v1/caption", media_type, b" " * (2 * OPTIONS.max_image_bytes))
 
     assert answer.status_code == 413
-    assert answer.json()["message"].startswith("at most ")
+    assert "bytes" in answer.json()["message"]
 
 
 async def test_a_file_that_is_too_large_is_refused() -> None:
