@@ -9,11 +9,12 @@ from gateway.backend import Backend
 from gateway.news import News
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
-from gateway.routes import events, state
+from gateway.routes import captions, events, state
 
 _ROUTERS: Sequence[APIRouter] = (
     state.router,
     events.router,
+    captions.router,
 )
 
 

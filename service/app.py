@@ -30,6 +30,7 @@ from service.operations.asking import Asking
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
+from service.operations.captions import CaptionOperations
 from service.operations.describe import DescribeOperations
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
@@ -143,6 +144,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
+            background.start("captions", store.indexing.run)
             if base.settings.triggers:
                 background.start("triggers", triggering.triggers.run)
                 monitor.watch(Watched("triggers", triggering.triggers.check))
@@ -210,6 +212,7 @@ def _operations(
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
             *batching.operations.bound(),
             *describing.bound(),
+            *CaptionOperations(store).bound(),
         )
     )
 
