@@ -22,6 +22,7 @@ from gateway.problems import handle_problems
 from gateway.routes import (
     batches,
     cameras,
+    captions,
     docs,
     elsewhere,
     events,
@@ -54,6 +55,7 @@ _ROUTERS: Sequence[APIRouter] = (
     elsewhere.router,
     docs.router,
     page.router,
+    captions.router,
     openai_chat.router,
     openai_models.router,
     moondream.router,

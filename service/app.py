@@ -30,6 +30,7 @@ from service.operations.asking import Asking
 from service.operations.bridge import BridgeOperations
 from service.operations.cameras import CameraOperations
 from service.operations.cancel import Cancellation
+from service.operations.captions import CaptionOperations
 from service.operations.describe import DescribeOperations
 from service.operations.jobs import JobOperations
 from service.operations.models import ModelOperations
@@ -139,6 +140,7 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor,
                 asking,
             )
+            background.start("captions", store.indexing.run)
             orders = (*_orders(base, output, operations, background, triggering), *home_assistant)
             if base.settings.triggers:
                 monitor.watch(Watched("triggers", triggering.triggers.check))
@@ -197,6 +199,7 @@ def _operations(
             *CameraOperations(delivery.cameras, url_policy(settings), clock).bound(),
             *batching.operations.bound(),
             *describing.bound(),
+            *CaptionOperations(store).bound(),
         )
     )
 

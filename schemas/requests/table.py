@@ -5,6 +5,7 @@ from typing import Any
 from schemas.requests.batches import BATCHES
 from schemas.requests.bridge import BRIDGE, QUEUE
 from schemas.requests.cameras import CAMERAS
+from schemas.requests.captions import CAPTIONS
 from schemas.requests.jobs import JOBS
 from schemas.requests.models import MODELS
 from schemas.requests.operation import Operation
@@ -18,4 +19,5 @@ TABLE: tuple[Operation[Any, Any], ...] = (
     *MODELS,
     *SKILLS,
     *BATCHES,
+    *CAPTIONS,
 )

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from schemas.job import ErrorDetail, Job, JobStatus, sources_of, split_key
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
+from service.store.caption_index import Captioned, delete_captions, insert_captions
 from service.store.database import in_groups
 from service.store.frames import copy_frame, delete_frames, images_of, insert_frames
 from service.store.outbox import insert_messages, meet_unsendable
@@ -271,6 +272,7 @@ def finish(
     if not allowed:
         return []
     connection.execute(_END, [_end_row(ending, stamp) for ending in allowed.values()])
+    insert_captions(connection, _captioned(before, allowed.values()))
     if not keep_frames:
         delete_frames(connection, list(allowed))
     messages = [message for ending in allowed.values() for message in ending.messages]
@@ -333,10 +335,22 @@ def result_of(
 
 def delete_finished(connection: Connection, up_to: int, limit: int) -> int:
     """See `Store.delete_finished`; `up_to` is elapsed time."""
-    oldest = select(jobs.c.job_key).where(jobs.c.ended <= up_to, ~_OF_OPEN_BATCH)
-    oldest = oldest.order_by(jobs.c.ended).limit(limit)
-    deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(oldest)))
-    return cast("CursorResult[Any]", deleted).rowcount
+    columns = (jobs.c.job_key, jobs.c.status, jobs.c.finished_at)
+    oldest = select(*columns).where(jobs.c.ended <= up_to, ~_OF_OPEN_BATCH)
+    rows = connection.execute(oldest.order_by(jobs.c.ended).limit(limit)).all()
+    delete_captions(
+        connection,
+        [
+            (row.job_key, row.finished_at)
+            for row in rows
+            if row.status == JobStatus.COMPLETED.value and isinstance(row.finished_at, int)
+        ],
+    )
+    num_deleted = 0
+    for group in in_groups([row.job_key for row in rows]):
+        deleted = connection.execute(delete(jobs).where(jobs.c.job_key.in_(group)))
+        num_deleted += cast("CursorResult[Any]", deleted).rowcount
+    return num_deleted
 
 
 def _known_keys(connection: Connection, job_keys: Sequence[str]) -> set[str]:
@@ -392,6 +406,19 @@ def _end_row(ending: Ending, stamp: Stamp) -> dict[str, Any]:
         "ended_result": None if ending.result is None else ending.result.model_dump_json(),
         "ended_fingerprint": ending.fingerprint,
     }
+
+
+def _captioned(before: Mapping[str, Job], endings: Iterable[Ending]) -> list[Captioned]:
+    return [
+        Captioned(
+            ending.job_key,
+            before[ending.job_key].camera_id,
+            to_microseconds(ending.at),
+            ending.result,
+        )
+        for ending in endings
+        if ending.status is JobStatus.COMPLETED and ending.result is not None
+    ]
 
 
 def _ended(job: Job, ending: Ending) -> Job:

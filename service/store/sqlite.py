@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.data_dir import usable
 from service.errors import StoreError, StoreFullError
 
 _T = TypeVar("_T")
+
+#: In a connection's `info`: told of an error that ends the transaction, its commit included.
+ON_FAILURE = "on_failure"
 
 # Frames of 100 KB are written clearly faster in pages of 16 KiB than in SQLite's own 4 KiB; the
 # small transactions that end jobs cost the same, they wait for the disk.
@@ -93,8 +97,16 @@ class SqliteConnections:
                 return await reader.run_sync(work)
 
         def run() -> _T:
-            with self._writes.begin() as writer:
-                return work(writer)
+            with self._writes.connect() as writer:
+                try:
+                    with writer.begin():
+                        return work(writer)
+                except DatabaseError as error:
+                    if (tell := writer.info.get(ON_FAILURE)) is not None:
+                        tell(writer, error)
+                    raise
+                finally:
+                    writer.info.pop(ON_FAILURE, None)
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 

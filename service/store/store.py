@@ -5,6 +5,7 @@ one: either both have happened or neither. Which change is allowed is said by `s
 change that is not allowed any more (somebody else ended the job first) writes nothing.
 """
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,11 +26,13 @@ from service.errors import StoreError
 from service.store import cameras, captions, frames, jobs, lists, switches
 from service.store.batches import Batches, MessageOf
 from service.store.cameras import KeptCamera
+from service.store.captions import CaptionQuery, FoundCaptions
 from service.store.database import Database
 from service.store.discovery import PublishedDiscovery
 from service.store.fingerprints import LastCaptioned, last_captioned
 from service.store.folder_files import FolderFiles
 from service.store.frigate_events import FrigateEvents
+from service.store.indexing import CaptionIndexing
 from service.store.instances import Instances
 from service.store.jobs import Attempt, Ended, Ending, Known
 from service.store.lists import Filter, OrderBy, Place
@@ -67,6 +70,7 @@ class Store:
         retained: Which topics the broker keeps a message of ours on.
         frigate: What Frigate has said of what is followed.
         folder_files: What was taken from watched folders.
+        indexing: Lets captions of before be searched.
         keep_finished_frames: Whether a frame stays after its job's end, for a retry; retention
             turns it off while the disk is nearly full.
         bytes_accepted: Of frames, since the store was opened; retention looks at its pace.
@@ -92,6 +96,8 @@ class Store:
         self.retained = RetainedTopics(database, instance)
         self.frigate = FrigateEvents(database, instance, self._timekeeper)
         self.folder_files = FolderFiles(database, instance)
+        self.indexing = CaptionIndexing(database)
+        self._searching = asyncio.Lock()
         self.keep_finished_frames = True
         self.bytes_accepted = 0
 
@@ -377,6 +383,11 @@ class Store:
     async def result(self, job_key: str) -> ResultDocument | None:
         """The result document of a job that has ended with one."""
         return await self._read(jobs.result_of, job_key)
+
+    async def search_captions(self, query: CaptionQuery) -> FoundCaptions:
+        """The captions that hold words, the newest first."""
+        async with self._searching:  # a slow one must not keep what acknowledges from reading
+            return await self._read(captions.search, query)
 
     async def newest_results(self, camera_ids: Collection[str]) -> dict[str, ResultDocument]:
         """What was said of the newest frame of each camera, batches left out."""

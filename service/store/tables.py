@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 metadata = MetaData()
 
@@ -243,4 +244,19 @@ retained = Table(
     metadata,
     Column("instance", String(128), primary_key=True),
     Column("topic", String(1024), primary_key=True),
+)
+#: What can be searched, see `caption_index.py`. Only the migration knows its indexes: on
+#: PostgreSQL `captions_by_camera` and `captions_by_word`, on SQLite `caption_words` of FTS5.
+captions = Table(
+    "captions",
+    metadata,
+    Column(
+        "caption_id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("job_key", String(129), nullable=False),
+    Column("camera_id", String(64), nullable=False),
+    Column("words", Text().with_variant(TSVECTOR(), "postgresql"), nullable=False),
 )

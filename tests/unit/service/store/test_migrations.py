@@ -69,7 +69,13 @@ OLD_MESSAGES = [
 
 
 def differences(connection: Connection) -> list[object]:
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    def is_ours(name: str | None, kind: str, _: object) -> bool:
+        of_one_database = ("caption_words", "captions_by_")  # see tables.py
+        return name is None or not name.startswith(of_one_database)
+
+    context = MigrationContext.configure(
+        connection, opts={"compare_type": True, "include_name": is_ours}
+    )
     return list(compare_metadata(context, metadata))
 
 
@@ -159,7 +165,7 @@ async def test_open_again_changes_nothing(store_url: str) -> None:
         job = make_job()
         await store.accept([job], {job.key: b"x"}, [])
     async with Database(store_url) as database:
-        assert await database.read(revision) == "0014"
+        assert await database.read(revision) == "0015"
         assert await Store(database, "").get(job.key) == job
 
 
