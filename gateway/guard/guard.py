@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from gateway.guard.asgi import App, Message, Receive, Scope, Send
 from gateway.guard.bodies import Body, Room, check_announced, max_bytes
@@ -20,7 +21,7 @@ from gateway.problems import Problem, answer_problem
 _PUBLIC = frozenset({"/livez", "/readyz", "/health", "/login", "/logout"})
 
 
-class BodyGone(Exception):  # noqa: N818 - nobody hears what the route would say
+class BodyGone(ClientDisconnect):  # nobody hears what the route would say
     """The body was refused while a route read it, or its caller has hung up."""
 
 
