@@ -13,6 +13,7 @@ from gateway.guard.connections import Connections
 from gateway.guard.protocol import GuardedProtocol, Patience
 
 _GRACE_S = 3  # for answers under way when it ends
+_AT_ONCE = 128  # connections that are taken in one round of the event loop
 _PATIENCE = Patience()
 _IDLE_S = 30  # without a request on a connection
 
@@ -34,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     is_both = host == "::" and socket.has_dualstack_ipv6()
     listener = socket.create_server(
-        (host, port), family=family, backlog=1024, dualstack_ipv6=is_both
+        (host, port), family=family, backlog=_AT_ONCE, dualstack_ipv6=is_both
     )
     # What it accepts inherits this. asyncio sets it for sockets that it makes itself; without it an
     # answer waits 40 ms for the client's acknowledgement of its headers.
@@ -60,6 +61,7 @@ async def serving(
         timeout_keep_alive=_IDLE_S,
         lifespan="off",
         ws="none",
+        backlog=_AT_ONCE,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S + 2,
     )

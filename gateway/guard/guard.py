@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from gateway.guard.asgi import App, Message, Receive, Scope, Send
 from gateway.guard.bodies import Body, Room, check_announced, max_bytes
@@ -12,6 +13,7 @@ from gateway.guard.incoming import Incoming
 from gateway.guard.origins import Origins
 from gateway.guard.requests import check_request
 from gateway.guard.shields import Headers, add, shields
+from gateway.guard.turns import Turns
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
 
@@ -19,7 +21,7 @@ from gateway.problems import Problem, answer_problem
 _PUBLIC = frozenset({"/livez", "/readyz", "/health", "/login", "/logout"})
 
 
-class BodyGone(Exception):  # noqa: N818 - nobody hears what the route would say
+class BodyGone(ClientDisconnect):  # nobody hears what the route would say
     """The body was refused while a route read it, or its caller has hung up."""
 
 
@@ -39,12 +41,14 @@ class Guard:
         self._hosts = Hosts(options.allowed_hosts)
         self._origins = Origins(options.cors_origins)
         self._room = Room()
+        self._turns = Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is no request (the start of the server) is passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        await self._turns.take()
         incoming = Incoming.of(scope)
         is_ingress = self._callers.ingress(incoming) is not None
         answer = _Answer(send, shields(is_ingress=is_ingress) + self._origins.headers(incoming))
