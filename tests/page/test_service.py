@@ -59,7 +59,7 @@ async def test_rates_machine_and_ends_are_shown(page: Page, service: ScriptedSer
 
 async def test_charts_begin_with_what_was_before(page: Page, service: ScriptedService) -> None:
     before = [result("door", "A cat.", timestamp=moment(seconds_ago=s)) for s in (30, 31, 500)]
-    service.answers["GET /captions"] = {"items": before, "before": None}
+    service.answers["GET /captions"] = {"items": before, "next_before": None}
     await page.goto(service.url)
     chart = page.get_by_role("img", name="3 captions in the last ten minutes")
     await expect(chart).to_be_visible()
