@@ -73,9 +73,11 @@ export class History {
     if (!this.#before) while (this.list.lastElementChild) this.#drop(this.list.lastElementChild);
     const items = page.items ?? [];
     this.list.append(...items.map((each) => this.#entry(each)));
-    this.#before = page.before ?? page.next ?? null;
+    this.#before = page.next_before ?? null;
     this.older.hidden = !this.#before || this.list.children.length >= MOST_SHOWN;
-    setText(this.note, this.list.children.length ? '' : this.#query ? 'No caption has these words.' : 'No captions yet.');
+    const none = this.#query ? 'No caption has these words.' : 'No captions yet.';
+    const found = this.list.children.length ? '' : none;
+    setText(this.note, page.is_complete === false ? `${found} Captions of before are still being read in.`.trim() : found);
   }
 
   #entry(document) {
@@ -83,7 +85,7 @@ export class History {
     const text = caption(result);
     const picture = new Picture();
     picture.isVisible = false;
-    if (document.image !== null) picture.show(pictureOf(document, widthFor(120)), '', null);
+    if (document.image !== null && document.has_image !== false) picture.show(pictureOf(document, widthFor(120)), '', null);
     const camera = this.camera ? '' : nameOf(state.cameras.get(document.camera_id) ?? { id: document.camera_id });
     const priority = result?.model_info?.priority;
     const facts = el('p', { class: 'facts' },

@@ -124,9 +124,8 @@ async def _photograph(
     await asyncio.sleep(after_s)
     await expect(page.locator(".picture:not(.is-empty)").first).to_be_visible()
     with Image.open(io.BytesIO(await page.screenshot())) as image:
-        image.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE).save(
-            picture, optimize=True
-        )
+        colours = image.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
+        colours.save(picture, optimize=True)
     await context.close()
 
 

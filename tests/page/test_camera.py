@@ -24,7 +24,7 @@ _SETTINGS = {
 
 async def opened(page: Page, service: ScriptedService, *captions: str) -> None:
     items = [result("door", each, job_id=f"j{i}") for i, each in enumerate(captions)]
-    service.answers["GET /captions"] = {"items": items, "before": "cursor" if items else None}
+    service.answers["GET /captions"] = {"items": items, "next_before": "7" if items else None}
     service.answers["GET /cameras/door"] = {"settings": _SETTINGS, "origins": {"length": "changed"}}
     service.state = state({"door": result("door", "The newest.", location="Front")})
     await page.goto(f"{service.url}#/camera/door")
@@ -76,6 +76,23 @@ async def test_no_match_and_no_store_are_said(
     await page.get_by_role("searchbox", name="Search in captions").fill("horse")
     await expect(note).to_have_text("The store does not work at the moment.")
     errors[:] = [each for each in errors if "503" not in each]
+
+
+async def test_pictures_that_are_gone_and_captions_to_come_are_known(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service)
+    item = result("door", "A horse.") | {"has_image": False}
+    service.answers["GET /captions"] = {
+        "items": [item],
+        "next_before": None,
+        "is_complete": False,
+    }
+    await page.get_by_role("searchbox", name="Search in captions").fill("horse")
+    note = page.get_by_label("Captions", exact=True).get_by_role("status")
+    await expect(note).to_have_text("Captions of before are still being read in.")
+    await expect(page.locator(".history .is-empty")).to_have_count(1)
+    assert not [path for _, path, _ in service.asked if path.startswith("/jobs/")]
 
 
 async def test_a_setting_is_sent_when_it_is_changed(page: Page, service: ScriptedService) -> None:

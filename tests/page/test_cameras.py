@@ -116,7 +116,7 @@ async def test_what_cameras_say_is_text_and_never_markup(
         "door", _HOSTILE, location=_HOSTILE, metadata={_HOSTILE: _HOSTILE}, result=said
     )
     service.state = state({"door": document}, working=[status("door", "processing")])
-    service.answers["GET /captions"] = {"items": [document], "before": None}
+    service.answers["GET /captions"] = {"items": [document], "next_before": None}
     await opened(page, service)
     error = {"code": _HOSTILE, "message": _HOSTILE}
     letter = {"camera_id": None, "topic": _HOSTILE, "error": error, "timestamp": moment()}
@@ -168,7 +168,7 @@ async def test_keys_go_from_card_to_card_into_one_and_back(
     page: Page, service: ScriptedService
 ) -> None:
     service.state = state(dict.fromkeys("abcdef"))
-    service.answers["GET /captions"] = {"items": [], "before": None}
+    service.answers["GET /captions"] = {"items": [], "next_before": None}
     service.answers["GET /cameras/e"] = {"settings": {}, "origins": {}}
     service.answers["GET /cameras/f"] = {"settings": {}, "origins": {}}
     await opened(page, service)
@@ -224,7 +224,7 @@ async def test_nothing_is_wider_than_the_screen(
 ) -> None:
     long = "x" * 300
     service.state = state({"door": result("door", long, location=long), "yard": None})
-    service.answers["GET /captions"] = {"items": [result("door", long)], "before": None}
+    service.answers["GET /captions"] = {"items": [result("door", long)], "next_before": None}
     service.answers["GET /cameras/door"] = {"settings": {"location": long}, "origins": {}}
     await page.set_viewport_size({"width": width, "height": 800})
     for where in ("", "#/camera/door", "#/wall"):

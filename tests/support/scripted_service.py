@@ -25,7 +25,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 #: As the gateway sends it, so that what it forbids shows.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _ENDED = None
-_NOTHING_YET: dict[str, Any] = {"GET /captions": {"items": [], "before": None}}
+_NOTHING_YET: dict[str, Any] = {"GET /captions": {"items": [], "next_before": None}}
 _SKY = ("#7d93ad", "#48506a", "#9aa89a", "#b49c84")
 
 
