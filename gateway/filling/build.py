@@ -1,5 +1,6 @@
 """From a JSON schema to its parts; what has to be asked goes to a sheet."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,7 @@ _MOST_PARTS = 500
 _MOST_QUESTION = 500  # characters
 _NUMBERED = 6  # characters of a text that can be told from others by a number
 
+_NUMERIC = {"type": "number"}
 _DESCRIBES = frozenset({"description", "scene", "caption", "summary", "short summary", "details"})
 _ANSWERS = frozenset({"answer", "response", "response text", "result", "text", "output", "value"})
 
@@ -154,8 +156,7 @@ class Builder:
     # Single values
 
     def _enum(self, schema: Schema, place: Place) -> Part:
-        found = [each for each in items_of(schema, "enum", place.path) if _fits(each, schema)]
-        values = [each for n, each in enumerate(found) if each not in found[:n]]
+        values = _values(schema, place.path)
         if not values:
             raise SchemaProblem(place.path, "enum has no value that fits")
         default = schema.get("default", values[0])
@@ -183,7 +184,8 @@ class Builder:
         description = _said(schema, "description")
         if in_words(place.name) == "confidence":
             return Confidence(bounds)
-        default = number_of(schema, "default", place.path) or 0
+        has_default = _fits(schema.get("default"), _NUMERIC)
+        default = (number_of(schema, "default", place.path) if has_default else 0) or 0
         label = counted_label(place.name, description)
         if label is not None:
             return Number(self._sheet.count(label, place.path), bounds, default)
@@ -260,13 +262,12 @@ class Builder:
 
     def _those(self, items: Schema, bounds: ListBounds, schema: Schema, place: Place) -> Part:
         """Of a list of possible values, each is asked for by itself."""
-        found = [each for each in items_of(items, "enum", place.path) if _fits(each, items)]
-        values = [each for n, each in enumerate(found) if each not in found[:n]]
+        values = _values(items, place.path)
         if bounds.least and (not values or (bounds.are_unique and bounds.least > len(values))):
             raise SchemaProblem(place.path, "no list has as many items")
         question = self._question(schema, place).rstrip(".?")
         asked = [
-            (self._sheet.choose(f"{question}: {_label(each)}?", (YES, NO), place.path), each)
+            (self._sheet.choose(_about(question, each), (YES, NO), place.path), each)
             for each in values
         ]
         return Those(asked, bounds) if asked else Fixed([])
@@ -305,6 +306,16 @@ class Builder:
         return shorten(question.strip() or "What is this?", _MOST_QUESTION)
 
 
+def _values(schema: Schema, path: str) -> list[Any]:
+    """Those of an `enum` that are of its type, each once."""
+    named = {
+        json.dumps(each, sort_keys=True): each
+        for each in items_of(schema, "enum", path)
+        if _fits(each, schema)
+    }
+    return list(named.values())
+
+
 def _said(schema: Schema, name: str) -> str:
     text = schema.get(name)
     return text.strip() if isinstance(text, str) else ""
@@ -336,6 +347,11 @@ def _is_of(value: object, kind: str) -> bool:
         return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     classes = {"string": str, "number": (int, float), "null": type(None), "array": list}
     return isinstance(value, classes.get(kind, dict))  # type: ignore[arg-type]
+
+
+def _about(question: str, value: object) -> str:
+    """Whether a value is in the answer to a question."""
+    return f"{question}: {shorten(_label(value) or '?', _MOST_QUESTION)}?"
 
 
 def _label(value: object) -> str:
