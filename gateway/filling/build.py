@@ -43,6 +43,7 @@ from schemas.result import shorten
 
 _MOST_DEPTH = 12
 _MOST_PARTS = 500
+_MOST_SIZE = 100_000  # values and characters that every answer has to have
 _MOST_QUESTION = 500  # characters
 _NUMBERED = 6  # characters of a text that can be told from others by a number
 
@@ -58,14 +59,18 @@ class Place:
     path: str = ""
     name: str = ""
     depth: int = 0
+    times: int = 1  #: how often it is there at least, in lists of lists
 
     def property(self, name: str) -> "Place":
         """A property of an object here."""
-        return Place(f"{self.path}.{name}".lstrip("."), name, self.depth + 1)
+        return replace(
+            self, path=f"{self.path}.{name}".lstrip("."), name=name, depth=self.depth + 1
+        )
 
-    def item(self) -> "Place":
-        """An item of a list here."""
-        return replace(self, path=f"{self.path}[]", depth=self.depth + 1)
+    def item(self, least: int) -> "Place":
+        """An item of a list here that has at least so many."""
+        times = self.times * max(1, least)
+        return replace(self, path=f"{self.path}[]", depth=self.depth + 1, times=times)
 
 
 class Builder:
@@ -82,6 +87,7 @@ class Builder:
         self._sheet = sheet
         self._context = context
         self._num_parts = 0
+        self._size = 0
         self._of_type: dict[str, Callable[[Schema, Place], Part]] = {
             "boolean": self._boolean,
             "integer": self._number,
@@ -113,6 +119,7 @@ class Builder:
         self._num_parts += 1
         if self._num_parts > _MOST_PARTS:
             raise SchemaProblem(place.path, f"has more than {_MOST_PARTS} parts")
+        self._grow(place, 1)
         if place.depth > _MOST_DEPTH:
             raise EndlessError
         flat = self._references.flatten(schema, place.path)
@@ -135,18 +142,25 @@ class Builder:
             raise SchemaProblem(place.path, "there is no such type")
         return self._of_type[kinds[0]](flat, place)
 
+    def _grow(self, place: Place, size: int) -> None:
+        """Count what an answer has to have at least, in values and characters."""
+        self._size += place.times * size
+        if self._size > _MOST_SIZE:
+            raise SchemaProblem(place.path, "every answer would be too large")
+
     def _first(self, options: list[Schema], place: Place) -> Part:
         """The first that can be filled; null where nothing is known, if that is one of them."""
         others = [each for each in options if each.get("type") not in ("null", ["null"])]
         failure: Exception = SchemaProblem(place.path, "there is no way to fill it")
         inner = replace(place, depth=place.depth + 1)
-        asked = self._sheet.mark()
+        asked, size = self._sheet.mark(), self._size
         for option in others:
             try:
                 part = self.build(option, inner)
             except (SchemaProblem, EndlessError) as error:
                 failure = error
                 self._sheet.back_to(asked)
+                self._size = size
                 continue
             return Maybe(part) if len(others) < len(options) else part
         if len(others) < len(options):
@@ -202,6 +216,7 @@ class Builder:
         if now is not None:
             return now
         bounds = TextBounds.of(schema, place.path)
+        self._grow(place, bounds.least)
         default = schema["default"] if isinstance(schema.get("default"), str) else ""
         words = in_words(place.name)
         is_title = words in {"title", "headline"} or words.endswith(" title")
@@ -239,6 +254,7 @@ class Builder:
 
     def _array(self, schema: Schema, place: Place) -> Part:
         bounds = ListBounds.of(schema, place.path)
+        self._grow(place, bounds.least)
         items = schema.get("items", {"type": "string"})
         if bounds.most == 0 or items is False:
             if bounds.least:
@@ -274,6 +290,7 @@ class Builder:
 
     def _texts(self, items: Schema, bounds: ListBounds, schema: Schema, place: Place) -> Part:
         texts = TextBounds.of(items, place.path)
+        self._grow(place, bounds.least * (texts.least + 1))
         if bounds.are_unique and texts.most is not None and texts.most < _NUMBERED:
             raise SchemaProblem(place.path, "texts that short are not kept apart")
         task = self._sheet.query(self._question(schema, place), place.path)
@@ -288,7 +305,7 @@ class Builder:
 
     def _alike(self, items: Schema, bounds: ListBounds, place: Place) -> Part:
         self._refuse_unique(bounds, place)
-        return Alike(self.build(items, place.item()), bounds)
+        return Alike(self.build(items, place.item(bounds.least)), bounds)
 
     def _refuse_unique(self, bounds: ListBounds, place: Place) -> None:
         if bounds.are_unique and bounds.least > 1:

@@ -292,9 +292,31 @@ def doubled(levels: int) -> dict[str, Any]:
     return {"$defs": {**made, str(levels): {}}, "$ref": "#/$defs/0"}
 
 
+def test_what_would_be_too_large_is_null_where_it_may_be() -> None:
+    texts = {"minLength": 9999, "type": ["string", "null"]}
+    schema = {
+        "type": "object",
+        "properties": {
+            "texts": {"type": "array", "minItems": 1000, "items": texts},
+            "wet": {"type": "boolean"},
+        },
+    }
+
+    assert fill(schema, {"Wet": "Yes"}) == {"texts": [None] * 1000, "wet": True}
+
+
+def nested_lists(levels: int) -> dict[str, Any]:
+    """1000 ** levels items."""
+    if levels == 0:
+        return {"type": "boolean"}
+    return {"type": "array", "minItems": 1000, "items": nested_lists(levels - 1)}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
+        nested_lists(4),
+        {"type": "array", "minItems": 1000, "items": {"type": "string", "minLength": 9999}},
         "text",
         None,
         False,
