@@ -1,5 +1,6 @@
 """From a JSON schema to its parts; what has to be asked goes to a sheet."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,9 +43,11 @@ from schemas.result import shorten
 
 _MOST_DEPTH = 12
 _MOST_PARTS = 500
+_MOST_SIZE = 100_000  # values and characters that every answer has to have
 _MOST_QUESTION = 500  # characters
 _NUMBERED = 6  # characters of a text that can be told from others by a number
 
+_NUMERIC = {"type": "number"}
 _DESCRIBES = frozenset({"description", "scene", "caption", "summary", "short summary", "details"})
 _ANSWERS = frozenset({"answer", "response", "response text", "result", "text", "output", "value"})
 
@@ -56,14 +59,18 @@ class Place:
     path: str = ""
     name: str = ""
     depth: int = 0
+    times: int = 1  #: how often it is there at least, in lists of lists
 
     def property(self, name: str) -> "Place":
         """A property of an object here."""
-        return Place(f"{self.path}.{name}".lstrip("."), name, self.depth + 1)
+        return replace(
+            self, path=f"{self.path}.{name}".lstrip("."), name=name, depth=self.depth + 1
+        )
 
-    def item(self) -> "Place":
-        """An item of a list here."""
-        return replace(self, path=f"{self.path}[]", depth=self.depth + 1)
+    def item(self, least: int) -> "Place":
+        """An item of a list here that has at least so many."""
+        times = self.times * max(1, least)
+        return replace(self, path=f"{self.path}[]", depth=self.depth + 1, times=times)
 
 
 class Builder:
@@ -80,6 +87,7 @@ class Builder:
         self._sheet = sheet
         self._context = context
         self._num_parts = 0
+        self._size = 0
         self._of_type: dict[str, Callable[[Schema, Place], Part]] = {
             "boolean": self._boolean,
             "integer": self._number,
@@ -111,6 +119,7 @@ class Builder:
         self._num_parts += 1
         if self._num_parts > _MOST_PARTS:
             raise SchemaProblem(place.path, f"has more than {_MOST_PARTS} parts")
+        self._grow(place, 1)
         if place.depth > _MOST_DEPTH:
             raise EndlessError
         flat = self._references.flatten(schema, place.path)
@@ -133,18 +142,25 @@ class Builder:
             raise SchemaProblem(place.path, "there is no such type")
         return self._of_type[kinds[0]](flat, place)
 
+    def _grow(self, place: Place, size: int) -> None:
+        """Count what an answer has to have at least, in values and characters."""
+        self._size += place.times * size
+        if self._size > _MOST_SIZE:
+            raise SchemaProblem(place.path, "every answer would be too large")
+
     def _first(self, options: list[Schema], place: Place) -> Part:
         """The first that can be filled; null where nothing is known, if that is one of them."""
         others = [each for each in options if each.get("type") not in ("null", ["null"])]
         failure: Exception = SchemaProblem(place.path, "there is no way to fill it")
         inner = replace(place, depth=place.depth + 1)
-        asked = self._sheet.mark()
+        asked, size = self._sheet.mark(), self._size
         for option in others:
             try:
                 part = self.build(option, inner)
             except (SchemaProblem, EndlessError) as error:
                 failure = error
                 self._sheet.back_to(asked)
+                self._size = size
                 continue
             return Maybe(part) if len(others) < len(options) else part
         if len(others) < len(options):
@@ -154,8 +170,7 @@ class Builder:
     # Single values
 
     def _enum(self, schema: Schema, place: Place) -> Part:
-        found = [each for each in items_of(schema, "enum", place.path) if _fits(each, schema)]
-        values = [each for n, each in enumerate(found) if each not in found[:n]]
+        values = _values(schema, place.path)
         if not values:
             raise SchemaProblem(place.path, "enum has no value that fits")
         default = schema.get("default", values[0])
@@ -183,7 +198,8 @@ class Builder:
         description = _said(schema, "description")
         if in_words(place.name) == "confidence":
             return Confidence(bounds)
-        default = number_of(schema, "default", place.path) or 0
+        has_default = _fits(schema.get("default"), _NUMERIC)
+        default = (number_of(schema, "default", place.path) if has_default else 0) or 0
         label = counted_label(place.name, description)
         if label is not None:
             return Number(self._sheet.count(label, place.path), bounds, default)
@@ -200,6 +216,7 @@ class Builder:
         if now is not None:
             return now
         bounds = TextBounds.of(schema, place.path)
+        self._grow(place, bounds.least)
         default = schema["default"] if isinstance(schema.get("default"), str) else ""
         words = in_words(place.name)
         is_title = words in {"title", "headline"} or words.endswith(" title")
@@ -237,6 +254,7 @@ class Builder:
 
     def _array(self, schema: Schema, place: Place) -> Part:
         bounds = ListBounds.of(schema, place.path)
+        self._grow(place, bounds.least)
         items = schema.get("items", {"type": "string"})
         if bounds.most == 0 or items is False:
             if bounds.least:
@@ -260,19 +278,19 @@ class Builder:
 
     def _those(self, items: Schema, bounds: ListBounds, schema: Schema, place: Place) -> Part:
         """Of a list of possible values, each is asked for by itself."""
-        found = [each for each in items_of(items, "enum", place.path) if _fits(each, items)]
-        values = [each for n, each in enumerate(found) if each not in found[:n]]
+        values = _values(items, place.path)
         if bounds.least and (not values or (bounds.are_unique and bounds.least > len(values))):
             raise SchemaProblem(place.path, "no list has as many items")
         question = self._question(schema, place).rstrip(".?")
         asked = [
-            (self._sheet.choose(f"{question}: {_label(each)}?", (YES, NO), place.path), each)
+            (self._sheet.choose(_about(question, each), (YES, NO), place.path), each)
             for each in values
         ]
         return Those(asked, bounds) if asked else Fixed([])
 
     def _texts(self, items: Schema, bounds: ListBounds, schema: Schema, place: Place) -> Part:
         texts = TextBounds.of(items, place.path)
+        self._grow(place, bounds.least * (texts.least + 1))
         if bounds.are_unique and texts.most is not None and texts.most < _NUMBERED:
             raise SchemaProblem(place.path, "texts that short are not kept apart")
         task = self._sheet.query(self._question(schema, place), place.path)
@@ -287,7 +305,7 @@ class Builder:
 
     def _alike(self, items: Schema, bounds: ListBounds, place: Place) -> Part:
         self._refuse_unique(bounds, place)
-        return Alike(self.build(items, place.item()), bounds)
+        return Alike(self.build(items, place.item(bounds.least)), bounds)
 
     def _refuse_unique(self, bounds: ListBounds, place: Place) -> None:
         if bounds.are_unique and bounds.least > 1:
@@ -303,6 +321,16 @@ class Builder:
         if not own and self._context:
             question = f"{self._context} {question}"
         return shorten(question.strip() or "What is this?", _MOST_QUESTION)
+
+
+def _values(schema: Schema, path: str) -> list[Any]:
+    """Those of an `enum` that are of its type, each once."""
+    named = {
+        json.dumps(each, sort_keys=True): each
+        for each in items_of(schema, "enum", path)
+        if _fits(each, schema)
+    }
+    return list(named.values())
 
 
 def _said(schema: Schema, name: str) -> str:
@@ -336,6 +364,11 @@ def _is_of(value: object, kind: str) -> bool:
         return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     classes = {"string": str, "number": (int, float), "null": type(None), "array": list}
     return isinstance(value, classes.get(kind, dict))  # type: ignore[arg-type]
+
+
+def _about(question: str, value: object) -> str:
+    """Whether a value is in the answer to a question."""
+    return f"{question}: {shorten(_label(value) or '?', _MOST_QUESTION)}?"
 
 
 def _label(value: object) -> str:

@@ -60,18 +60,23 @@ class OneOf:
 
     def value(self, answers: Answers) -> Any:
         """See `Part.value`."""
-        said = (answers.text(self.task) or "").lower()
-        for text, value in self.values:
-            if text.lower() == said:
-                return value
-        for text, value in sorted(self.values, key=lambda each: -len(each[0])):
-            if text and re.search(rf"(?<!\w){re.escape(text.lower())}(?!\w)", said):
-                return value
+        said = answers.text(self.task) or ""
+        found = [(text, value) for text, value in self.values if text == said]
+        if not found and (words := _words(said)):
+            found = [(text, value) for text, value in self.values if (_words(text) or "?") in words]
+        if found:  # the longest: "dark red" is also "red"
+            return max(found, key=lambda each: len(each[0]))[1]
         return self.default
 
     def is_known(self, answers: Answers) -> bool:
         """See `Part.is_known`."""
         return answers.text(self.task) is not None
+
+
+def _words(text: str) -> str:
+    """For comparing whole words: in lower case, a blank around each."""
+    words = re.sub(r"\W+", " ", text.lower()).strip()
+    return f" {words} " if words else ""
 
 
 @dataclass(frozen=True, slots=True)

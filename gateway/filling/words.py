@@ -29,6 +29,7 @@ _NOTHING = re.compile(
     r"there (?:is|are) none|)",
     re.I,
 )
+_MOST_NAME = 64  # characters that can say what has to be counted
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)])\s+")
 
 
@@ -43,7 +44,7 @@ def counted_label(name: str, description: str) -> str | None:
     found = _HOW_MANY.search(description)
     if found is not None:
         return singular(found[1].strip().lower())
-    words = in_words(name)
+    words = in_words(name[:_MOST_NAME])
     for pattern in _COUNT_NAMES:
         if (match := pattern.fullmatch(words)) is not None:
             return singular(match[1])

@@ -1,6 +1,7 @@
 """Schemas are filled with what was answered, and the answer is valid whatever was."""
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -112,6 +113,7 @@ def test_an_enumeration_is_chosen() -> None:
 
     assert fill(schema, {"colour": "blue"}) == {"colour": "blue"}
     assert fill(schema, {"colour": "none"}) == {"colour": None}
+    assert fill(one({"enum": ["+", "-"]}, "sign"), {"sign": "-"}) == {"sign": "-"}
 
 
 def test_a_long_enumeration_is_looked_for_in_the_answer() -> None:
@@ -119,6 +121,9 @@ def test_a_long_enumeration_is_looked_for_in_the_answer() -> None:
 
     assert fill(one({"enum": names}), {}, other="It is Kind 12.") == {"value": "kind 12"}
     assert fill(one({"enum": names}), {}, other="No idea.") == {"value": "kind 0"}
+    assert fill(one({"enum": [*names, "kind 12 b"]}), {}, other="kind 12 b!") == {
+        "value": "kind 12 b"
+    }
 
 
 @pytest.mark.parametrize(
@@ -255,6 +260,29 @@ def test_json_without_a_schema_has_title_and_description() -> None:
     assert filled == {"title": "A dog sleeps", "description": "A dog sleeps."}
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        one({"type": "integer"}, "count_" + "x" * 1_000_000),
+        one({"type": "integer", "description": "How many " + "x y " * 300_000}),
+        one({"type": "boolean", "description": "w" * 1_000_000}, "x" * 1_000_000),
+        one({"type": "integer", "description": "1 = a, " * 100_000}),
+        one({"enum": [str(n) for n in range(30_000)]}),
+        one({"type": "array", "items": {"enum": ["x" * 100_000, *map(str, range(30_000))]}}),
+        one({"anyOf": [{"enum": []}] * 4000 + [{"type": "null"}]}),
+        {"type": "object", "properties": {"n": {"type": "number", "default": "many"}}},
+    ],
+)
+def test_a_large_schema_costs_little(schema: Any) -> None:
+    began = time.perf_counter()
+    form = Form.of(schema, "x" * 1_000_000)
+    form.filled(None)
+
+    assert time.perf_counter() - began < 1
+    if form.tasks:
+        FrameOptions.model_validate(form.fields())
+
+
 def doubled(levels: int) -> dict[str, Any]:
     """2 ** levels parts in a few hundred bytes."""
     made: dict[str, Any] = {
@@ -264,9 +292,31 @@ def doubled(levels: int) -> dict[str, Any]:
     return {"$defs": {**made, str(levels): {}}, "$ref": "#/$defs/0"}
 
 
+def test_what_would_be_too_large_is_null_where_it_may_be() -> None:
+    texts = {"minLength": 9999, "type": ["string", "null"]}
+    schema = {
+        "type": "object",
+        "properties": {
+            "texts": {"type": "array", "minItems": 1000, "items": texts},
+            "wet": {"type": "boolean"},
+        },
+    }
+
+    assert fill(schema, {"Wet": "Yes"}) == {"texts": [None] * 1000, "wet": True}
+
+
+def nested_lists(levels: int) -> dict[str, Any]:
+    """1000 ** levels items."""
+    if levels == 0:
+        return {"type": "boolean"}
+    return {"type": "array", "minItems": 1000, "items": nested_lists(levels - 1)}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
+        nested_lists(4),
+        {"type": "array", "minItems": 1000, "items": {"type": "string", "minLength": 9999}},
         "text",
         None,
         False,
