@@ -3,6 +3,7 @@
 Options, tools, templates and whatever else a client sends are left alone.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,13 @@ from gateway.problems import Problem
 
 MOST_PICTURES = 16
 _MOST_MESSAGES = 1000
+
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?\s*")
+#: What Home Assistant and others tell every model: who it is, and the time. Before a question about
+#: a picture it only misleads this one.
+_ABOUT_THE_ASSISTANT = re.compile(
+    r"\s*(?:you are|you're|act as|current time is|today's date is|the current date)\b", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ async def read_generate(request: Request, options: GatewayOptions) -> Question:
     """
     said = await read_object(request, options, MOST_PICTURES)
     prompt, system = _text(said, "prompt"), _text(said, "system")
-    turns = [Turn("system", system), Turn("user", prompt, _pictures(said))]
+    turns = [Turn("system", instructions(system)), Turn("user", prompt, _pictures(said))]
     return _question(said, turns, options.images)
 
 
@@ -54,11 +62,18 @@ async def read_chat(request: Request, options: GatewayOptions) -> Question:
     return _question(said, turns, options.images)
 
 
+def instructions(system: str) -> str:
+    """What a system prompt says that matters to an answer about a picture."""
+    sentences = _SENTENCE.findall(system)
+    return "".join(each for each in sentences if not _ABOUT_THE_ASSISTANT.match(each)).strip()
+
+
 def _turn(message: Any, path: str) -> Turn:
     if not isinstance(message, dict):
         raise Problem("bad_field", f"{path.rstrip('.')}: must be an object")
     role = _text(message, "role", path)
-    return Turn(role, _text(message, "content", path), _pictures(message, path))
+    text = _text(message, "content", path)
+    return Turn(role, instructions(text) if role == "system" else text, _pictures(message, path))
 
 
 def _question(said: dict[str, Any], turns: list[Turn], which: str) -> Question:

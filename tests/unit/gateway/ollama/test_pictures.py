@@ -135,3 +135,24 @@ async def test_a_picture_without_a_word_gets_a_caption() -> None:
 
     assert answer.json()["response"] == "a"
     assert asker.frames[0].fields["tasks"] == ["caption"]
+
+
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [("Describe this image.", "caption"), ("How many cars?", {"query": "How many cars?"})],
+)
+async def test_what_home_assistant_tells_every_model_is_no_part_of_the_question(
+    text: str, task: Any
+) -> None:
+    system = (
+        "You are a Home Assistant expert and help users with their tasks.\n"
+        "Current time is 05:57:31. Today's date is 2026-11-22.\n"
+    )
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": text, "images": ["a"]},
+    ]
+
+    _, asker = await post("/api/chat", {"messages": messages})
+
+    assert asker.frames[0].fields["tasks"] == [task]
