@@ -34,9 +34,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     is_both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
+    listener = socket.create_server(
         (host, port), family=family, backlog=_AT_ONCE, dualstack_ipv6=is_both
     )
+    # What it accepts inherits this. asyncio sets it for sockets that it makes itself; without it an
+    # answer waits 40 ms for the client's acknowledgement of its headers.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 @asynccontextmanager
