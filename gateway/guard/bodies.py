@@ -20,7 +20,7 @@ GRACE_S = 20.0
 PACE = 32 << 10
 
 _ONE_PICTURE = re.compile(
-    r"/(motion/|describe(/|$)|caption$|api/media/upload$|api/visage/task$|cameras/[^/]+/describe$"
+    r"/(motion/|describe(/|$)|(caption|query|detect|point|choose)$|api/media/upload$|api/visage/task$|cameras/[^/]+/describe$"
     r"|v1/(caption|query|detect|point|segment|classify)$)"
 )
 _PICTURES = re.compile(r"/((v1/)?chat/completions$|api/(generate|chat)$|v1/vision/batch-caption$)")
@@ -33,7 +33,7 @@ _FORM = "application/x-www-form-urlencoded"
 #: Where it is taken: our own form, Station's functions, and Ollama, which does not look at it
 #: (its documentation's `curl -d` sends it).
 _FORMS = re.compile(
-    r"/(login|logout|v1/(caption|query|detect|point)"
+    r"/(login|logout|v1/(caption|query|detect|point|count_tokens)"
     r"|api/(generate|chat|show|pull|push|create|copy|delete|embed|embeddings))$"
 )
 

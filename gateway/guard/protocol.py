@@ -6,7 +6,6 @@ connection; here each gets its time.
 
 import asyncio
 import json
-import socket
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +64,6 @@ class GuardedProtocol(AbortableHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has connected."""
         super().connection_made(_PoliteTransport(transport, self))  # type: ignore[arg-type]
-        # asyncio does so only where the listener says TCP; an answer of two packets takes 40 ms
-        # without.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._household = household(address_of(self.client[0]) if self.client else None)
         self._is_admitted = self._all.admit(self, self._household)
         if not self._is_admitted:

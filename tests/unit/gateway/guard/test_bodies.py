@@ -28,6 +28,7 @@ _IMAGE = 4 << 20
         ("/motion/detect", _IMAGE * 4 // 3, _IMAGE * 3 // 2),
         ("/motion/detect-with-webhook", _IMAGE * 4 // 3, _IMAGE * 3 // 2),
         ("/describe/file", _IMAGE * 4 // 3, _IMAGE * 3 // 2),
+        ("/choose", _IMAGE * 4 // 3, _IMAGE * 3 // 2),
         ("/v1/query", _IMAGE * 4 // 3, _IMAGE * 3 // 2),
         ("/chat/completions", 10 * _IMAGE, MAX_BATCH_BYTES + 1),
         ("/v1/chat/completions", 10 * _IMAGE, MAX_BATCH_BYTES + 1),
