@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from gateway.objects import read_body, read_object
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
+from schemas.frame import MAX_TEXT_CHARACTERS
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MOST_FIELDS = 32
@@ -63,7 +64,7 @@ class Asked:
         """The first of these fields that is there.
 
         Raises:
-            Problem: There is none, or it is no text.
+            Problem: There is none, or it is no text, or too long a one.
         """
         for name in names:
             value = self.fields.get(name)
@@ -71,6 +72,9 @@ class Asked:
                 continue
             if not isinstance(value, str) or not value.strip():
                 raise Problem("bad_field", f"{name}: must be a text", param=name)
+            if len(value) > MAX_TEXT_CHARACTERS:
+                message = f"{name}: has {len(value)} characters; there is room for "
+                raise Problem("bad_field", f"{message}{MAX_TEXT_CHARACTERS}", param=name)
             return value
         raise Problem("bad_field", f"{names[0]}: is required", param=names[0])
 

@@ -177,6 +177,7 @@ async def test_a_form_can_ask_for_a_stream(service: Gateway, picture: Image.Imag
         ("caption", {"image_url": 7}, "image_url"),
         ("query", {"image_url": "x"}, "question"),
         ("query", {"image_url": "x", "question": ["a"]}, "question"),
+        ("query", {"image_url": "x", "question": "a" * 2001}, "question"),
         ("detect", {"image_url": "x"}, "object"),
         ("point", {"object": "dog"}, "image_url"),
         ("caption", {"image_url": "x", "stream": "perhaps"}, "stream"),
