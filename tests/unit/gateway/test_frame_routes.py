@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -10,12 +9,23 @@ from pydantic import BaseModel
 
 from gateway.app import make_app
 from gateway.backend import Backend, Frame
+from gateway.options import GatewayOptions
 from schemas.job import ErrorDetail, JobStatus
 from schemas.requests.bridge import HealthAnswer
 from schemas.status import HealthCheck, StatusDocument
-from service.integrations import gateway_options
-from service.settings import Settings
 
+_OPTIONS = GatewayOptions(
+    host="127.0.0.1",
+    port=0,
+    max_image_bytes=1 << 20,
+    max_in_flight=32,
+    images="middle",
+    timeout_s=60.0,
+    version="1",
+    model_name="vikhyatk/moondream2",
+    model_revision="2025-06-21",
+    keyless_networks=("127.0.0.0/8",),
+)
 _FRAME = {"camera_id": "front", "frame_data": "x"}
 
 
@@ -55,9 +65,8 @@ def service() -> _Service:
 
 @pytest_asyncio.fixture
 async def client(service: _Service) -> AsyncIterator[httpx.AsyncClient]:
-    options = replace(gateway_options(Settings()), version="1")
-    app = make_app(cast("Backend", service), options)
-    transport = httpx.ASGITransport(app)
+    app = make_app(cast("Backend", service), _OPTIONS)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as found:
         yield found
 
