@@ -1,8 +1,8 @@
 """A picture with what is said of it, out of whatever form a request has.
 
-Four forms, told apart by Content-Type: a MotionFrame as JSON, the image itself, a multipart form
-with a file, and nothing but a query. What is said beside a picture that is no JSON stands in the
-query, in fields of the form or in headers: `X-Camera-Id: front_door` is `camera_id`. The names and
+Three forms, told apart by Content-Type: a MotionFrame as JSON, the image itself, a multipart form
+with a file. What is said beside a picture stands in the query, in parts of the form or in headers:
+`X-Camera-Id: front_door` is `camera_id`. What stands nearest to the picture counts. The names and
 the sentences are those of MQTT.
 """
 
@@ -59,19 +59,19 @@ async def read_frame(
     """
     max_bytes = max_frame_bytes(options)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    queried = _texts(request.query_params, further)
+    beside = {**_from_headers(request), **_texts(request.query_params, further)}
     body = await read_body(request, max_bytes)
     if media_type in _IMAGES:
-        return Said({**_from_headers(request), **queried}, body)
+        return Said(beside, body)
     if media_type == "multipart/form-data":
         content_type = request.headers["content-type"]
         form = await take_apart(body, partial(read_form, body, content_type))
         file = _only_file(form.files)
-        fields = {**_from_headers(request), **queried, **_texts(form.texts, further)}
+        fields = {**beside, **_texts(form.texts, further)}
         return Said(fields, file.content if file else None, file)
     check_is_json(request, body)
     content = await take_apart(body, partial(read_object, body, max_bytes))
-    return Said({**queried, **content}, None)
+    return Said({**beside, **content}, None)
 
 
 def with_job_id(fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
