@@ -9,15 +9,15 @@ from gateway.backend import Backend
 from gateway.options import GatewayOptions
 
 
-def _backend(request: Request) -> Backend:
+async def _backend(request: Request) -> Backend:
     return cast("Backend", request.app.state.backend)
 
 
-def _options(request: Request) -> GatewayOptions:
+async def _options(request: Request) -> GatewayOptions:
     return cast("GatewayOptions", request.app.state.options)
 
 
-def _asker(request: Request) -> Asker:
+async def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 
