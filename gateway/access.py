@@ -12,15 +12,15 @@ from gateway.options import GatewayOptions
 from gateway.problems import Problem
 
 
-def _backend(request: Request) -> Backend:
+async def _backend(request: Request) -> Backend:
     return cast("Backend", request.app.state.backend)
 
 
-def _options(request: Request) -> GatewayOptions:
+async def _options(request: Request) -> GatewayOptions:
     return cast("GatewayOptions", request.app.state.options)
 
 
-def _asker(request: Request) -> Asker:
+async def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 

@@ -1,0 +1,385 @@
+"""What does HTTP take and give beside MQTT: frames a second, latency, readers, connections?
+
+The engine is a stand-in. Exits with 1 where a goal is missed.
+"""
+
+import argparse
+import asyncio
+import base64
+import itertools
+import json
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import psutil
+
+from bench._http import HttpClient
+from bench._load import ServiceChild, broker, frames, service
+from bench._machine import describe, percentile
+from bench._standin import Pace
+from bench.intake import fill
+
+NUM_BYTES = 100_000
+ENGINE_S = 0.02
+#: At once, each with its own frame: as many cameras as a larger house has.
+NUM_POSTING = 16
+#: Beside critical frames: a house that posts a lot, and a page that looks twice a second from each
+#: of fifty screens.
+LOAD_FRAMES_PER_S, LOAD_LOOKS_PER_S = 30, 100
+_BASE = "moondream2mqtt"
+_SLOW = Pace(step_s=60.0)  # the engine takes no time away
+
+_SHARE_GOAL = 0.8
+_ADDED_GOAL_MS = 10.0
+_CRITICAL_GOAL = 1.2
+
+
+class Goals:
+    """What was to be reached."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def hold(self, what: str, is_reached: bool) -> str:
+        """Note a goal; a word for the line that tells it."""
+        if not is_reached:
+            self.missed.append(what)
+        return f"{what}: {'reached' if is_reached else 'MISSED'}"
+
+
+@asynccontextmanager
+async def serving(
+    broker_port: int, pace: Pace, **settings: Any
+) -> AsyncIterator[tuple[ServiceChild, int]]:
+    """The service with its gateway, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    http = {"enabled": True, "port": port, "max_in_flight": 1000}
+    with tempfile.TemporaryDirectory() as folder:
+        async with service(broker_port, Path(folder), pace, http=http, **settings) as child:
+            await child.wait_for("ready")
+            await _until_listening(port)
+            yield child, port
+            await child.end()
+
+
+async def _until_listening(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(ConnectionError):
+                async with HttpClient(port) as client:
+                    await client.ask("/livez")
+                    return
+            await asyncio.sleep(0.05)
+
+
+# -- frames in -----------------------------------------------------------------------------------
+
+
+async def measure_frames(num_frames: int, goals: Goals) -> None:
+    """202 answers a second beside what MQTT commits."""
+    pictures = frames(NUM_BYTES)
+    committed, answered = [], []
+    for _ in range(2):
+        committed.append(await _commit(pictures, num_frames))
+        answered.append(await _post(pictures, num_frames))
+    (mqtt, mqtt_cpu), (http, http_cpu) = max(committed), max(answered)
+    print(
+        f"{num_frames} frames of 100 KB, the better of two: {mqtt:.0f}/s committed over MQTT, "
+        f"{http:.0f}/s answered with 202 over {NUM_POSTING} connections, {http / mqtt:.2f} × "
+        f"({goals.hold('202 ≥ 0.8 × MQTT', http >= _SHARE_GOAL * mqtt)}); computing in the service "
+        f"{mqtt_cpu * 1e3:.2f} and {http_cpu * 1e3:.2f} ms a frame"
+    )
+
+
+async def _commit(pictures: Iterator[bytes], num_frames: int) -> tuple[float, float]:
+    """Frames that come from a session that filled while the service was away.
+
+    Returns:
+        How many a second, and seconds of computing for each.
+    """
+    settings = {"queue": {"capacity": num_frames}}
+    with tempfile.TemporaryDirectory() as folder:
+        async with broker() as running:
+            async with service(running.port, Path(folder), Pace(), **settings) as child:
+                await child.wait_for("ready")
+                await asyncio.sleep(1.0)
+                await child.end()
+            await fill(running.port, pictures, num_frames)
+            async with service(running.port, Path(folder), _SLOW, **settings) as child:
+                early = await child.wait_for("committed", num=100)
+                before = _computed(child)
+                said = await child.wait_for("committed", num=num_frames // 100 * 100)
+                computed = (_computed(child) - before) / (said["num"] - early["num"])
+                await child.end()
+    return float(said["num"] / (said["at"] - said["first_at"])), computed
+
+
+async def _post(pictures: Iterator[bytes], num_frames: int) -> tuple[float, float]:
+    """Frames that are posted and answered, as `_commit` tells them."""
+    settings = {"queue": {"capacity": num_frames}}
+    waiting = [next(pictures) for _ in range(num_frames)]
+
+    async def post(client: HttpClient) -> None:
+        while waiting:
+            status, body = await client.ask(
+                "/motion/detect?camera_id=front", waiting.pop(), "image/jpeg"
+            )
+            assert status == 202, body
+
+    async with (
+        broker() as running,
+        serving(running.port, _SLOW, **settings) as (child, port),
+        AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(HttpClient(port)) for _ in range(NUM_POSTING)]
+        began, before = time.perf_counter(), _computed(child)
+        await asyncio.gather(*(post(each) for each in clients))
+        took = time.perf_counter() - began
+        return num_frames / took, (_computed(child) - before) / num_frames
+
+
+def _computed(child: ServiceChild) -> float:
+    """Seconds of computing so far."""
+    times = psutil.Process(child.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+# -- one answer ----------------------------------------------------------------------------------
+
+
+async def measure_caption(num_frames: int, goals: Goals) -> None:
+    """A caption that is waited for, over HTTP and as a request over MQTT, in turns."""
+    pictures = frames(NUM_BYTES)
+    http, mqtt = [], []
+    async with (
+        broker() as running,
+        serving(running.port, Pace(step_s=ENGINE_S)) as (_, port),
+        HttpClient(port) as client,
+        aiomqtt.Client("127.0.0.1", running.port) as asking,
+    ):
+        await asking.subscribe(f"{_BASE}/bridge/response/caption", qos=1)
+        for number in range(num_frames + 10):
+            data, other = (base64.b64encode(next(pictures)).decode() for _ in range(2))
+            took = await _ask_http(client, json.dumps({"frame_data": data}).encode())
+            request = json.dumps({"frame_data": other, "camera_id": "http"})
+            also = await _ask_mqtt(asking, request)
+            if number >= 10:
+                http.append(took)
+                mqtt.append(also)
+            await asyncio.sleep(0.02)
+    one, beside = percentile(http, 50) * 1e3, percentile(mqtt, 50) * 1e3
+    print(
+        f"caption of a frame of 100 KB, engine of {ENGINE_S * 1e3:.0f} ms, {num_frames} in turns: "
+        f"HTTP p50 {one:.1f} ms, p95 {percentile(http, 95) * 1e3:.1f} ms; request over MQTT p50 "
+        f"{beside:.1f} ms, p95 {percentile(mqtt, 95) * 1e3:.1f} ms; added {one - beside:+.1f} ms "
+        f"({goals.hold('added ≤ 10 ms', one - beside <= _ADDED_GOAL_MS)})"
+    )
+
+
+async def _ask_http(client: HttpClient, body: bytes) -> float:
+    began = time.perf_counter()
+    status, answer = await client.ask("/caption", body)
+    assert status == 200, answer
+    return time.perf_counter() - began
+
+
+async def _ask_mqtt(client: aiomqtt.Client, request: str) -> float:
+    began = time.perf_counter()
+    await client.publish(f"{_BASE}/bridge/request/caption", request, qos=1)
+    message = await anext(aiter(client.messages))
+    took = time.perf_counter() - began
+    assert isinstance(message.payload, bytes)
+    assert json.loads(message.payload)["status"] == "ok", message.payload[:200]
+    return took
+
+
+# -- readers and connections ---------------------------------------------------------------------
+
+
+async def measure_readers(num_readers: int, num_frames: int) -> None:
+    """From the caption over MQTT to the last of many who read `/events`."""
+    pictures = frames(NUM_BYTES)
+    seen: dict[str, list[float]] = {}
+    async with (
+        broker() as running,
+        serving(running.port, Pace(step_s=ENGINE_S)) as (child, port),
+        aiomqtt.Client("127.0.0.1", running.port) as client,
+        AsyncExitStack() as stack,
+    ):
+        before = _rss_mib(child)
+        readers = [await stack.enter_async_context(HttpClient(port)) for _ in range(num_readers)]
+        for each in readers:
+            await each.send("/events?types=result")
+        tasks = [asyncio.create_task(_read(each, seen)) for each in readers]
+        await asyncio.sleep(1.0)
+        await client.subscribe(f"{_BASE}/front/caption", qos=1)
+        late = []
+        for number in range(num_frames):
+            fields = {"job_id": f"bench-{number}", "priority": "normal"}
+            data = base64.b64encode(next(pictures)).decode()
+            await client.publish(
+                f"{_BASE}/front/frame", json.dumps({**fields, "frame_data": data}), qos=1
+            )
+            await anext(aiter(client.messages))
+            heard = time.perf_counter()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    while len(seen.get(f"bench-{number}", ())) < num_readers:  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+                    late.append(max(seen[f"bench-{number}"]) - heard)
+        memory = _rss_mib(child) - before
+        for task in tasks:
+            task.cancel()
+    print(
+        f"{num_readers} readers of /events, {num_frames} captions: {len(late)} reached all; the "
+        f"last reader p50 {percentile(late, 50) * 1e3:.1f} ms, p95 "
+        f"{percentile(late, 95) * 1e3:.1f} ms after a subscriber over MQTT; {memory:+.0f} MiB"
+    )
+
+
+async def _read(client: HttpClient, seen: dict[str, list[float]]) -> None:
+    while line := await client.reader.readline():
+        if line.startswith(b"data:") and (at := line.find(b'"bench-')) >= 0:
+            job_id = line[at + 1 : line.index(b'"', at + 1)].decode()
+            seen.setdefault(job_id, []).append(time.perf_counter())
+
+
+async def measure_connections(num: int) -> None:
+    """Memory for connections that do nothing."""
+    async with broker() as running, serving(running.port, _SLOW) as (child, port):
+        async with HttpClient(port) as client:
+            await client.ask("/livez")
+        before = _rss_mib(child)
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(HttpClient(port)) for _ in range(num)]
+            await asyncio.sleep(1.0)
+            fresh = _rss_mib(child) - before
+            for each in clients:
+                with suppress(asyncio.IncompleteReadError, ConnectionError):
+                    await each.ask("/livez")
+            used = _rss_mib(child) - before
+        print(
+            f"{num} idle connections: {fresh:+.1f} MiB, after a request on each {used:+.1f} MiB "
+            f"({used * 1024 / num:.0f} KiB each)"
+        )
+
+
+def _rss_mib(child: ServiceChild) -> float:
+    return float(psutil.Process(child.pid).memory_info().rss) / (1 << 20)
+
+
+# -- beside HTTP ---------------------------------------------------------------------------------
+
+
+async def measure_critical(seconds: float, goals: Goals) -> None:
+    """Critical frames over MQTT one after the other, alone and beside HTTP, in turns."""
+    pictures = frames(NUM_BYTES)
+    alone: list[float] = []
+    beside: list[float] = []
+    async with (
+        broker() as running,
+        serving(running.port, Pace(step_s=ENGINE_S)) as (_, port),
+        aiomqtt.Client("127.0.0.1", running.port) as client,
+    ):
+        await client.subscribe(f"{_BASE}/critical/caption", qos=1)
+        await _critical(client, pictures, 1.0)
+        for _ in range(3):
+            alone += await _critical(client, pictures, seconds / 3)
+            load = asyncio.create_task(_load(port, list(itertools.islice(pictures, 40))))
+            await asyncio.sleep(0.3)
+            beside += await _critical(client, pictures, seconds / 3)
+            load.cancel()
+            await asyncio.wait([load])
+    p50 = percentile(beside, 50) / percentile(alone, 50)
+    for name, took in (("alone", alone), ("beside", beside)):
+        print(
+            f"critical frames over MQTT {name}: p50 {percentile(took, 50) * 1e3:.1f} ms, p95 "
+            f"{percentile(took, 95) * 1e3:.1f} ms, {len(took)} frames"
+        )
+    print(
+        f"  beside {LOAD_FRAMES_PER_S} posted frames of 100 KB and {LOAD_LOOKS_PER_S} looks at "
+        f"/queue/stats a second: {p50:.2f} × "
+        f"({goals.hold('critical p50 ≤ 1.2 ×', p50 <= _CRITICAL_GOAL)})"
+    )
+
+
+async def _critical(
+    client: aiomqtt.Client, pictures: Iterator[bytes], seconds: float
+) -> list[float]:
+    """Seconds from publish to caption of each."""
+    took = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        data = base64.b64encode(next(pictures)).decode()
+        frame = json.dumps({"frame_data": data, "priority": "critical"})
+        began = time.perf_counter()
+        await client.publish(f"{_BASE}/critical/frame", frame, qos=1)
+        await anext(aiter(client.messages))
+        took.append(time.perf_counter() - began)
+        await asyncio.sleep(0.05)
+    return took
+
+
+async def _load(port: int, pictures: list[bytes]) -> None:
+    """Post and look at a set pace."""
+    numbers = itertools.count()
+
+    async def post(client: HttpClient) -> None:
+        number = next(numbers)
+        picture = pictures[number % len(pictures)]
+        unique = picture[:2] + b"\xff\xfe\0\x0a" + number.to_bytes(8, "big") + picture[2:]
+        path = "/motion/detect?camera_id=posted&priority=low"
+        await client.ask(path, unique, "image/jpeg")
+
+    async def look(client: HttpClient) -> None:
+        await client.ask("/queue/stats")
+
+    async with HttpClient(port) as posting, HttpClient(port) as looking:
+        await asyncio.gather(
+            _paced(posting, post, LOAD_FRAMES_PER_S), _paced(looking, look, LOAD_LOOKS_PER_S)
+        )
+
+
+async def _paced(client: HttpClient, do: Any, per_s: float) -> None:
+    began = time.perf_counter()
+    for number in itertools.count():
+        await do(client)
+        await asyncio.sleep(max(0.0, began + number / per_s - time.perf_counter()))
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--captions", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=9.0, help="of critical frames")
+    parser.add_argument(
+        "--only", default="", help="frames, caption, readers, connections, critical"
+    )
+    arguments = parser.parse_args()
+    goals = Goals()
+    parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+        "frames": lambda: measure_frames(arguments.frames, goals),
+        "caption": lambda: measure_caption(arguments.captions, goals),
+        "readers": lambda: measure_readers(200, arguments.captions),
+        "connections": lambda: measure_connections(1000),
+        "critical": lambda: measure_critical(arguments.seconds, goals),
+    }
+    print(describe())
+    for name, measure in parts.items():
+        if not arguments.only or name in arguments.only.split(","):
+            asyncio.run(measure())
+    if goals.missed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
