@@ -40,7 +40,7 @@ class Turn:
 class Conversation:
     """What of a conversation counts."""
 
-    system: str  #: all that the system said
+    system: str  #: all that the system said, but for who the assistant is
     text: str  #: the newest message of the user; empty: a picture alone
     earlier: tuple[str, ...] = ()  #: texts of the user before, oldest first
     pictures: tuple[str, ...] = field(default=(), repr=False)  #: of the newest message with any
@@ -52,7 +52,7 @@ class Conversation:
         users = [turn.text for turn in said if turn.role == "user"] or [""]
         shown = [turn.pictures for turn in said if turn.pictures and turn.role != "assistant"]
         pictures = shown[-1] if shown else ()
-        system = "\n".join(turn.text for turn in turns if turn.role in _SYSTEM and turn.text)
+        system = "\n".join(instructions(turn.text) for turn in turns if turn.role in _SYSTEM)
         return cls(system.strip(), users[-1].strip(), tuple(users[:-1]), pictures)
 
     def question(self) -> dict[str, Any]:
@@ -82,6 +82,18 @@ class Conversation:
 
 
 _SYSTEM = frozenset({"system", "developer"})
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?\s*")
+#: What clients tell every model: who it is, and the time. Before a question about a picture it only
+#: misleads this one.
+_ABOUT_THE_ASSISTANT = re.compile(
+    r"\s*(?:you are|you're|act as|(?:the )?current (?:time|date) is|today's date is)\b", re.I
+)
+
+
+def instructions(system: str) -> str:
+    """What of a system prompt matters to an answer about a picture."""
+    sentences = _SENTENCE.findall(system)
+    return "".join(each for each in sentences if not _ABOUT_THE_ASSISTANT.match(each)).strip()
 
 
 def caption_wanted(text: str) -> Length | None:

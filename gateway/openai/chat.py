@@ -17,6 +17,7 @@ from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import Answering, first_text, frame_of
 from gateway.backend import Frame
 from gateway.chat.text_only import text_answer
+from gateway.openai.described import BODY
 from gateway.openai.documents import DONE, Completion, failed
 from gateway.openai.naming import id_of, model_info
 from gateway.openai.request import ChatRequest, read_chat
@@ -93,7 +94,7 @@ class Call:
         return frame_of(asked.pictures.pop(0), fields, self._request, self._options)
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", openapi_extra={"requestBody": BODY})
 @router.post("/chat/completions", include_in_schema=False)
 async def complete(call: Annotated[Call, Depends()]) -> Response:
     """Answer the newest question about the newest picture, as OpenAI's servers would."""

@@ -11,6 +11,11 @@ from tests.support.gateway import Gateway
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+def ollama_config(url: str) -> dict[str, Any]:
+    """The same for its Ollama provider, in every release."""
+    return {"provider": "ollama", "base_url": url, "model": "moondream2"}
+
+
 def openai_config(release: str, url: str) -> tuple[dict[str, Any], dict[str, str]]:
     """How a user of the release points it at us, and what has to be in the environment."""
     config = {"provider": "openai", "api_key": "any", "model": "model"}
@@ -40,6 +45,16 @@ async def test_an_object_is_described(
     assert answer["said"], answer["log"]
 
 
+@pytest.mark.parametrize("release", RELEASES)
+async def test_an_object_is_described_by_ollama(
+    service: Gateway, scene: bytes, release: str
+) -> None:
+    job = {"config": ollama_config(service.url), "ask": "object"}
+    answer = await run_theirs("frigate_provider.py", source_of(release), job, [scene, scene])
+
+    assert answer["said"], answer["log"]
+
+
 @pytest.mark.parametrize("release", RELEASES[1:])
 async def test_its_context_is_the_models(service: Gateway, release: str) -> None:
     assert (await asked(service, release, "context"))["said"] == 2048
@@ -60,6 +75,16 @@ async def test_a_review_is_filled(service: Gateway, scene: bytes, release: str) 
     assert review["potential_threat_level"] in {0, 1, 2}
     assert 150 <= len(review["scene"]) <= 600
     assert 0 < review["confidence"] <= 1
+    assert "soft validation" not in answer["log"]
+
+
+@pytest.mark.parametrize("release", RELEASES[2:])
+async def test_a_review_is_filled_by_ollama(service: Gateway, scene: bytes, release: str) -> None:
+    job = {"config": ollama_config(service.url), "ask": "review"}
+    answer = await run_theirs("frigate_provider.py", source_of(release), job, [scene] * 3)
+
+    assert answer["said"] is not None, answer["log"]
+    assert answer["said"]["title"]
     assert "soft validation" not in answer["log"]
 
 

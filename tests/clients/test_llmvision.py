@@ -43,7 +43,7 @@ async def asked(
     return await run_theirs("llmvision_provider.py", source, told, images)
 
 
-@pytest.fixture(params=["Custom OpenAI", "LocalAI"])
+@pytest.fixture(params=["Custom OpenAI", "LocalAI", "Ollama"])
 def provider(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -72,11 +72,14 @@ async def test_a_title_is_made_of_the_text(service: Gateway, source: Path, provi
     assert answer["said"] == "A man in a red coat"
 
 
-async def test_a_structure_is_filled(service: Gateway, source: Path, scene: bytes) -> None:
+@pytest.mark.parametrize("structured", ["Custom OpenAI", "Ollama"])
+async def test_a_structure_is_filled(
+    service: Gateway, source: Path, scene: bytes, structured: str
+) -> None:
     answer = await asked(
         service,
         source,
-        "Custom OpenAI",
+        structured,
         scene,
         ask="vision",
         message="Look at the door.",

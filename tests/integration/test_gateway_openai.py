@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Literal
 
+import jsonschema
 import openai
 import pytest
 import pytest_asyncio
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from broker.embedded import EmbeddedBroker
 from demo.scenes.scene import Kind
+from gateway.openai.described import BODY
 from schemas.frame import MAX_TEXT_CHARACTERS
 from tests.docs.pages import blocks
 from tests.docs.reference import ROOT
@@ -301,6 +303,15 @@ async def test_the_page_tells_what_works(service: Gateway, scene: bytes, tmp_pat
     said, _ = await process.communicate()
 
     assert (process.returncode, said.decode().strip()) == (0, "Yes")
+
+
+async def test_the_described_example_works(service: Gateway) -> None:
+    content = BODY["content"]["application/json"]
+    jsonschema.validate(content["example"], content["schema"])
+    answer = await service.client.post("/v1/chat/completions", json=content["example"])
+
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"]
 
 
 async def test_each_of_several_has_its_line(

@@ -1,5 +1,6 @@
 """What of a conversation counts, and what is asked of the model."""
 
+import time
 from typing import Any
 
 import pytest
@@ -46,6 +47,40 @@ def test_the_question_has_what_the_system_said_before_it() -> None:
     assert conversation("Describe this image.", system="In German.").question() == {
         "tasks": [{"query": "In German.\n\nDescribe this image."}]
     }
+
+
+@pytest.mark.parametrize(
+    ("system", "kept"),
+    [
+        ("You are a helpful assistant.", ""),
+        ("You are a guard. Name people, pets and cars (v1.5)!", "Name people, pets and cars "),
+        (
+            "Be brief.\nThe current time is 10:00:00. Answer in German.",
+            "Be brief.\nAnswer in German.",
+        ),
+        ("Tell who you are.", "Tell who you are."),
+        ("", ""),
+    ],
+)
+def test_who_the_assistant_is_is_no_part_of_a_question(system: str, kept: str) -> None:
+    assert conversation("Why?", system=system).system.startswith(kept)
+    assert bool(conversation("Why?", system=system).system) is bool(kept)
+
+
+def test_a_helpful_assistant_that_describes_gives_the_caption() -> None:
+    asked = conversation("Describe this image.", system="You are a helpful assistant.")
+
+    assert asked.question() == {"tasks": ["caption"], "length": "normal"}
+
+
+@pytest.mark.parametrize(
+    "system", ["." * 1_000_000, "a. " * 300_000, "a.b" * 300_000, "\n" * 10**6]
+)
+def test_hostile_instructions_take_no_time(system: str) -> None:
+    began = time.perf_counter()
+    conversation("Why?", system=system)
+
+    assert time.perf_counter() - began < 2
 
 
 def test_what_the_system_said_is_left_out_where_there_is_no_room() -> None:
