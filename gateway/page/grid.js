@@ -21,7 +21,7 @@ export class Grid {
     this.query = query;
     this.list = el('ul', { class: isWall ? 'grid is-wall' : 'grid' });
     this.empty = el('p', { class: 'empty' });
-    this.node = el('section', { 'aria-label': this.title }, this.list, this.empty);
+    this.node = el('section', { 'aria-label': this.title }, el('h1', { class: 'unseen' }, this.title), this.list, this.empty);
   }
 
   open() {
