@@ -11,6 +11,7 @@ const WALL_GAP = 6, SHAPE = 16 / 9, FEW = 4;
 export class Grid {
   #cards = new Map();
   #width = 320;
+  #count = 0;
   #sight = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) target.card.picture.isVisible = isIntersecting;
   }, { rootMargin: '200px' });
@@ -21,14 +22,13 @@ export class Grid {
     this.query = query;
     this.list = el('ul', { class: isWall ? 'grid is-wall' : 'grid' });
     this.empty = el('p', { class: 'empty' });
-    this.node = el('section', { 'aria-label': this.title }, this.list, this.empty);
+    this.node = el('section', { 'aria-label': this.title }, el('h1', { class: 'unseen' }, this.title), this.list, this.empty);
   }
 
   open() {
     this.size = new ResizeObserver(() => this.#fit());
     this.size.observe(this.node);
     this.#reconcile();
-    this.#fit();
   }
 
   close() {
@@ -85,7 +85,9 @@ export class Grid {
     this.empty.hidden = numShown > 0;
     setText(this.empty, cameras.length ? 'No camera is called so, and none shows that now. Enter searches all captions.'
       : 'No camera has sent a frame yet. Drop a picture here to try the model.');
-    this.#fitWall();
+    if (this.#count === cameras.length) return;
+    this.#count = cameras.length;
+    this.#fit();
   }
 
   #add(camera) {

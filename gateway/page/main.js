@@ -100,7 +100,8 @@ function toggleTheme() {
 
 function help() {
   const keys = KEYS.map(([key, what]) => el('div', {}, el('dt', {}, el('kbd', {}, key)), el('dd', {}, what)));
-  const node = dialog('Keys', el('dl', { class: 'keys' }, ...keys), el('div', { class: 'buttons' }, el('button', { type: 'button', onclick: () => node.close() }, 'Close')));
+  const more = el('p', { class: 'quiet' }, 'For programs: ', el('a', { href: 'docs' }, 'all paths of the service, to be tried'), '.');
+  const node = dialog('Keys', el('dl', { class: 'keys' }, ...keys), more, el('div', { class: 'buttons' }, el('button', { type: 'button', onclick: () => node.close() }, 'Close')));
 }
 
 const PRESSED = { '?': help, a: ask, p: togglePause, w: toggleWall, t: toggleTheme, '/': () => (main.querySelector('input[type=search]') ?? query).focus() };

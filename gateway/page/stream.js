@@ -36,7 +36,7 @@ function lost() {
   }
   if (source.readyState !== EventSource.CLOSED) return; // it tries by itself
   setTimeout(async () => {
-    await call('GET', 'health').catch(() => null); // goes to the login where one is needed
+    await call('GET', 'cameras?limit=1').catch(() => null); // goes to the login where one is needed
     connect();
   }, wait);
   wait = Math.min(LONGEST_WAIT_MS, wait * 2);

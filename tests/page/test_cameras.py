@@ -215,6 +215,8 @@ async def test_a_wall_fits_the_screen(page: Page, service: ScriptedService) -> N
     height = await page.evaluate("document.documentElement.scrollHeight")
     boxes = [await card.bounding_box() for card in await page.locator(".card").all()]
     assert height == 1080
+    first = page.locator(".card .picture:not(.is-empty) img").first
+    assert "width=640" in (await first.get_attribute("src") or "")
     assert all(box and box["width"] > 450 and box["y"] + box["height"] <= 1080 for box in boxes)
 
 

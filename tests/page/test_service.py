@@ -141,6 +141,28 @@ async def test_without_a_token_the_login_is_shown(
     errors[:] = [each for each in errors if "401" not in each]
 
 
+async def test_a_stream_without_a_token_leads_to_the_login_too(
+    page: Page, service: ScriptedService, errors: list[str]
+) -> None:
+    needed = Problem("unauthorized", "a token is needed")
+    service.answers |= {"GET /events": needed, "GET /cameras": needed}
+    service.answers |= {"GET /login": {"a form": "of the gateway"}, "GET /favicon.ico": {}}
+    await page.goto(service.url)
+    await page.wait_for_url("**/login")
+    errors[:] = [each for each in errors if "401" not in each]
+
+
+async def test_it_works_below_any_path(page: Page) -> None:
+    async with scripted_service(below="/api/hassio_ingress/x") as service:
+        service.state = state({"door": result("door", "A cat.")})
+        service.answers["POST /queue/pause"] = {"processing": False}
+        await page.goto(service.url)
+        await expect(page.get_by_role("img", name="A cat.")).to_be_visible()
+        await page.keyboard.press("p")
+        await expect(page.locator("#state")).to_have_text("Paused")
+        await page.goto("about:blank")
+
+
 async def test_the_theme_is_kept(page: Page, service: ScriptedService) -> None:
     async def surface() -> str:
         return str(await page.evaluate("getComputedStyle(document.body).backgroundColor"))

@@ -190,7 +190,7 @@ class ScriptedService:
     async def answer(self, request: Request) -> Response:
         """Anything else that the page asks for."""
         body = await request.body()
-        path = request.url.path
+        path = f"/{request.path_params['path']}"
         self.asked.append((request.method, path, json.loads(body) if body else None))
         if path.endswith(".jpg") and f"GET {path}" not in self.answers:
             version = request.query_params.get("v") or path
@@ -206,8 +206,13 @@ class ScriptedService:
 
 
 @asynccontextmanager
-async def scripted_service(port: int = 0) -> AsyncIterator[ScriptedService]:
-    """One that listens while the block lasts."""
+async def scripted_service(port: int = 0, below: str = "") -> AsyncIterator[ScriptedService]:
+    """One that listens while the block lasts.
+
+    Args:
+        port: 0: any that is free.
+        below: What its paths begin with, e.g. `/ingress`, as behind a proxy.
+    """
     service = ScriptedService()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.backend = service
@@ -217,6 +222,8 @@ async def scripted_service(port: int = 0) -> AsyncIterator[ScriptedService]:
 
     @app.get("/events")
     async def events() -> StreamingResponse:
+        if isinstance(refusal := service.answers.get("GET /events"), Problem):
+            raise refusal
         return StreamingResponse(service.events(), 200, _HEADERS, "text/event-stream")
 
     @app.middleware("http")
@@ -228,8 +235,10 @@ async def scripted_service(port: int = 0) -> AsyncIterator[ScriptedService]:
 
     app.add_api_route("/{path:path}", service.answer, methods=["GET", "POST", "PATCH", "DELETE"])
     listener = listen("127.0.0.1", port)
-    service.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    async with serving(app, listener):
+    service.url = f"http://127.0.0.1:{listener.getsockname()[1]}{below}/"
+    whole = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    whole.mount(below, app)
+    async with serving(whole, listener):
         try:
             yield service
         finally:
