@@ -8,6 +8,7 @@ from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.news import News
 from gateway.options import GatewayOptions
+from gateway.pictures import Pictures
 from gateway.problems import Problem
 
 
@@ -30,7 +31,15 @@ def _news(request: Request) -> News:
     return news
 
 
+def _pictures(request: Request) -> Pictures:
+    pictures: Pictures | None = request.app.state.pictures
+    if pictures is None:
+        raise Problem("not_implemented", "there are no pictures here")
+    return pictures
+
+
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
 TheNews = Annotated[News, Depends(_news)]
+ThePictures = Annotated[Pictures, Depends(_pictures)]

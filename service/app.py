@@ -144,7 +144,6 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
             camera_settings = SettingTopics(base.topics, operations)
             background.start("requests", requests.run)
             background.start("settings", camera_settings.run)
-            background.start("captions", store.indexing.run)
             if base.settings.triggers:
                 background.start("triggers", triggering.triggers.run)
                 monitor.watch(Watched("triggers", triggering.triggers.check))

@@ -41,6 +41,8 @@ from service.triggers.snapshots import Snapshots
 from service.triggers.triggers import Triggers
 from service.web.backend import ServiceBackend
 from service.web.news import NewsFeed
+from service.web.pictures import ServicePictures
+from service.web.shrinking import Shrinker
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +156,9 @@ async def open_gateway(
     host, port = listener.getsockname()[:2]
     logger.info("HTTP on http://%s:%d/", host, port, extra={"action": "http_started"})
     feed = NewsFeed(base.topics, delivery.cameras, store, base.clock)
-    app = make_app(backend, gateway_options(settings), feed.news)
+    shrinker = Shrinker(base.limits)
+    pictures = ServicePictures(feed, store, shrinker, base.limits)
+    app = make_app(backend, gateway_options(settings), feed.news, pictures)
     async with running() as tasks, serving(app, listener):
         feed.follow(output.publisher, store.outbox, delivery.cameras)
         await once_there_is_room(feed.load, base.stop)
@@ -163,6 +167,7 @@ async def open_gateway(
             yield
         finally:
             feed.news.close()  # or its readers would hold up the end
+            await shrinker.close()
 
 
 def gateway_options(settings: Settings) -> GatewayOptions:
