@@ -50,6 +50,7 @@ _NOUNS = (  # noqa: SIM905
 ).split()
 _VERBS = "walking standing running sitting carrying delivering looking waiting".split()  # noqa: SIM905
 _PLACES = "on in near behind before beside".split()  # noqa: SIM905
+_OTHERS = [f"thing{number:03d}" for number in range(300)]  # a model knows more than these
 _SELDOM = [f"plate{number:05d}" for number in range(50_000)]
 
 _QUERIES: dict[str, dict[str, Any]] = {
@@ -81,11 +82,15 @@ class _Taken:
     num_found: int
 
 
+def _noun() -> str:
+    return _RNG.choice(_NOUNS if _RNG.random() < 0.5 else _OTHERS)
+
+
 def _caption() -> str:
     seldom = f" {_RNG.choice(_SELDOM)}" if _RNG.random() < 0.2 else ""
     parts = [
-        f"a {_RNG.choice(_ADJECTIVES)} {_RNG.choice(_NOUNS)} is {_RNG.choice(_VERBS)} "
-        f"{_RNG.choice(_PLACES)} the {_RNG.choice(_NOUNS)}"
+        f"a {_RNG.choice(_ADJECTIVES)} {_noun()} is {_RNG.choice(_VERBS)} "
+        f"{_RNG.choice(_PLACES)} the {_noun()}"
         for _ in range(3)
     ]
     return " and ".join(parts) + seldom

@@ -9,6 +9,7 @@ from gateway.backend import Backend
 from gateway.guard.callers import Callers
 from gateway.news import News
 from gateway.options import GatewayOptions
+from gateway.pictures import Pictures
 from gateway.problems import Problem
 
 
@@ -35,8 +36,16 @@ def _callers(request: Request) -> Callers:
     return cast("Callers", request.app.state.callers)
 
 
+def _pictures(request: Request) -> Pictures:
+    pictures: Pictures | None = request.app.state.pictures
+    if pictures is None:
+        raise Problem("not_implemented", "there are no pictures here")
+    return pictures
+
+
 TheAsker = Annotated[Asker, Depends(_asker)]
 TheBackend = Annotated[Backend, Depends(_backend)]
 TheOptions = Annotated[GatewayOptions, Depends(_options)]
 TheNews = Annotated[News, Depends(_news)]
 TheCallers = Annotated[Callers, Depends(_callers)]
+ThePictures = Annotated[Pictures, Depends(_pictures)]

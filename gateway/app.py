@@ -18,6 +18,7 @@ from gateway.ollama import models as ollama_models
 from gateway.openai import chat as openai_chat
 from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
+from gateway.pictures import Pictures
 from gateway.problems import handle_problems
 from gateway.routes import (
     batches,
@@ -33,6 +34,7 @@ from gateway.routes import (
     metrics,
     model,
     page,
+    pictures,
     queue,
     state,
 )
@@ -56,6 +58,7 @@ _ROUTERS: Sequence[APIRouter] = (
     docs.router,
     page.router,
     captions.router,
+    pictures.router,
     openai_chat.router,
     openai_models.router,
     moondream.router,
@@ -76,13 +79,19 @@ class _Application(FastAPI):
         return CountRequests(guard, self.state.request_counts)
 
 
-def make_app(backend: Backend, options: GatewayOptions, news: News | None = None) -> FastAPI:
+def make_app(
+    backend: Backend,
+    options: GatewayOptions,
+    news: News | None = None,
+    images: Pictures | None = None,
+) -> FastAPI:
     """Everything that is answered over HTTP.
 
     Args:
         backend: The service.
         options: Limits, and who may.
         news: What happens; None: nobody tells.
+        images: Of cameras and jobs; None: nobody.
     """
     app = _Application(
         title="moondream2mqtt",
@@ -94,6 +103,7 @@ def make_app(backend: Backend, options: GatewayOptions, news: News | None = None
     app.state.options = options
     app.state.news = news
     app.state.callers = Callers(options)
+    app.state.pictures = images
     app.state.asker = Asker(backend, options)
     app.state.request_counts = Counter[tuple[str, str]]()
     for router in _ROUTERS:

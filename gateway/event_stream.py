@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from fastapi import Response
 
-from gateway.aborting import ABORT
+from gateway.guard.aborting import ABORT
+from gateway.guard.asgi import Receive, Scope, Send
 from gateway.news import News, Reader, Which
 
 _SILENCE_S = 15.0  # proxies end what says nothing for a minute

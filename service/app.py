@@ -140,7 +140,6 @@ async def _run(base: Base, on_ready: Callable[[], None] | None) -> None:
                 monitor,
                 asking,
             )
-            background.start("captions", store.indexing.run)
             orders = (*_orders(base, output, operations, background, triggering), *home_assistant)
             if base.settings.triggers:
                 monitor.watch(Watched("triggers", triggering.triggers.check))

@@ -26,8 +26,10 @@ from service.web.backend import ServiceBackend
 from service.web.frames import HttpFrames
 from service.web.listening import Listening
 from service.web.news import NewsFeed
+from service.web.pictures import ServicePictures
 from service.web.readiness import Readiness
 from service.web.readings import ServiceReadings
+from service.web.shrinking import Shrinker
 from service.web.token import token_file, token_of
 
 logger = logging.getLogger(__name__)
@@ -68,8 +70,10 @@ async def open_gateway(
     readings = _readings(base, output, delivery, queue, monitor)
     feed = NewsFeed(base.topics, delivery.cameras, store, base.clock)
     backend = ServiceBackend(operations, frames, readings)
+    shrinker = Shrinker(base.limits)
+    pictures = ServicePictures(feed, store, shrinker, base.limits)
     async with running() as tasks:
-        listening = Listening(lambda: _answering(settings, backend, feed.news))
+        listening = Listening(lambda: _answering(settings, backend, feed.news, pictures))
         feed.follow(output.publisher, store.outbox, delivery.cameras)
         await once_there_is_room(feed.load, base.stop)
         tasks.start("http-news", feed.run)
@@ -79,12 +83,13 @@ async def open_gateway(
         finally:
             feed.news.close()  # or its readers would hold up the end
             tasks.cancel()
+            await shrinker.close()
     await asking.settle()
 
 
 @asynccontextmanager
 async def _answering(
-    settings: Settings, backend: ServiceBackend, news: News
+    settings: Settings, backend: ServiceBackend, news: News, pictures: ServicePictures
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Listen and answer while the block lasts.
 
@@ -101,7 +106,7 @@ async def _answering(
     url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
     kept = "http.token" if settings.http.token else token_file(settings.data_dir)
     logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
-    app = make_app(backend, gateway_options(settings, token), news)
+    app = make_app(backend, gateway_options(settings, token), news, pictures)
     try:
         async with serving(app, listener) as answering:
             yield answering

@@ -433,6 +433,7 @@ async def open_intake(
         tasks.start("downloads", downloads.run)
         tasks.start("expiry", Expiry((queue.jobs, downloads), queue.jobs.expire).run)
         tasks.start("retention", retention.run)
+        tasks.start("captions", store.indexing.run)
         tasks.watch("recovery", recovery.run)
         await recovery.take_back(waiting)
         async with connection, running() as at_the_door:

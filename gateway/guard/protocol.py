@@ -12,7 +12,7 @@ from typing import Any
 
 import h11
 
-from gateway.aborting import AbortableHttp
+from gateway.guard.aborting import AbortableHttp
 from gateway.guard.addresses import address_of, household
 from gateway.guard.connections import Connections
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from gateway.guard.asgi import App, Message, Receive, Scope, Send
 
 _NO_ROUTE = "none"
 
@@ -19,7 +19,7 @@ class CountRequests:
         counts: By route and code; written here alone.
     """
 
-    def __init__(self, app: ASGIApp, counts: Counter[tuple[str, str]]) -> None:
+    def __init__(self, app: App, counts: Counter[tuple[str, str]]) -> None:
         self._app = app
         self._counts = counts
 

@@ -242,6 +242,16 @@ class NewsFeed:
     ) -> None:
         self.news.tell(Said(kind, data, camera_id, job_id, batch_id, is_last))
 
+    def pictures_of(self, camera_id: str) -> list[tuple[str, str]] | None:
+        """Version and job of the pictures of a camera, the newest first; None: it is not known."""
+        if camera_id not in self._cameras:
+            return None
+        newest = self._newest.get(camera_id) or _Newest()
+        found = list(reversed(newest.pictures.items()))
+        if newest.frame_key is not None and newest.frame_key not in newest.pictures.values():
+            found.insert(0, (version_of(newest.frame_key.encode()), newest.frame_key))
+        return found
+
     # -- how things stand ------------------------------------------------------------------------
 
     def state(self) -> bytes:

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.guard.asgi import Receive, Scope, Send
 
 #: Of the scope's extensions: ends a connection at once, whatever has not been read of it.
 ABORT = "moondream2mqtt.abort"
