@@ -26,6 +26,12 @@ class Frame:
     origin: str  #: method and path, for a dead letter
     image: bytes | None = field(default=None, repr=False)  #: JPEG, PNG, WebP, or base64 of one
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its picture, as it came; what is said to be one may be anything still."""
+        said = self.fields.get("frame_data") if self.image is None else self.image
+        return len(said) if isinstance(said, str | bytes) else 0
+
 
 class Backend(Protocol):
     """The service, as the gateway knows it."""

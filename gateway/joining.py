@@ -180,7 +180,7 @@ async def _key_of(caller: str, frame: Frame, *, is_streamed: bool) -> bytes:
     picture: bytes = b""
     if said is None:
         said, picture = frame.fields, frame.image or b""
-    num_bytes = len(picture) + len(frame.fields.get("frame_data") or "")
+    num_bytes = frame.num_bytes
     digest = partial(_digest, (caller, frame.origin, is_streamed, said), picture)
     del frame, said
     return digest() if num_bytes < _IN_A_THREAD else await asyncio.to_thread(digest)

@@ -131,11 +131,11 @@ class HttpFrames:
         Raises:
             Problem: A field is wrong, or the text holds no image.
         """
-        text = frame.image or frame.fields.get("frame_data") or ""
-        if len(text) < _IN_A_THREAD or (isinstance(text, bytes) and is_image(text)):
+        is_small = frame.num_bytes < _IN_A_THREAD
+        if is_small or (frame.image is not None and is_image(frame.image)):
             return self._unwrap(frame, is_asked_for=is_asked_for)
         unwrap = partial(self._unwrap, frame, is_asked_for=is_asked_for)
-        del frame, text
+        del frame
         return await asyncio.to_thread(unwrap)
 
     def _unwrap(self, frame: Frame, *, is_asked_for: bool) -> Submission:

@@ -377,6 +377,18 @@ async def test_headers_count_for_frames_that_were_made_elsewhere_too(site: Site)
     await asking
 
 
+@pytest.mark.parametrize("data", [5, [], {"a": 1}, None, True, 0.5])
+async def test_picture_that_is_none_is_left_to_the_service_to_refuse(
+    site: Site, data: object
+) -> None:
+    frame = Frame({"frame_data": data}, "POST /caption")
+    assert frame.num_bytes == 0
+    asking = asyncio.create_task(site.asker.ask(Caller().request, frame))
+    [job] = await site.until_jobs(1)
+    job.end.set_exception(Problem("bad_field", "frame_data: must be a text"))
+    assert (await problem_of(asking)).code == "bad_field"
+
+
 async def test_priority_that_there_is_not_is_named() -> None:
     with pytest.raises(Problem, match="X-Priority"):
         frame_of(b"one", {}, Caller(x_priority="soon").request, OPTIONS)
