@@ -8,7 +8,7 @@ import { Grid } from './grid.js';
 import { confirmed, dialog, say, toast } from './notice.js';
 import { Service } from './service.js';
 import { changed, remember, state, watch } from './state.js';
-import { connect } from './stream.js';
+import { connectWhileSeen } from './stream.js';
 import { caption, duration, moment, nameOf, number } from './words.js';
 
 const KEYS = [
@@ -108,7 +108,7 @@ const PRESSED = { '?': help, a: ask, p: togglePause, w: toggleWall, t: toggleThe
 
 addEventListener('keydown', (event) => {
   const isTyping = event.target.closest?.('input:not([type=checkbox]), textarea, select');
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   if (event.key === 'Escape') {
     if (isTyping) {
       if (event.target === query) find('');
@@ -190,7 +190,7 @@ route();
 showBar();
 watch(update);
 watch((changes) => service.update(changes));
-connect();
+connectWhileSeen(recall);
 recall();
 setInterval(() => {
   if (document.hidden) return;

@@ -190,7 +190,7 @@ export function buckets() {
 
 /** Captions of before the page was opened, for the charts. */
 export function remember(documents) {
-  const known = new Map(state.buckets.map((each) => [each.at, each]));
+  const known = new Map(state.buckets.filter((each) => each.isLive).map((each) => [each.at, each]));
   for (const { result, timestamp } of documents) {
     const at = Math.floor((Date.now() - since(timestamp)) / BUCKET_MS);
     if (!result || known.get(at)?.isLive) continue;

@@ -4,12 +4,13 @@ import { call } from './calls.js';
 import { EVENTS, changed, feed, state } from './state.js';
 
 const FIRST_WAIT_MS = 2000, LONGEST_WAIT_MS = 30_000;
+const UNSEEN_MS = 30_000; // a browser has six connections to a host: pages behind others give theirs back
 
 let source = null;
 let wait = FIRST_WAIT_MS;
+let unseen = null;
 
-/** Listen from now on. */
-export function connect() {
+function connect() {
   source?.close();
   source = new EventSource('events');
   for (const name of EVENTS) source.addEventListener(name, (event) => take(name, event.data));
@@ -19,6 +20,19 @@ export function connect() {
     changed('connection');
   });
   source.addEventListener('error', lost);
+}
+
+/** Listen while the page is seen; `oncomeback` when it is seen again after a while. */
+export function connectWhileSeen(oncomeback) {
+  connect();
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(unseen);
+    if (document.hidden) unseen = setTimeout(() => source.close(), UNSEEN_MS);
+    else if (source.readyState === EventSource.CLOSED) {
+      connect();
+      oncomeback();
+    }
+  });
 }
 
 function take(name, data) {
@@ -37,7 +51,7 @@ function lost() {
   if (source.readyState !== EventSource.CLOSED) return; // it tries by itself
   setTimeout(async () => {
     await call('GET', 'cameras?limit=1').catch(() => null); // goes to the login where one is needed
-    connect();
+    if (!document.hidden) connect();
   }, wait);
   wait = Math.min(LONGEST_WAIT_MS, wait * 2);
 }

@@ -152,6 +152,24 @@ async def test_a_stream_without_a_token_leads_to_the_login_too(
     errors[:] = [each for each in errors if "401" not in each]
 
 
+async def test_a_page_that_nobody_sees_gives_its_connection_back(
+    page: Page, service: ScriptedService
+) -> None:
+    hide = """is => {
+        Object.defineProperty(document, 'hidden', { value: is, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    await page.clock.install()
+    await page.goto(service.url)
+    await expect(page.locator("#state")).to_have_text("Running")
+    await page.evaluate(hide, arg=True)
+    await page.clock.fast_forward(31_000)
+    await asyncio.wait_for(service.nobody_listens.wait(), 5)
+    service.state = state({"door": result("door", "While away.")})
+    await page.evaluate(hide, arg=False)
+    await expect(page.locator(".card .caption")).to_have_text("While away.")
+
+
 async def test_it_works_below_any_path(page: Page) -> None:
     async with scripted_service(below="/api/hassio_ingress/x") as service:
         service.state = state({"door": result("door", "A cat.")})

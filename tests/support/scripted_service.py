@@ -142,14 +142,14 @@ class ScriptedService:
         asked: Method, path and JSON body of each request that is not the page's own.
         answers: By method and path: what is answered, a document or a `Problem`; an event is waited
             for, and then nothing is there.
-        num_streams: Event streams that are open.
+        nobody_listens: Set while no event stream is open.
     """
 
     def __init__(self) -> None:
         self.state = state({})
         self.asked: list[tuple[str, str, Any]] = []
         self.answers: dict[str, Any] = dict(_NOTHING_YET)
-        self.num_streams = 0
+        self.nobody_listens = asyncio.Event()
         self.url = ""
         self._streams: set[asyncio.Queue[str | None]] = set()
 
@@ -178,14 +178,15 @@ class ScriptedService:
         """A stream."""
         stream: asyncio.Queue[str | None] = asyncio.Queue()
         self._streams.add(stream)
-        self.num_streams += 1
+        self.nobody_listens.clear()
         try:
             yield f"retry: 300\nevent: state\ndata: {json.dumps(self.state)}\n\n"
             while (said := await stream.get()) is not _ENDED:
                 yield said
         finally:
             self._streams.discard(stream)
-            self.num_streams -= 1
+            if not self._streams:
+                self.nobody_listens.set()
 
     async def answer(self, request: Request) -> Response:
         """Anything else that the page asks for."""
