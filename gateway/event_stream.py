@@ -1,19 +1,13 @@
 """A response that never ends by itself: server-sent events, as long as somebody reads them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
-from fastapi.responses import Response
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.news import News, Reader, Which
-
-# Of ASGI.
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _SILENCE_S = 15.0  # proxies end what says nothing for a minute
 _SEND_S = 60.0  # what is sent has to be read within it
