@@ -35,10 +35,10 @@ _LAST_MOMENT = 1 << 52  # in the year 2112; what is later was written by nobody
 #: What SQLite says of an index that is damaged, or gone; that a disk is full is none of it.
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR}
 
-#: Of SQLite. Beginnings of up to six letters have an index of their own: `a*` matches everything.
+#: Of SQLite. Beginnings of up to eight letters have an index of their own: `a*` matches everything.
 CREATE_WORDS = """
     CREATE VIRTUAL TABLE caption_words USING fts5(
-        camera, words, content='', columnsize=0, prefix='1 2 3 4 5 6',
+        camera, words, content='', columnsize=0, prefix='1 2 3 4 5 6 7 8',
         tokenize="unicode61 remove_diacritics 0"
     )
 """

@@ -19,9 +19,15 @@ from service.store.unreadable import UnreadableRow, readable
 
 _END_OF_TIME = (1 << 63) - 1
 
-# PostgreSQL: a word that stands in one of 150 captions fills a page from the newest of them, in
+# PostgreSQL: a word that stands in one of 300 captions fills a page from the newest of them, in
 # order; of others an index of words has few enough to sort.
-_NEWEST = 8000
+_NEWEST = 16_000
+
+_PLAIN = (
+    text("SET LOCAL jit = off"),
+    text("SET LOCAL max_parallel_workers_per_gather = 0"),
+    text("SET LOCAL plan_cache_mode = force_custom_plan"),
+)
 
 _MATCHING = text(
     "SELECT rowid FROM caption_words WHERE caption_words MATCH :words "
@@ -98,6 +104,10 @@ def _postgres_ids(
     connection: Connection, words: str, span: Sequence[ColumnElement[bool]], limit: int
 ) -> list[int]:
     """Two ways, because the planner cannot know how often words stand together."""
+    # To compile a query, or to start helpers for it, takes longer than the query; and a plan that
+    # is to serve for any words is a bad one for these.
+    for setting in _PLAIN:
+        connection.execute(setting)
     matches = cast(literal(words), TSQUERY)
     newest = (
         select(captions.c.caption_id, captions.c.words)

@@ -13,7 +13,7 @@ down_revision = "0014"
 
 _CREATE_WORDS = """
     CREATE VIRTUAL TABLE caption_words USING fts5(
-        camera, words, content='', columnsize=0, prefix='1 2 3 4 5 6',
+        camera, words, content='', columnsize=0, prefix='1 2 3 4 5 6 7 8',
         tokenize="unicode61 remove_diacritics 0"
     )
 """
