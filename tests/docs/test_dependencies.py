@@ -20,13 +20,15 @@ _NOT_SHIPPED = ("bench", "tests")
 _UNSEEN = {
     "aiosqlite": "the driver in SQLAlchemy's URL",
     "asyncpg": "the driver in SQLAlchemy's URL",
-    "python-multipart": "FastAPI reads forms with it",
     "amqtt": "run as a program",
     "torchao": "imported by name where weights are quantized",
     "transformers": "declared until the engine that runs its models is here",
 }
-#: Runs in an environment of its own, see tests/frigate/requirements.txt.
-_RUNS_ELSEWHERE = ROOT / "tests" / "frigate" / "application.py"
+#: Run in environments of their own, see tests/frigate/requirements.txt.
+_RUN_ELSEWHERE = {
+    ROOT / "tests" / "frigate" / "application.py",
+    *(ROOT / "tests" / "clients").glob("*_provider.py"),
+}
 #: Run as programs or loaded by pytest and mypy.
 _TOOLS = {
     "import-linter",
@@ -58,7 +60,7 @@ _DEV = _names(_EXTRAS["dev"])
 def _imports(*packages: str) -> Iterator[str]:
     """Top-level names of what is not ours and not Python's own."""
     for package in packages:
-        for path in sorted({*(ROOT / package).rglob("*.py")} - {_RUNS_ELSEWHERE}):
+        for path in sorted({*(ROOT / package).rglob("*.py")} - _RUN_ELSEWHERE):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 modules = [each.name for each in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom):

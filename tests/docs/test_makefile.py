@@ -68,6 +68,7 @@ def test_setup_without_a_driver_takes_the_build_for_cpus(tmp_path: Path) -> None
         "uv torch==2.13.0",
         "python torch==2.13.0",
         "python .[dev]",
+        "python moondream==2.6.1",
     ]
     [call] = [each for each in outcome.calls if each.startswith("uv ")]
     assert "--torch-backend=cpu" in call
@@ -77,7 +78,11 @@ def test_setup_without_a_driver_takes_the_build_for_cpus(tmp_path: Path) -> None
 def test_setup_that_cannot_have_the_build_for_cpus_says_so_and_goes_on(tmp_path: Path) -> None:
     outcome = set_up(tmp_path, "HAS_DRIVER=false", uv="exit 2")
     assert "PyTorch's build for cpu could not be had" in outcome.text
-    assert outcome.installs()[-2:] == ["python torch==2.13.0", "python .[dev]"]
+    assert outcome.installs()[-3:] == [
+        "python torch==2.13.0",
+        "python .[dev]",
+        "python moondream==2.6.1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,11 @@ def test_setup_that_cannot_have_the_build_for_cpus_says_so_and_goes_on(tmp_path:
 )
 def test_setup_takes_what_pip_finds(tmp_path: Path, variables: list[str]) -> None:
     outcome = set_up(tmp_path, *variables)
-    assert outcome.installs() == ["python torch==2.13.0", "python .[dev]"]
+    assert outcome.installs() == [
+        "python torch==2.13.0",
+        "python .[dev]",
+        "python moondream==2.6.1",
+    ]
 
 
 def test_makefile_looks_for_the_pythons_of_the_package() -> None:
