@@ -55,8 +55,9 @@ def _path_of(name: str, value: str) -> str:
 
 
 def _fields(operation: dict[str, Any]) -> set[str]:
-    content = operation.get("requestBody", {}).get("content", {})
-    schema = next(iter(content.values()), {}).get("schema", {})
+    content: dict[str, Any] = operation.get("requestBody", {}).get("content", {})
+    first: dict[str, Any] = next(iter(content.values()), {})
+    schema = first.get("schema", {})
     named = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
     return named | set(schema.get("properties", ()))
 
