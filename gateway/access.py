@@ -1,4 +1,7 @@
-"""What a route is given of the gateway it belongs to."""
+"""What a route is given of the gateway it belongs to.
+
+All are coroutines, though none waits: others would be called in a thread each.
+"""
 
 from typing import Annotated, cast
 
@@ -25,18 +28,18 @@ async def _asker(request: Request) -> Asker:
     return cast("Asker", request.app.state.asker)
 
 
-def _news(request: Request) -> News:
+async def _news(request: Request) -> News:
     news: News | None = request.app.state.news
     if news is None:
         raise Problem("not_implemented", "there are no events here")
     return news
 
 
-def _callers(request: Request) -> Callers:
+async def _callers(request: Request) -> Callers:
     return cast("Callers", request.app.state.callers)
 
 
-def _pictures(request: Request) -> Pictures:
+async def _pictures(request: Request) -> Pictures:
     pictures: Pictures | None = request.app.state.pictures
     if pictures is None:
         raise Problem("not_implemented", "there are no pictures here")

@@ -16,7 +16,6 @@ from tests.support.conversation import Conversation
 from tests.support.factories import make_image
 from tests.support.gateway import Gateway, gateway
 
-pytest.importorskip("gateway.moondream", reason="its paths ask")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BASE = "http/asking"

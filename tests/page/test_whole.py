@@ -12,7 +12,6 @@ from broker.embedded import EmbeddedBroker
 from demo.camera import default_cameras, frame_document, story
 from tests.support.gateway import Gateway, gateway
 
-pytest.importorskip("gateway.routes.pictures", reason="the gateway has no pictures yet")
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(120)]
 
 _CAMERA = default_cameras()[0]
