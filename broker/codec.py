@@ -22,6 +22,12 @@ _MAX_CONTAINERS = 4096
 _MAX_COMMAS = 32768
 _MAX_FOREIGN_CONTAINERS = 50_000  # 5 MB: the path of an object has two for each step
 
+# Each takes its hundred nanoseconds in one call that lets no other thread run.
+_MAX_ESCAPES = 300_000  # \uXXXX
+# Checked against a schema, metadata aside; a wrong one takes microseconds of such a call.
+_MAX_CHECKED = 2000
+_MAX_LISTED = 100  # mistakes beyond which none is named
+
 _MAX_PROBLEMS = 3  # named in one message; a sender mends the first ones first
 _JSON_PROPERTIES = frozenset({"tasks", "metadata", "webhook_headers"})
 _NUMBER_PROPERTIES = frozenset({"motion_intensity", "max_age", "max_attempts"})
@@ -64,6 +70,8 @@ def read_json(payload: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     num_containers = payload.count(b"{") + payload.count(b"[")
     if num_containers > _MAX_CONTAINERS or payload.count(b",") > _MAX_COMMAS:
         raise PayloadError("bad_json", "has too many values")
+    if payload.count(b"\\u") > _MAX_ESCAPES:
+        raise PayloadError("bad_json", "has too many escaped characters")
     try:
         value = json.loads(payload.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -130,6 +138,9 @@ def validate(model: type[Model], content: dict[str, Any]) -> Model:
     Raises:
         PayloadError: `bad_field`; the message names the paths.
     """
+    checked = {name: value for name, value in content.items() if name != "metadata"}
+    if _take_values(checked, _MAX_CHECKED) < 0:
+        raise PayloadError("bad_field", "frame: has too many values")
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -181,7 +192,20 @@ def _check_value(value: Any, left: int) -> None:
         _check_value(inner, left - 1)
 
 
+def _take_values(value: Any, left: int) -> int:
+    """What is left of a number of values after those in `value`; negative where it has more."""
+    if isinstance(value, dict | list):
+        left -= len(value)
+        for inner in value.values() if isinstance(value, dict) else value:
+            if left < 0:
+                break
+            left = _take_values(inner, left)
+    return left
+
+
 def _explain(error: ValidationError) -> str:
+    if error.error_count() > _MAX_LISTED:
+        return f"frame: has {error.error_count()} mistakes"
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(
         f"{_path(problem['loc'])}: "

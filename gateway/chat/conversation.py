@@ -12,6 +12,9 @@ from gateway.problems import Problem
 from schemas.frame import MAX_TEXT_CHARACTERS, Length
 
 _ROOM = MAX_TEXT_CHARACTERS  #: of a question, in characters
+# Of all that the system says, before what does not matter is taken out: a regular expression runs
+# over it, for which the event loop waits, also where it runs in a thread.
+_MOST_SYSTEM = 8 * _ROOM
 
 #: What wants a caption and nothing else, without its blanks, in lower case.
 _CAPTION_WORDS = re.compile(
@@ -52,8 +55,8 @@ class Conversation:
         users = [turn.text for turn in said if turn.role == "user"] or [""]
         shown = [turn.pictures for turn in said if turn.pictures and turn.role != "assistant"]
         pictures = shown[-1] if shown else ()
-        system = "\n".join(instructions(turn.text) for turn in turns if turn.role in _SYSTEM)
-        return cls(system.strip(), users[-1].strip(), tuple(users[:-1]), pictures)
+        system = "\n".join(turn.text[:_MOST_SYSTEM] for turn in turns if turn.role in _SYSTEM)
+        return cls(instructions(system), users[-1].strip(), tuple(users[:-1]), pictures)
 
     def question(self) -> dict[str, Any]:
         """The fields of a frame that ask the question.
@@ -67,9 +70,6 @@ class Conversation:
         whole = f"{self.system}\n\n{self.text}".strip()
         if len(whole) > _ROOM:
             whole = self.text
-        length = caption_wanted(whole)
-        if length is not None:
-            return {"tasks": ["caption"], "length": length.value}
         if len(whole) > _ROOM:
             raise Problem(
                 "prompt",
@@ -78,6 +78,9 @@ class Conversation:
                 "is asked by itself",
                 param="messages",
             )
+        length = caption_wanted(whole)
+        if length is not None:
+            return {"tasks": ["caption"], "length": length.value}
         return {"tasks": [{"query": whole}]}
 
 
@@ -91,8 +94,8 @@ _ABOUT_THE_ASSISTANT = re.compile(
 
 
 def instructions(system: str) -> str:
-    """What of a system prompt matters to an answer about a picture."""
-    sentences = _SENTENCE.findall(system)
+    """What of a system prompt matters to an answer about a picture; of a very long one no more."""
+    sentences = _SENTENCE.findall(system[:_MOST_SYSTEM])
     return "".join(each for each in sentences if not _ABOUT_THE_ASSISTANT.match(each)).strip()
 
 

@@ -45,6 +45,7 @@ _MOST_DEPTH = 12
 _MOST_PARTS = 500
 _MOST_SIZE = 100_000  # values and characters that every answer has to have
 _MOST_QUESTION = 500  # characters
+_MOST_SAID = 8192  # characters of a description that are looked at
 _NUMBERED = 6  # characters of a text that can be told from others by a number
 
 _NUMERIC = {"type": "number"}
@@ -335,7 +336,7 @@ def _values(schema: Schema, path: str) -> list[Any]:
 
 def _said(schema: Schema, name: str) -> str:
     text = schema.get(name)
-    return text.strip() if isinstance(text, str) else ""
+    return text[:_MOST_SAID].strip() if isinstance(text, str) else ""
 
 
 def _kind_of(schema: Schema) -> str:

@@ -21,6 +21,7 @@ ANY_JSON: dict[str, Any] = {
     "properties": {"title": {"type": "string"}, "description": {"type": "string"}},
     "required": ["title", "description"],
 }
+_MOST_CHARACTERS = 64 << 10  # of a question that are looked at
 _CONTEXT_CHARACTERS = 300  # a longer prompt says how to fill the schema, not what is asked
 
 
@@ -46,7 +47,7 @@ class Form:
         Raises:
             Problem: `bad_field`: nothing can satisfy the schema, or it uses what is not supported.
         """
-        question = " ".join(question.split())
+        question = " ".join(question[:_MOST_CHARACTERS].split())
         is_context = len(question) <= _CONTEXT_CHARACTERS and caption_wanted(question) is None
         sheet = Sheet()
         builder = Builder(schema, sheet, question if is_context else "")

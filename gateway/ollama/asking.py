@@ -3,6 +3,7 @@
 Nothing is sent before the first piece of text is there, so that what fails before is a status code.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Call:
     async def _fill(self, answers: Answers, question: Question) -> Response:
         conversation = question.conversation
         schema = ANY_JSON if question.format == "json" else question.format
-        form = Form.of(schema, conversation.text)
+        form = await asyncio.to_thread(Form.of, schema, conversation.text)  # may take a while
         documents: list[ResultDocument] = []
         if form.tasks:
             documents = await self._ask_each(question.pictures, form.fields())

@@ -2,14 +2,23 @@
 
 import json
 import math
+import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec import PayloadError, encode, read_foreign_json, read_json, read_properties
-from schemas.frame import Length, Priority, Task
+from broker.codec import (
+    PayloadError,
+    encode,
+    read_foreign_json,
+    read_json,
+    read_properties,
+    validate,
+)
+from schemas.frame import Length, MotionFrame, Priority, Task
 from schemas.job import JobStatus
 from schemas.status import StatusDocument
 
@@ -163,3 +172,33 @@ def test_foreign_json_may_hold_much_that_nobody_looks_at() -> None:
     payload = json.dumps({"id": "1", "speed": math.nan, "path": [[[0.5, 0.5], 1.0]] * 20_000})
     content = read_foreign_json(payload.encode(), max_bytes=1_000_000)
     assert (content["id"], content["speed"], len(content["path"])) == ("1", None, 20_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"k{number}": 1 for number in range(30_000)},
+        {"tasks": [1] * 30_000},
+        {"tasks": [{"query": "?", "choices": [1] * 30_000}]},
+        {"tasks": [{f"k{number}": 1 for number in range(30_000)}]},
+        {"tasks": [1] * 1_900},
+    ],
+    ids=["fields", "tasks", "choices", "fields of a task", "nearly too many"],
+)
+def test_thousands_of_mistakes_cost_little(content: dict[str, Any]) -> None:
+    began = time.thread_time()
+    with pytest.raises(PayloadError) as caught:
+        validate(MotionFrame, {"frame_data": "x", **content})
+    assert caught.value.code == "bad_field"
+    assert time.thread_time() - began < 0.05
+
+
+def test_metadata_may_have_many_values() -> None:
+    validate(MotionFrame, {"frame_data": "x", "metadata": {"a": [1] * 2500}})
+
+
+def test_millions_of_escaped_characters_cost_little() -> None:
+    began = time.thread_time()
+    with pytest.raises(PayloadError, match="escaped"):
+        read_json(b'"' + b"\\ud800" * (2 << 20) + b'"', max_bytes=16 << 20)
+    assert time.thread_time() - began < 0.1

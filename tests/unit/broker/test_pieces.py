@@ -1,6 +1,9 @@
 """A large array is cut into its elements without being read, and nothing else is changed."""
 
 import json
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -59,3 +62,38 @@ def test_what_is_no_json_is_refused_before_it_is_built(payload: bytes) -> None:
     with pytest.raises(PayloadError) as caught:
         split_array(payload, "items")
     assert caught.value.code == "bad_json"
+
+
+_LONG = 60 << 20
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"items":["' + b'\\"' * (_LONG // 2) + b'"]}',
+        b'{"items":["' + b"\\\\" * (_LONG // 2) + b'"]}',
+        b'{"items":["' + b"a" * _LONG + b'"]}',
+        b'{"items":[' + b" " * _LONG + b"]}",
+        b'{"items":[' + b"1" * _LONG + b"]}",
+        b'{"items":[' + b"[" * _LONG,
+        b" " * _LONG + b"{}",
+    ],
+    ids=["quotes", "backslashes", "text", "blanks", "number", "brackets", "empty"],
+)
+def test_long_ones_hold_up_no_other_thread(payload: bytes) -> None:
+    began, pauses, is_over = time.perf_counter(), [0.0], threading.Event()
+
+    def tick() -> None:
+        last = began
+        while not is_over.is_set():
+            time.sleep(0.001)
+            pauses.append(time.perf_counter() - last)
+            last += pauses[-1]
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    with suppress(PayloadError):
+        split_array(payload, "items")
+    is_over.set()
+    ticking.join()
+    assert max(pauses) < 0.2
