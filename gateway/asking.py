@@ -75,10 +75,12 @@ class _Waiting:
             left_s = self.until - time.monotonic()
             if left_s <= 0:
                 self._grace_s = _SENT_AWAY_S
+                obstacle = self._backend.obstacle
                 raise Problem(
                     "timeout",
-                    f"there is no answer within {self.why}; who asks the same again within "
-                    f"{_SENT_AWAY_S:g} s goes on waiting for the same job",
+                    f"there is no answer within {self.why}{f': {obstacle}' if obstacle else ''}; "
+                    f"who asks the same again within {_SENT_AWAY_S:g} s goes on waiting for the "
+                    "same job",
                     retry_after_s=_COME_BACK_S,
                 )
             waits = (self.joint.changed, self._gone)

@@ -60,6 +60,10 @@ class Backend(Protocol):
             Problem: `model_failed`: no model works, and none is being loaded.
         """
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing that waits is answered now, in words; None: it is."""
+
     async def submit(self, frame: Frame) -> StatusDocument:
         """Let a frame become a job like any other, and say where it stands.
 

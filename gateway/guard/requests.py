@@ -13,6 +13,8 @@ MAX_PATH_BYTES = 2048
 # No id and no name of ours has them; behind proxies they are how one path is taken for another.
 _ENCODED = re.compile(rb"%(2f|5c|00|2e)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# But OpenAI's client asks for the model `owner/name` so; nothing lies behind it.
+_MODEL = re.compile(rb"(/v1)?/models/[a-z0-9._~-]+%2f[a-z0-9._~-]+", re.IGNORECASE)
 
 
 def check_request(incoming: Incoming) -> None:
@@ -42,6 +44,11 @@ def _is_plain(incoming: Incoming) -> bool:
     path = incoming.path
     if not path.startswith("/") or len(incoming.raw_path) > MAX_PATH_BYTES:
         return False
-    if _ENCODED.search(incoming.raw_path) or _CONTROL.search(path) or "\\" in path:
+    is_model = _MODEL.fullmatch(incoming.raw_path)  # its path is looked at all the same
+    if (
+        (_ENCODED.search(incoming.raw_path) and not is_model)
+        or _CONTROL.search(path)
+        or "\\" in path
+    ):
         return False
     return "//" not in path and not {".", ".."} & set(path.split("/"))

@@ -16,6 +16,7 @@ from statistics import fmean, median
 from schemas.frame import Priority
 from service.delivery.place import Place
 
+_PAUSED = "processing is paused"
 _MOST_ALONE = 8  # few, so that a slow first frame is soon forgotten
 _MOST_INTERVALS = 64  # ends come in clumps as large as a batch: the mean needs several of them
 
@@ -54,14 +55,24 @@ class Pace:
     def place(self, position: int, priority: Priority = Priority.LOW) -> Place:
         """What a job of a priority hears that is the `position`th to leave, 1 is next."""
         if self.is_paused:
-            return Place(position, None, "Waiting, processing is paused")
+            return Place(position, None, f"Waiting, {_PAUSED}")
         if not self.capacity:
-            why = f": {self.loading}" if self.loading else ""
-            return Place(position, None, f"Waiting for the model to load{why}")
+            return Place(position, None, f"Waiting for the model to load{self._loading}")
         num_ahead = position - 1
         verb = "is" if num_ahead == 1 else "are"
         message = f"Waiting, {num_ahead} {verb} ahead" if num_ahead else "Next"
         return Place(position, self._wait_s(position, priority), message)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no waiting job is taken, in words; None: they are."""
+        if self.is_paused:
+            return _PAUSED
+        return None if self.capacity else f"the model is not loaded{self._loading}"
+
+    @property
+    def _loading(self) -> str:
+        return f": {self.loading}" if self.loading else ""
 
     def _wait_s(self, position: int, priority: Priority) -> float | None:
         """Seconds until the caption; None before anything is known."""

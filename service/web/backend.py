@@ -40,6 +40,11 @@ class ServiceBackend:
         """See `Backend.wait_s`."""
         return self._frames.wait_s(priority)
 
+    @property
+    def obstacle(self) -> str | None:
+        """See `Backend.obstacle`."""
+        return self._frames.obstacle
+
     async def submit(self, frame: Frame) -> StatusDocument:
         """See `Backend.submit`."""
         return await self._frames.submit(frame)

@@ -66,6 +66,11 @@ class HttpFrames:
         named = priority_named(priority)
         return self._readiness.wait_s(Priority.HIGH if named is None else named)
 
+    @property
+    def obstacle(self) -> str | None:
+        """See `Backend.obstacle`."""
+        return self._readiness.obstacle
+
     async def submit(self, frame: Frame) -> StatusDocument:
         """See `Backend.submit`."""
         submission = await self._submission(frame, is_asked_for=False)

@@ -45,6 +45,11 @@ class Readiness:
         self._check()
         return self._queue.wait_s(priority)
 
+    @property
+    def obstacle(self) -> str | None:
+        """See `gateway.backend.Backend.obstacle`."""
+        return self._queue.pace.obstacle
+
     def _check(self) -> None:
         states = [engine.state for engine in self._engines]
         if any(each.state != "failed" for each in states):

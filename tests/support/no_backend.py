@@ -19,6 +19,10 @@ class NoBackend:
     def wait_s(self, priority: str | None = None) -> float | None:
         return None
 
+    @property
+    def obstacle(self) -> str | None:
+        return None
+
     async def submit(self, frame: Frame) -> StatusDocument:
         raise AssertionError(frame)
 

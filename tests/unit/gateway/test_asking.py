@@ -84,6 +84,7 @@ class Backend:
         self.jobs: list[Asked] = []
         self.estimate_s: float | None = 7.0
         self.problem: Problem | None = None
+        self.obstacle: str | None = None
 
     def wait_s(self, priority: str | None = None) -> float | None:
         if self.problem is not None:
@@ -319,6 +320,12 @@ async def test_who_would_hang_up_is_told_before_and_may_come_back(site: Site) ->
 async def test_patience_that_is_none_counts_as_none(site: Site, said: str) -> None:
     asking = site.ask(Caller(x_stainless_read_timeout=said), timeout_s=0.1)
     assert "within 0.1 s" in str(await problem_of(asking))
+
+
+async def test_who_is_sent_away_hears_what_was_in_the_way(site: Site) -> None:
+    site.backend.obstacle = "processing is paused"
+    problem = await problem_of(site.ask(Caller(), timeout_s=0.1))
+    assert str(problem).startswith("there is no answer within 0.1 s: processing is paused; ")
 
 
 async def test_who_has_too_many_under_way_is_sent_away_until_there_is_room(site: Site) -> None:

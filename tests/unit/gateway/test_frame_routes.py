@@ -36,6 +36,7 @@ class _Service:
         self.frames: list[Frame] = []
         self.status, self.error = JobStatus.QUEUED, ""
         self.health = "healthy"
+        self.broker = HealthCheck(status="healthy", message="works")
 
     async def submit(self, frame: Frame) -> StatusDocument:
         self.frames.append(frame)
@@ -55,7 +56,8 @@ class _Service:
     async def call(self, operation: str, _content: dict[str, Any]) -> BaseModel:
         assert operation == "health"
         check = HealthCheck(status="healthy", message="works")
-        return HealthAnswer(status=self.health, checks={"store": check, "engine": check})
+        checks = {"store": check, "engine": check, "broker": self.broker}
+        return HealthAnswer(status=self.health, checks=checks)
 
 
 @pytest.fixture
@@ -109,6 +111,16 @@ async def test_what_stands_nearest_to_the_picture_counts(
     [frame] = service.frames
     assert frame.fields == {**_FRAME, "location": "body", "prompt": "query", "priority": "low"}
     assert frame.origin == "POST /motion/detect"
+
+
+async def test_pictures_over_http_need_no_broker(
+    service: _Service, client: httpx.AsyncClient
+) -> None:
+    service.health = "unhealthy"
+    service.broker = HealthCheck(status="unhealthy", message="Connection refused")
+    ready, health = await client.get("/readyz"), await client.get("/health")
+    assert (ready.status_code, ready.json()) == (200, {"status": "degraded"})
+    assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
 
 
 @pytest.mark.parametrize(("health", "status"), [("degraded", 200), ("unhealthy", 503)])

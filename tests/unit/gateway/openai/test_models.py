@@ -67,7 +67,7 @@ async def test_the_memory_of_all_gpus_is_in_the_headers(
     assert (headers.get("x-vram-used"), headers.get("x-vram-total")) == (used, total)
 
 
-@pytest.mark.parametrize("name", ["some/model", "model", "Model"])
+@pytest.mark.parametrize("name", ["some/model", "some%2Fmodel", "model", "Model"])
 async def test_a_model_is_found_by_its_id_or_the_last_part_of_it(name: str) -> None:
     assert (await listed(f"/v1/models/{name}")).json()["id"] == "some/model"
 

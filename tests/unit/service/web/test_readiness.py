@@ -57,6 +57,16 @@ async def test_wait_is_for_those_that_matter_as_much(queue: JobQueue) -> None:
     }
 
 
+async def test_what_is_in_the_way_is_said(queue: JobQueue) -> None:
+    readiness = Readiness([Engine()], queue, FakeClock(NOON))
+    said = [readiness.obstacle]
+    queue.pace.capacity, queue.pace.loading = 0, "12 % of 4 GB"
+    said.append(readiness.obstacle)
+    queue.pace.is_paused = True
+    said.append(readiness.obstacle)
+    assert said == [None, "the model is not loaded: 12 % of 4 GB", "processing is paused"]
+
+
 async def test_model_that_has_failed_for_a_while_is_said_to_have(queue: JobQueue) -> None:
     clock, engines = FakeClock(NOON), [Engine(), Engine()]
     readiness = Readiness(engines, queue, clock)
