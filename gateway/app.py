@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.asking import Asker
 from gateway.backend import Backend
+from gateway.direct import Direct, Endpoints
 from gateway.guard.asgi import App
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
@@ -19,7 +20,7 @@ from gateway.openai import chat as openai_chat
 from gateway.openai import models as openai_models
 from gateway.options import GatewayOptions
 from gateway.pictures import Pictures
-from gateway.problems import handle_problems
+from gateway.problems import Contained, handle_problems
 from gateway.routes import (
     batches,
     cameras,
@@ -69,13 +70,21 @@ _ROUTERS: Sequence[APIRouter] = (
     station_vision.router,
 )
 
+#: Answered without the framework between the guard and the endpoint.
+_DIRECT: Endpoints = {
+    ("POST", "/motion/detect"): frames.detect_motion,
+    ("POST", "/motion/detect-with-webhook"): frames.detect_motion,
+    ("GET", "/queue/stats"): queue.stats,
+}
+
 
 class _Application(FastAPI):
     """Routes behind the guard, which also sees what goes wrong in them."""
 
     def build_middleware_stack(self) -> App:
         """See `Guard`; what it refuses is counted too."""
-        guard = Guard(super().build_middleware_stack(), self.state.options, self.state.callers)
+        routes = Contained(Direct(super().build_middleware_stack(), _DIRECT))
+        guard = Guard(routes, self.state.options, self.state.callers)
         return CountRequests(guard, self.state.request_counts)
 
 

@@ -163,7 +163,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, answer_problem)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _answer_framework)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _answer_invalid)  # type: ignore[arg-type]
-    app.add_middleware(_Contained)
+    app.add_middleware(Contained)
 
 
 def _body(problem: Problem) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResp
     return answer_problem(request, Problem("bad_field", message, param=said[0][0]))
 
 
-class _Contained:
+class Contained:
     """An error that nobody foresaw ends its own request: 500, and the traceback in the log.
 
     Once an answer has begun it is cut, which clients take for what it is.
@@ -211,6 +211,7 @@ class _Contained:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
         has_begun = False
 
         async def note(message: Message) -> None:

@@ -13,12 +13,14 @@ from gateway.guard.incoming import Incoming
 from gateway.guard.origins import Origins
 from gateway.guard.requests import check_request
 from gateway.guard.shields import Headers, add, shields
-from gateway.guard.turns import Turns
+from gateway.guard.turns import Turns, turns_of_frames
 from gateway.options import GatewayOptions
 from gateway.problems import Problem, answer_problem
 
 #: Answered to strangers too; `/health` shortly.
 _PUBLIC = frozenset({"/livez", "/readyz", "/health", "/login", "/logout"})
+#: A frame is handed over there, and nobody waits for the model.
+_HAND_OVER = frozenset({"/motion/detect", "/motion/detect-with-webhook"})
 
 
 class BodyGone(ClientDisconnect):  # nobody hears what the route would say
@@ -42,13 +44,15 @@ class Guard:
         self._origins = Origins(options.cors_origins)
         self._room = Room()
         self._turns = Turns()
+        self._turns_of_frames = turns_of_frames()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is no request (the start of the server) is passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await self._turns.take()
+        is_frame = scope["path"] in _HAND_OVER
+        await (self._turns_of_frames if is_frame else self._turns).take()
         incoming = Incoming.of(scope)
         is_ingress = self._callers.ingress(incoming) is not None
         answer = _Answer(send, shields(is_ingress=is_ingress) + self._origins.headers(incoming))
@@ -64,6 +68,8 @@ class Guard:
             caller = self._identify(incoming)
             check_announced(incoming, most)
         except Problem as problem:
+            if is_frame:  # a flood of what is refused is no flood of frames
+                await self._turns.take()
             await self._refuse(problem, incoming, scope, receive, answer)
             return
         scope.setdefault("state", {})

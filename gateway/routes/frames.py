@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from broker.codec import PayloadError, read_json, validate
-from gateway.access import TheAsker, TheBackend, TheOptions
+from gateway.access import TheAsker, TheOptions
 from gateway.asking import frame_of
 from gateway.backend import Backend, Frame
 from gateway.calls import add_route, say
@@ -49,8 +49,10 @@ SUBMIT = Operation(
 )
 
 
-async def detect_motion(request: Request, backend: TheBackend, options: TheOptions) -> Response:
-    """A frame becomes a job."""
+async def detect_motion(request: Request) -> Response:
+    """A frame becomes a job; see `gateway.direct`."""
+    backend: Backend = request.app.state.backend
+    options: GatewayOptions = request.app.state.options
     said = await read_frame(request, options)
     return await submit(request, backend, options, said)
 

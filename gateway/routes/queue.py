@@ -1,8 +1,9 @@
 """The queue: counts, rates, and orders to all of it."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from gateway.calls import add_call
+from gateway.backend import Backend
+from gateway.calls import add_call, add_route, fields_of_request, say
 from schemas.requests.bridge import (
     QUEUE_CLEANUP,
     QUEUE_CLEAR,
@@ -14,7 +15,15 @@ from schemas.requests.bridge import (
 
 router = APIRouter(tags=["queue"])
 
-add_call(router, "GET", "/queue/stats", QUEUE_STATS)
+
+async def stats(request: Request) -> Response:
+    """Counts and rates; see `gateway.direct`."""
+    backend: Backend = request.app.state.backend
+    content = await fields_of_request(request, QUEUE_STATS, {})
+    return say(await backend.call(QUEUE_STATS.name, content))
+
+
+add_route(router, "GET", "/queue/stats", QUEUE_STATS, stats)
 add_call(router, "POST", "/queue/pause", QUEUE_PAUSE)
 add_call(router, "POST", "/queue/resume", QUEUE_RESUME)
 add_call(router, "POST", "/queue/processing", QUEUE_PROCESSING)

@@ -151,7 +151,9 @@ class HttpFrames:
         options = incoming.options
         if options.camera_id is None:
             raise Problem("bad_field", "camera_id: is required", param="camera_id")
-        update: dict[str, Any] = {"job_id": options.job_id or str(uuid.uuid4())}
+        update: dict[str, Any] = {}
+        if is_asked_for and options.job_id is None:
+            update["job_id"] = str(uuid.uuid4())  # by which the end of the job is waited for
         # Who waits is interactive; who hands over leaves it to the motion, if there is some.
         is_interactive = is_asked_for or options.motion_intensity is None
         if is_interactive and options.priority is None:

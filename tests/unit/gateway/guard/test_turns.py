@@ -1,8 +1,33 @@
 """Requests begin a few at a time, in order, and the loop rests where more are waiting."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
-from gateway.guard.turns import Turns
+from gateway.guard.turns import Turns, turns_of_frames
+from tests.unit.gateway.apps import OUTSIDE, application, caller
+
+_NUM = 40
+
+
+async def rounds_of(request: Callable[[], Awaitable[object]]) -> list[int]:
+    """In which rounds of the loop each of many requests was done that came at once."""
+    done, rounds = [], 0
+
+    async def ask() -> None:
+        await request()
+        done.append(rounds)
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    await asyncio.gather(*(ask() for _ in range(_NUM)))
+    counting.cancel()
+    return done
 
 
 async def test_few_requests_do_not_wait() -> None:
@@ -46,3 +71,20 @@ async def test_request_that_is_given_up_takes_no_turn() -> None:
         await tasks[9]
     async with asyncio.timeout(1):
         await turns.take()
+
+
+async def test_frames_begin_a_few_in_a_round_and_without_a_rest() -> None:
+    rounds = await rounds_of(turns_of_frames().take)
+    assert 2 < max(Counter(rounds).values()) <= 10
+    assert rounds[-1] - rounds[0] < _NUM  # a rest would be hundreds of rounds that do nothing
+
+
+async def test_refused_frames_wait_for_the_turns_of_everybody() -> None:
+    async with caller(application(), OUTSIDE) as stranger:
+
+        async def post() -> None:
+            answer = await stranger.post("/motion/detect", json={})
+            assert answer.status_code == 401
+
+        rounds = await rounds_of(post)
+    assert max(Counter(rounds).values()) <= 2
