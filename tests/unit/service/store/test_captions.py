@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from service.store.captions import CaptionQuery
 from service.store.database import Database
 from service.store.rows import to_microseconds
 from service.store.search_terms import terms_of
-from service.store.store import Store
+from service.store.store import Ending, Store
 from tests.support.factories import NOON, make_job
 
 pytestmark = pytest.mark.both_databases
@@ -86,6 +87,44 @@ async def test_words_phrases_and_beginnings_are_found(store: Store) -> None:
     assert await find(store, '"a do*"') == ["Eine Tür, geöffnet"]
     assert await find(store, "car dog") == []
     assert await find(store, "!!!") == []
+
+
+async def test_long_searches_find_what_the_texts_hold(store: Store) -> None:
+    rng = random.Random(3)
+    common, seldom = ["a", "the", "is", "near"], [f"thing{number}" for number in range(12)]
+    texts = [
+        " ".join(rng.choice(common if rng.random() < 0.7 else seldom) for _ in range(40))
+        for _ in range(300)
+    ]
+    jobs = [make_job(job_id=f"job-{i}", camera_id=f"camera-{i % 2}") for i in range(300)]
+    await store.accept(jobs, {job.key: b"image" for job in jobs})
+    await store.start([job.key for job in jobs], NOON)
+    endings = []
+    for i, (job, said) in enumerate(zip(jobs, texts, strict=True)):
+        at = NOON + timedelta(seconds=i)
+        result = document(job, said, at)
+        endings.append(Ending(job.key, JobStatus.COMPLETED, at, result=result))
+    await store.finish_many(endings)
+
+    num_found = 0
+    for _ in range(40):
+        words = rng.choice(texts).split()
+        start, length = rng.randrange(30), rng.randrange(2, 6)
+        phrase = " ".join(words[start : start + length])
+        others = rng.sample(words, 3)
+        cut = phrase[: rng.randrange(len(phrase) - 3, len(phrase) + 1)].strip()
+        camera = rng.choice([None, 0])
+        held = [f" {cut}", *(f" {word} " for word in others)]
+        expected = [
+            said
+            for i, said in enumerate(texts)
+            if all(each in f" {said} " for each in held) and camera in {None, i % 2}
+        ]
+        query = f'"{cut}*" {" ".join(others)}'
+        found = await find(store, query, None if camera is None else "camera-0", limit=300)
+        assert found == expected[::-1], query
+        num_found += len(found)
+    assert num_found > 100
 
 
 async def test_the_newest_comes_first_and_pages_follow_each_other(store: Store) -> None:
