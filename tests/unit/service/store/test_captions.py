@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, event, text
 
 from schemas.frame import Priority
 from schemas.job import Job, JobStatus
@@ -141,6 +141,28 @@ async def test_the_newest_comes_first_and_pages_follow_each_other(store: Store) 
     assert seen == sorted(seen, reverse=True)
     assert len(seen) == 6
     assert before is None
+
+
+async def test_many_that_end_together_are_looked_up_at_once(store: Store) -> None:
+    jobs = [make_job() for _ in range(16)]
+    await store.accept(jobs, {})
+    await store.start([job.key for job in jobs], NOON)
+    endings = []
+    for i, job in enumerate(jobs):
+        at = NOON + timedelta(seconds=i)
+        endings.append(Ending(job.key, JobStatus.COMPLETED, at, result=document(job, "twin", at)))
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await store.finish_many(endings)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len([each for each in asked if "FROM captions" in each]) == 1
+    assert len(await find(store, "twin")) == 16
 
 
 async def test_many_that_end_in_one_moment_are_all_found(store: Store) -> None:
