@@ -65,6 +65,10 @@ _QUERIES: dict[str, dict[str, Any]] = {
     "a common word and one nowhere": {"words": "the zebra"},
     "a phrase": {"words": '"red car"'},
     "a long phrase": {"words": '"a small child is walking near the"'},
+    "a phrase of one camera": {"words": '"a small child is"', "camera_id": "camera-7"},
+    "sixteen words": {
+        "words": "a the and is walking near standing on red blue green black dog cat snow rain"
+    },
     "a beginning of one letter": {"words": "a*"},
     "a beginning": {"words": "del*"},
     "a long beginning": {"words": "deliver*"},

@@ -45,9 +45,6 @@ CREATE_WORDS = """
 # As the driver takes them: SQLAlchemy's parameters took ten times as long as SQLite's work.
 _INSERT = "INSERT INTO captions (caption_id, job_key, camera_id, words) VALUES (?, ?, ?, ?)"
 _INSERT_WORDS = "INSERT INTO caption_words (rowid, camera, words) VALUES (?, ?, ?)"
-_BETWEEN = text(
-    "SELECT caption_id, job_key FROM captions WHERE caption_id BETWEEN :first AND :last"
-)
 _DELETE_WORDS = text(
     "INSERT INTO caption_words (caption_words, rowid, camera, words) "
     "VALUES ('delete', :caption_id, :token, :words)"
@@ -91,9 +88,7 @@ def insert_captions(connection: Connection, ended: Sequence[Captioned]) -> None:
     """Index captions; those that are there already stay as they are."""
     if not ended or not is_indexed(connection):
         return
-    taken: dict[int, str] = {}
-    for moment in {each.ended_at for each in ended}:
-        taken |= _of_moment(connection, moment)
+    taken = _of_moments(connection, {each.ended_at for each in ended})
     there = set(taken.values())
     rows = []
     for each in ended:
@@ -138,12 +133,9 @@ def delete_captions(connection: Connection, ended: Collection[tuple[str, int]]) 
     """Forget captions, given by job key and time of their end."""
     if not ended or not is_indexed(connection):
         return
-    doomed = [
-        caption_id
-        for job_key, moment in ended
-        for caption_id, key in _of_moment(connection, moment).items()
-        if key == job_key
-    ]
+    job_keys = {job_key for job_key, _ in ended}
+    there = _of_moments(connection, {moment for _, moment in ended})
+    doomed = [caption_id for caption_id, job_key in there.items() if job_key in job_keys]
     for group in in_groups(doomed):
         connection.info[ON_FAILURE] = _note_damage
         if connection.dialect.name == "sqlite":
@@ -188,13 +180,21 @@ def make_words(connection: Connection) -> None:
     connection.info.pop("is_indexed", None)
 
 
-def _of_moment(connection: Connection, moment: int) -> dict[int, str]:
-    """Job keys by id of the captions of one microsecond."""
-    if not 0 <= moment <= _LAST_MOMENT:
-        return {}
-    first = first_id(moment)
-    found = connection.execute(_BETWEEN, {"first": first, "last": first | _LOW})
-    return {row[0]: row[1] for row in found}
+def _of_moments(connection: Connection, moments: Collection[int]) -> dict[int, str]:
+    """Job keys by id of the captions of some microseconds.
+
+    One statement: asked for each alone, sixteen ends took a quarter longer.
+    """
+    found: dict[int, str] = {}
+    for group in in_groups([each for each in moments if 0 <= each <= _LAST_MOMENT]):
+        spans = [f"caption_id BETWEEN :first{i} AND :last{i}" for i in range(len(group))]
+        asked: dict[str, int] = {}
+        for i, moment in enumerate(group):
+            first = first_id(moment)
+            asked |= {f"first{i}": first, f"last{i}": first | _LOW}
+        query = f"SELECT caption_id, job_key FROM captions WHERE {' OR '.join(spans)}"  # noqa: S608 - our own
+        found |= {row[0]: row[1] for row in connection.execute(text(query), asked)}
+    return found
 
 
 def _free_id(caption: Captioned, taken: Collection[int]) -> int | None:

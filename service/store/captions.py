@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from schemas.job import JobStatus
 from schemas.result import ResultDocument
+from service.store.anchors import FEWEST_WORDS, SAMPLE, anchors, pieces
 from service.store.caption_index import UNINDEXED, first_id, is_indexed
 from service.store.database import in_groups
 from service.store.jobs import OF_BATCH
@@ -32,6 +33,17 @@ _PLAIN = (
 _MATCHING = text(
     "SELECT rowid FROM caption_words WHERE caption_words MATCH :words "
     "AND rowid >= :first AND rowid < :behind ORDER BY rowid DESC LIMIT :limit"
+)
+# The words found are looked for in the texts in the order in which the index has them.
+_HOLDING = (
+    "SELECT found.rowid FROM caption_words AS found "
+    "CROSS JOIN captions ON captions.caption_id = found.rowid "
+    "WHERE caption_words MATCH :words AND found.rowid >= :first AND found.rowid < :behind "
+    "AND {} ORDER BY found.rowid DESC LIMIT :limit"
+)
+_SAMPLE = text(
+    "SELECT camera_id, ' ' || words || ' ' FROM captions WHERE caption_id < :behind "
+    "ORDER BY caption_id DESC LIMIT :limit"
 )
 
 
@@ -94,10 +106,28 @@ def _ids(connection: Connection, query: CaptionQuery, limit: int) -> list[int]:
         return list(connection.scalars(newest_first.where(*span).limit(limit)))
     terms = query.terms or ()
     if is_sqlite:
-        asked = {"first": first, "behind": behind, "limit": limit}
-        words = fts5_query(terms, query.camera_id)
-        return list(connection.scalars(_MATCHING, {**asked, "words": words}))
+        span_asked = {"first": first, "behind": behind, "limit": limit}
+        return _sqlite_ids(connection, terms, query.camera_id, span_asked)
     return _postgres_ids(connection, tsquery(terms, query.camera_id), span, limit)
+
+
+def _sqlite_ids(
+    connection: Connection, terms: Sequence[Term], camera_id: str | None, asked: dict[str, int]
+) -> list[int]:
+    """All words from the index, or of many the seldom ones and the rest from the texts."""
+    seldom = None
+    if sum(len(term.words) for term in terms) >= FEWEST_WORDS:
+        newest = connection.execute(_SAMPLE, {"behind": asked["behind"], "limit": SAMPLE}).all()
+        of_camera = [words for camera, words in newest if camera_id in {None, camera}]
+        seldom = anchors(terms, [words for _, words in newest], of_camera)
+    if seldom is None:
+        words = fts5_query(terms, camera_id)
+        return list(connection.scalars(_MATCHING, {**asked, "words": words}))
+    held = {f"held{i}": piece for i, piece in enumerate(dict.fromkeys(pieces(terms)))}
+    holding = " AND ".join(f"instr(' ' || captions.words || ' ', :{name})" for name in held)
+    words = fts5_query(seldom, camera_id)
+    statement = text(_HOLDING.format(holding))
+    return list(connection.scalars(statement, {**asked, **held, "words": words}))
 
 
 def _postgres_ids(

@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, event, text
 
 from schemas.frame import Priority
 from schemas.job import Job, JobStatus
@@ -16,7 +17,7 @@ from service.store.captions import CaptionQuery
 from service.store.database import Database
 from service.store.rows import to_microseconds
 from service.store.search_terms import terms_of
-from service.store.store import Store
+from service.store.store import Ending, Store
 from tests.support.factories import NOON, make_job
 
 pytestmark = pytest.mark.both_databases
@@ -88,6 +89,44 @@ async def test_words_phrases_and_beginnings_are_found(store: Store) -> None:
     assert await find(store, "!!!") == []
 
 
+async def test_long_searches_find_what_the_texts_hold(store: Store) -> None:
+    rng = random.Random(3)
+    common, seldom = ["a", "the", "is", "near"], [f"thing{number}" for number in range(12)]
+    texts = [
+        " ".join(rng.choice(common if rng.random() < 0.7 else seldom) for _ in range(40))
+        for _ in range(300)
+    ]
+    jobs = [make_job(job_id=f"job-{i}", camera_id=f"camera-{i % 2}") for i in range(300)]
+    await store.accept(jobs, {job.key: b"image" for job in jobs})
+    await store.start([job.key for job in jobs], NOON)
+    endings = []
+    for i, (job, said) in enumerate(zip(jobs, texts, strict=True)):
+        at = NOON + timedelta(seconds=i)
+        result = document(job, said, at)
+        endings.append(Ending(job.key, JobStatus.COMPLETED, at, result=result))
+    await store.finish_many(endings)
+
+    num_found = 0
+    for _ in range(40):
+        words = rng.choice(texts).split()
+        start, length = rng.randrange(30), rng.randrange(2, 6)
+        phrase = " ".join(words[start : start + length])
+        others = rng.sample(words, 3)
+        cut = phrase[: rng.randrange(len(phrase) - 3, len(phrase) + 1)].strip()
+        camera = rng.choice([None, 0])
+        held = [f" {cut}", *(f" {word} " for word in others)]
+        expected = [
+            said
+            for i, said in enumerate(texts)
+            if all(each in f" {said} " for each in held) and camera in {None, i % 2}
+        ]
+        query = f'"{cut}*" {" ".join(others)}'
+        found = await find(store, query, None if camera is None else "camera-0", limit=300)
+        assert found == expected[::-1], query
+        num_found += len(found)
+    assert num_found > 100
+
+
 async def test_the_newest_comes_first_and_pages_follow_each_other(store: Store) -> None:
     for number in range(5):
         await caption(store, f"frame {number}", at=NOON + timedelta(seconds=number))
@@ -102,6 +141,28 @@ async def test_the_newest_comes_first_and_pages_follow_each_other(store: Store) 
     assert seen == sorted(seen, reverse=True)
     assert len(seen) == 6
     assert before is None
+
+
+async def test_many_that_end_together_are_looked_up_at_once(store: Store) -> None:
+    jobs = [make_job() for _ in range(16)]
+    await store.accept(jobs, {})
+    await store.start([job.key for job in jobs], NOON)
+    endings = []
+    for i, job in enumerate(jobs):
+        at = NOON + timedelta(seconds=i)
+        endings.append(Ending(job.key, JobStatus.COMPLETED, at, result=document(job, "twin", at)))
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await store.finish_many(endings)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len([each for each in asked if "FROM captions" in each]) == 1
+    assert len(await find(store, "twin")) == 16
 
 
 async def test_many_that_end_in_one_moment_are_all_found(store: Store) -> None:
