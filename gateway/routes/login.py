@@ -106,7 +106,8 @@ async def log_out(request: Request, callers: TheCallers) -> Response:
 
 def _page(title: str, content: str, status: int = 200) -> Response:
     text = _PAGE.format(title=title, style=_STYLE, content=content)
-    headers = {"Content-Security-Policy": _CSP}
+    # With no-referrer browsers send forms as if from nowhere (Origin: null), which is refused.
+    headers = {"Content-Security-Policy": _CSP, "Referrer-Policy": "same-origin"}
     return Response(text, status, headers, "text/html; charset=utf-8")
 
 
