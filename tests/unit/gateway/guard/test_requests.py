@@ -193,3 +193,11 @@ async def test_paths_that_mean_others_are_none(path: bytes) -> None:
 async def test_too_many_headers_are_refused(headers: dict[str, str]) -> None:
     async with caller(application(), "127.0.0.1") as client:
         assert (await client.get("/who", headers=headers)).status_code == 431
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/queue/resume/", "/health/"])
+async def test_nobody_is_sent_to_an_address_without_https(path: str) -> None:
+    transport = httpx.ASGITransport(application(), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://nvr.local") as client:
+        answer = await client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
