@@ -37,4 +37,4 @@ def test_one_too_large_is_its_own_matter_and_costs_little() -> None:
 def test_whatever_is_no_list_of_texts_is_refused(body: bytes) -> None:
     with pytest.raises((Problem, PayloadError)) as caught:
         _read(body, 1 << 20)
-    assert caught.value.code in {"bad_field", "bad_json"}
+    assert getattr(caught.value, "code", None) in {"bad_field", "bad_json"}
