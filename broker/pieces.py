@@ -13,6 +13,7 @@ from broker.codec import PayloadError
 _TOKEN = re.compile(rb'[][{}:,"]')
 # Three hundred a frame, where a frame needs fifty; all of them take half a second of a core.
 _MOST_TOKENS = 300_000
+_MOST_ELEMENTS = 10_000  # whoever reads them says how many there may be
 # Bytes between two of them outside of texts: numbers, blanks. A search over all of the bytes would
 # be one call that lets no other thread run.
 _MOST_BETWEEN = 64 << 10
@@ -110,4 +111,6 @@ def _add(elements: list[memoryview] | None, element: memoryview, *, is_last: boo
         return
     if is_blank:
         raise PayloadError("bad_json", "an array has a comma too many")
+    if len(elements) >= _MOST_ELEMENTS:
+        raise PayloadError("bad_json", "has too many values")
     elements.append(element)

@@ -106,6 +106,7 @@ def make_app(
         title="moondream2mqtt",
         version=options.version,
         openapi_url=None,  # `gateway.routes.docs` has its own, and a page
+        redirect_slashes=False,  # to an absolute address, which a proxy's https and path are not in
         servers=[{"url": "."}],  # wherever this is read, also below another server's path
     )
     app.state.backend = backend

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from broker.codec import PayloadError, read_json
+from gateway.bodies import read_body
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 
@@ -33,20 +34,6 @@ async def read_object(
     if len(body) <= _QUICK_BYTES:
         return _read(body, max_bytes)
     return await asyncio.to_thread(_read, body, max_bytes)
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The bytes of a body, which the request does not keep.
-
-    Raises:
-        Problem: `payload_too_large`.
-    """
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > max_bytes:
-            raise Problem("payload_too_large", f"at most {max_bytes} bytes are taken here")
-    return bytes(body)
 
 
 def _read(body: bytes, max_bytes: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import Request
 
 from broker.codec import PayloadError, read_json
+from gateway.bodies import read_body
 from gateway.chat.conversation import Conversation, Turn, pick
 from gateway.filling.form import ANY_JSON, Form
 from gateway.options import GatewayOptions
@@ -49,23 +50,10 @@ async def read_chat(request: Request, options: GatewayOptions) -> ChatRequest:
     """
     one_picture = (options.max_image_bytes + 2) // 3 * 4
     max_bytes = max(_MOST_BYTES, one_picture + _OTHER_BYTES)
-    body = await _read_body(request, max_bytes)
+    body = await read_body(request, max_bytes)
     if len(body) <= _SMALL_BYTES:
         return _read(body, max_bytes, options.images)
     return await asyncio.to_thread(_read, body, max_bytes, options.images)
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    too_large = Problem("payload_too_large", f"at most {max_bytes} bytes are taken here")
-    if declared.isdecimal() and int(declared[:18]) > max_bytes:
-        raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > max_bytes:
-            raise too_large
-    return bytes(body)
 
 
 def _read(body: bytes, max_bytes: int, which: str) -> ChatRequest:

@@ -233,6 +233,17 @@ async def test_wrong_token_in_the_form_is_a_page_that_says_so_and_is_counted() -
     assert "set-cookie" not in answers[0].headers
 
 
+async def test_form_of_thousand_parts_of_a_stranger_is_not_taken_apart() -> None:
+    files = {f"file-{number}": b"x" for number in range(900)}
+    async with _browser(application()) as client:
+        answers = [
+            await client.post("/login", files=files),
+            await client.post("/login", data={f"field-{number}": "x" for number in range(100)}),
+            await client.post("/login", data={"token": "x" * 10_000}),
+        ]
+    assert [answer.status_code for answer in answers] == [415, 400, 413]
+
+
 @pytest.mark.parametrize(
     "target", ["//evil.example", "https://evil.example", "\\\\evil", "../x", "/x", "javascript:x"]
 )

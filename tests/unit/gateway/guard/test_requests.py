@@ -127,7 +127,10 @@ async def test_every_answer_says_what_may_be_done_with_it() -> None:
             await known.get("/login"),
         ):
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            is_form = answer.url.path == "/login"  # its Origin has to be told
+            assert answer.headers["Referrer-Policy"] == (
+                "same-origin" if is_form else "no-referrer"
+            )
             assert answer.headers["X-Frame-Options"] == "DENY"
             assert answer.headers["Cache-Control"] == "no-store"
             assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -198,3 +201,11 @@ async def test_paths_that_mean_others_are_none(path: bytes) -> None:
 async def test_too_many_headers_are_refused(headers: dict[str, str]) -> None:
     async with caller(application(), "127.0.0.1") as client:
         assert (await client.get("/who", headers=headers)).status_code == 431
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/queue/resume/", "/health/"])
+async def test_nobody_is_sent_to_an_address_without_https(path: str) -> None:
+    transport = httpx.ASGITransport(application(), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://nvr.local") as client:
+        answer = await client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
