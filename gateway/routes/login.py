@@ -4,16 +4,20 @@ import base64
 import hashlib
 import html
 import re
-from typing import Annotated
+from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from gateway.access import TheCallers
+from gateway.bodies import read_body
 from gateway.guard.incoming import Incoming
 from gateway.guard.keys import SESSION_S
 from gateway.problems import Problem
 
 router = APIRouter(include_in_schema=False)
+
+_FORM = "application/x-www-form-urlencoded"
+_MOST_BYTES, _MOST_FIELDS = 8192, 8
 
 #: Where to after the login: a path of ours, never another host's.
 _NEXT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_.-][A-Za-z0-9_./=&%?-]{0,500}")
@@ -57,14 +61,10 @@ async def login_form(next: str = "") -> Response:
 
 
 @router.post("/login")
-async def log_in(
-    request: Request,
-    callers: TheCallers,
-    token: Annotated[str, Form(max_length=1000)] = "",
-    next: Annotated[str, Form(max_length=1000)] = "",
-) -> Response:
+async def log_in(request: Request, callers: TheCallers) -> Response:
     """The cookie, and on to where the browser wanted to go."""
     incoming = Incoming.of(request.scope)
+    token, next = await _said(request)
     try:
         callers.check_tokens(incoming, [token.strip()])
     except Problem as problem:
@@ -83,6 +83,22 @@ async def log_in(
         secure=incoming.is_https,
     )
     return response
+
+
+async def _said(request: Request) -> tuple[str, str]:
+    """The token and the path of the form; strangers send it, so no other is taken apart.
+
+    Raises:
+        Problem: It is another form.
+    """
+    if request.headers.get("content-type", _FORM).partition(";")[0].strip().lower() != _FORM:
+        raise Problem("unsupported_type", f"{_FORM} is taken here, as browsers send it")
+    body = await read_body(request, _MOST_BYTES)
+    try:
+        said = dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
+    except ValueError as error:
+        raise Problem("bad_request", "the form cannot be read") from error
+    return said.get("token", ""), said.get("next", "")
 
 
 @router.get("/logout")
