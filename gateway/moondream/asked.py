@@ -12,7 +12,8 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from gateway.objects import read_body, read_object
+from gateway.bodies import read_body
+from gateway.objects import read_object
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from schemas.frame import MAX_TEXT_CHARACTERS

@@ -3,7 +3,6 @@
 Options, tools, templates and whatever else a client sends are left alone.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +15,6 @@ from gateway.problems import Problem
 
 MOST_PICTURES = 16
 _MOST_MESSAGES = 1000
-
-_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?\s*")
-#: What Home Assistant and others tell every model: who it is, and the time. Before a question about
-#: a picture it only misleads this one.
-_ABOUT_THE_ASSISTANT = re.compile(
-    r"\s*(?:you are|you're|act as|current time is|today's date is|the current date)\b", re.I
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,7 @@ async def read_generate(request: Request, options: GatewayOptions) -> Question:
     """
     said = await read_object(request, options, MOST_PICTURES)
     prompt, system = _text(said, "prompt"), _text(said, "system")
-    turns = [Turn("system", instructions(system)), Turn("user", prompt, _pictures(said))]
+    turns = [Turn("system", system), Turn("user", prompt, _pictures(said))]
     return _question(said, turns, options.images)
 
 
@@ -62,18 +54,12 @@ async def read_chat(request: Request, options: GatewayOptions) -> Question:
     return _question(said, turns, options.images)
 
 
-def instructions(system: str) -> str:
-    """What a system prompt says that matters to an answer about a picture."""
-    sentences = _SENTENCE.findall(system)
-    return "".join(each for each in sentences if not _ABOUT_THE_ASSISTANT.match(each)).strip()
-
-
 def _turn(message: Any, path: str) -> Turn:
     if not isinstance(message, dict):
         raise Problem("bad_field", f"{path.rstrip('.')}: must be an object")
     role = _text(message, "role", path)
     text = _text(message, "content", path)
-    return Turn(role, instructions(text) if role == "system" else text, _pictures(message, path))
+    return Turn(role, text, _pictures(message, path))
 
 
 def _question(said: dict[str, Any], turns: list[Turn], which: str) -> Question:
@@ -84,9 +70,13 @@ def _question(said: dict[str, Any], turns: list[Turn], which: str) -> Question:
         replace(conversation, pictures=()),
         list(pick(conversation.pictures, which)) if conversation.pictures else [],
         said.get("stream") is not False,  # what is not said means yes
-        not conversation.pictures and not any(turn.text for turn in turns),
+        not (conversation.pictures or conversation.system or _says_anything(turns)),
         wanted,
     )
+
+
+def _says_anything(turns: list[Turn]) -> bool:
+    return any(turn.text for turn in turns if turn.role != "system")
 
 
 def _format(said: dict[str, Any]) -> dict[str, Any] | str | None:

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from gateway.ollama.questions import instructions
+from gateway.chat.conversation import instructions
 
 
 @pytest.mark.parametrize(
