@@ -51,6 +51,8 @@ async def read_chat(request: Request, options: GatewayOptions) -> ChatRequest:
 
 
 def _read(content: dict[str, Any], which: str) -> ChatRequest:
+    if not content:
+        raise Problem("bad_json", "the body must be a JSON object with messages")
     messages = content.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= _MOST_MESSAGES:
         raise _bad("messages", f"must be a list of 1 to {_MOST_MESSAGES} messages")
