@@ -12,7 +12,11 @@ router = APIRouter(tags=["captions"])
 Text = Annotated[str | None, Query()]
 
 
-@router.get("/captions", description=CAPTION_SEARCH.description)
+@router.get(
+    "/captions",
+    description=CAPTION_SEARCH.description,
+    openapi_extra={"x-operation": CAPTION_SEARCH.name},
+)
 async def captions(
     backend: TheBackend,
     q: Text = None,
