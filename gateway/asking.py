@@ -145,6 +145,9 @@ class Asker:
     Args:
         backend: Answers.
         options: Limits.
+
+    Attributes:
+        closing: Set when nobody is to wait any longer.
     """
 
     def __init__(self, backend: Backend, options: GatewayOptions) -> None:
@@ -152,6 +155,7 @@ class Asker:
         self._options = options
         self._callers = Callers(options.max_in_flight)
         self._joints = Joints(backend)
+        self.closing = asyncio.Event()
 
     async def ask(
         self, request: Request, frame: Frame, timeout_s: float | None = None
@@ -200,7 +204,8 @@ class Asker:
         return Answering(waiting)
 
     async def close(self) -> None:
-        """Cancel all that is under way."""
+        """End all that is under way: whoever waits hears that the service is stopping."""
+        self.closing.set()
         await self._joints.close()
 
     def _limit(self, timeout_s: float | None) -> float:

@@ -32,9 +32,24 @@ class Form:
     texts: dict[str, str]
     files: dict[str, File]
 
+    def only_file(self) -> tuple[str, File] | None:
+        """The one file with its name.
 
-def read_form(body: bytes, content_type: str) -> Form:
+        Raises:
+            Problem: There are several.
+        """
+        if len(self.files) > 1:
+            raise Problem("bad_field", f"one picture, not {', '.join(self.files)}"[:200])
+        return next(iter(self.files.items()), None)
+
+
+def read_form(body: bytes, content_type: str, most_text_bytes: int = _MOST_TEXT_BYTES) -> Form:
     """Take a form apart.
+
+    Args:
+        body: All of it.
+        content_type: The header, which has the boundary.
+        most_text_bytes: Of a part that is no file.
 
     Raises:
         Problem: `bad_request`: it is none, is cut, or has too many parts.
@@ -53,11 +68,11 @@ def read_form(body: bytes, content_type: str) -> Form:
     if not pieces or not pieces[-1].startswith(b"--"):
         raise Problem("bad_request", "the form is cut: its last boundary is missing")
     for piece in pieces[:-1]:
-        _add(piece, form)
+        _add(piece, form, most_text_bytes)
     return form
 
 
-def _add(piece: bytes, form: Form) -> None:
+def _add(piece: bytes, form: Form, most_text_bytes: int) -> None:
     """Put a part where it belongs."""
     head, _, content = piece.partition(b"\r\n\r\n")
     if len(head) > _MOST_HEADER_BYTES or not head.startswith((b"\r\n", b" ", b"\t")):
@@ -71,7 +86,7 @@ def _add(piece: bytes, form: Form) -> None:
         file_name = options[b"filename"].decode("utf-8", "replace")
         form.files[name] = File(file_name, headers.get("content-type", ""), content)
         return
-    if len(content) > _MOST_TEXT_BYTES:
+    if len(content) > most_text_bytes:
         raise Problem("payload_too_large", f"{name[:64]}: is too long for a text", param=name[:64])
     try:
         form.texts[name] = content.decode()

@@ -15,7 +15,7 @@ from fastapi import Request
 
 from broker.codec import PayloadError, read_texts
 from gateway.bodies import check_is_json, read_body, read_object, take_apart
-from gateway.forms import File, read_form
+from gateway.forms import File, Form, read_form
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from schemas.frame import FrameOptions, MotionFrame
@@ -66,7 +66,7 @@ async def read_frame(
     if media_type == "multipart/form-data":
         content_type = request.headers["content-type"]
         form = await take_apart(body, partial(read_form, body, content_type))
-        file = _only_file(form.files)
+        file = _only_file(form)
         fields = {**beside, **_texts(form.texts, further)}
         return Said(fields, file.content if file else None, file)
     check_is_json(request, body)
@@ -88,15 +88,13 @@ def with_job_id(fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
     return {**fields, "job_id": key}
 
 
-def _only_file(files: Mapping[str, File]) -> File | None:
+def _only_file(form: Form) -> File | None:
     """The picture of a form.
 
     Raises:
         Problem: There are several, or it has another name.
     """
-    if len(files) > 1:
-        raise Problem("bad_field", f"one picture, not {', '.join(files)}"[:200])
-    name, file = next(iter(files.items()), ("file", None))
+    name, file = form.only_file() or ("file", None)
     if name not in _FILES:
         raise Problem(
             "bad_field", f"{name[:64]}: unknown field; the picture is `file`", param="file"

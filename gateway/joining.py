@@ -22,8 +22,18 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_S = 3600.0  # of a job: its callers are less patient, each in its own way
 _KEPT_S = 300.0
+_BACK_AFTER_S = 5.0  # a service that is started anew
 _MOST_KEPT, _MOST_KEPT_BYTES = 256, 4 << 20
 _IN_A_THREAD = 1 << 20  # bytes of a picture, which take a millisecond
+
+
+def stopping() -> Problem:
+    """What callers hear that wait while the service ends."""
+    return Problem(
+        "stopping",
+        "the service is stopping; ask again when it is back",
+        retry_after_s=_BACK_AFTER_S,
+    )
 
 
 class Joint:
@@ -43,6 +53,7 @@ class Joint:
         self.changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self._num_waiting = 0
+        self._why: Problem | None = None
 
     @property
     def is_over(self) -> bool:
@@ -64,9 +75,10 @@ class Joint:
         if not self._num_waiting and not self.is_over:
             asyncio.get_running_loop().call_later(grace_s, self._cancel_if_unheard)
 
-    def cancel(self) -> None:
-        """End the job, whoever waits."""
-        if self._task is not None:
+    def cancel(self, why: Problem | None = None) -> None:
+        """End the job, whoever waits; they hear why."""
+        if self._task is not None and not self.is_over:
+            self._why = why
             self._task.cancel()
 
     def _cancel_if_unheard(self) -> None:
@@ -81,7 +93,9 @@ class Joint:
         except Problem as problem:
             self.problem = problem
         except asyncio.CancelledError:
-            self.problem = Problem("cancelled", "nobody waited for the answer any more")
+            self.problem = self._why or Problem(
+                "cancelled", "nobody waited for the answer any more"
+            )
             raise
         except Exception:
             logger.exception("a question over HTTP cannot be answered")
@@ -118,13 +132,19 @@ class Joints:
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()  # the oldest first
         self._num_bytes = 0
+        self._is_closed = False
 
     async def join(self, caller: str, frame: Frame, *, is_streamed: bool) -> Joint:
         """The job of a request, which is that of an identical one if there is one.
 
         Who gets it has entered it.
+
+        Raises:
+            Problem: `stopping`.
         """
         key = await _key_of(caller, frame, is_streamed=is_streamed)
+        if self._is_closed:
+            raise stopping()
         self._forget()
         if (kept := self._kept.get(key)) is not None:
             joint = Joint(kept.document)
@@ -141,9 +161,10 @@ class Joints:
         return joint
 
     async def close(self) -> None:
-        """End all that is under way."""
-        for task in self._tasks:
-            task.cancel()
+        """End all that is under way; nothing begins any more."""
+        self._is_closed = True
+        for joint in self._under_way.values():
+            joint.cancel(stopping())
         if self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -6,29 +6,34 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from gateway.joining import stopping
+
 _T = TypeVar("_T")
 
 
-async def or_hang_up(request: Request, waiting: "asyncio.Future[_T]") -> _T:
+async def or_hang_up(request: Request, waiting: "asyncio.Future[_T]", closing: asyncio.Event) -> _T:
     """What is waited for; cancelled when the caller hangs up.
 
     Args:
         request: Its body has been read.
         waiting: For what.
+        closing: Set when nobody is to wait any longer.
 
     Raises:
         ClientDisconnect: Nobody hears the answer any more.
+        Problem: `stopping`.
     """
     listening = asyncio.ensure_future(_hung_up(request))
-    both: list[asyncio.Future[Any]] = [waiting, listening]
+    ending = asyncio.ensure_future(closing.wait())
+    all_of_them: list[asyncio.Future[Any]] = [waiting, listening, ending]
     try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise ClientDisconnect
-        return waiting.result()
+        await asyncio.wait(all_of_them, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise ClientDisconnect if listening.done() else stopping()
     finally:
-        listening.cancel()
-        waiting.cancel()
+        for each in all_of_them:
+            each.cancel()
 
 
 async def _hung_up(request: Request) -> None:

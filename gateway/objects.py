@@ -1,19 +1,22 @@
-"""Bodies that are one JSON object, read without holding up the event loop that MQTT shares."""
+"""Bodies that are one JSON object, as clients of other servers send them, of whatever type."""
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import Request
 
-from broker.codec import PayloadError, read_json
-from gateway.bodies import read_body
+from broker.codec import PayloadError
+from gateway import bodies
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 
 _OTHER_BYTES = 64 * 1024  # of a body beside its pictures
 _QUICK_BYTES = 32 * 1024  # read at once in less time than a thread takes to begin
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+_T = TypeVar("_T")
 
 
 async def read_object(
@@ -22,7 +25,7 @@ async def read_object(
     """The JSON object of a body; an empty body is an empty one.
 
     Args:
-        request: Whatever its content type: many clients say none. Its body is forgotten.
+        request: Its body is forgotten.
         options: Has the greatest size of a picture.
         max_images: Most pictures in it, as base64.
 
@@ -30,22 +33,31 @@ async def read_object(
         Problem: `payload_too_large`, or `bad_json` with the place of the mistake.
     """
     max_bytes = max_images * (options.max_image_bytes + 2) // 3 * 4 + _OTHER_BYTES
-    body = await read_body(request, max_bytes)
+    return await read_with(request, max_bytes, _as_it_is)
+
+
+async def read_with(request: Request, max_bytes: int, read: Callable[[dict[str, Any]], _T]) -> _T:
+    """What a function makes of that object; called beside the event loop where it is large.
+
+    Raises:
+        Problem: As in `read_object`, or of the function.
+    """
+    body = await bodies.read_body(request, max_bytes)
     if len(body) <= _QUICK_BYTES:
-        return _read(body, max_bytes)
-    return await asyncio.to_thread(_read, body, max_bytes)
+        return read(_object_of(body, max_bytes))
+    return await asyncio.to_thread(lambda: read(_object_of(body, max_bytes)))
 
 
-def _read(body: bytes, max_bytes: int) -> dict[str, Any]:
-    if not body.strip():
-        return {}
+def _as_it_is(content: dict[str, Any]) -> dict[str, Any]:
+    return content
+
+
+def _object_of(body: bytes, max_bytes: int) -> dict[str, Any]:
     try:
-        value = read_json(body, max_bytes=max_bytes)
+        content = bodies.read_object(body, max_bytes)
     except PayloadError as error:
         raise Problem(error.code, f"the body: {error}") from error
-    if not isinstance(value, dict):
-        raise Problem("bad_request", "the body must be a JSON object")
-    found: dict[str, Any] = _encodable(value) if _SURROGATE.search(body) else value
+    found: dict[str, Any] = _encodable(content) if _SURROGATE.search(body) else content
     return found
 
 

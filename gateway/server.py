@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
@@ -13,6 +13,7 @@ from gateway.guard.connections import Connections
 from gateway.guard.protocol import GuardedProtocol, Patience
 
 _GRACE_S = 3  # for answers under way when it ends
+_LAST_S = 0.5  # for those that then hear that it ends
 _AT_ONCE = 128  # connections that are taken in one round of the event loop
 _PATIENCE = Patience()
 _IDLE_S = 30  # without a request on a connection
@@ -45,9 +46,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serving(
-    app: App, listener: socket.socket, patience: Patience = _PATIENCE
+    app: App,
+    listener: socket.socket,
+    patience: Patience = _PATIENCE,
+    end: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Answer requests while the block lasts; those under way get a few seconds at its end.
+
+    Args:
+        app: Answers.
+        listener: See `listen`.
+        patience: With callers.
+        end: Lets those that wait longer hear that it ends; what follows events is cut.
 
     Yields what answers, which is done early only after an error.
     """
@@ -72,6 +82,9 @@ async def serving(
     finally:
         server.should_exit = True
         await asyncio.wait([answering], timeout=_GRACE_S)
+        if end is not None and not answering.done():
+            await end()
+            await asyncio.wait([answering], timeout=_LAST_S)
         for connection in list(server.server_state.connections):  # a page that follows events
             connection.transport.abort()
         await asyncio.wait([answering])

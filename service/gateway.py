@@ -108,7 +108,7 @@ async def _answering(
     logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
     app = make_app(backend, gateway_options(settings, token), news, pictures)
     try:
-        async with serving(app, listener) as answering:
+        async with serving(app, listener, end=app.state.asker.close) as answering:
             yield answering
     finally:
         await app.state.asker.close()

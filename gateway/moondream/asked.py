@@ -6,21 +6,22 @@ body. Fields that are not known are left alone, those that are known have to be 
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 
-from gateway.bodies import read_body
+from gateway.bodies import read_body, take_apart
+from gateway.forms import MOST_PARTS, read_form
 from gateway.objects import read_object
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from schemas.frame import MAX_TEXT_CHARACTERS
 
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_MOST_FIELDS = 32
-_MOST_FILES = 1
+_FIELDS = "application/x-www-form-urlencoded"
+_FORMS = ("multipart/form-data", _FIELDS)
+_OTHER_BYTES = 64 * 1024  # of a form beside its picture
 #: Of a frame, beside the picture and what is asked.
 _ABOUT_THE_FRAME = ("camera_id", "job_id", "location", "metadata", "priority", "timestamp")
 _YES, _NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
@@ -130,32 +131,39 @@ async def read_asked(request: Request, options: GatewayOptions) -> Asked:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     said = dict(request.query_params)
     if kind in _FORMS:
-        fields, file = await _read_form(request, options.max_image_bytes)
+        fields, file = await _read_form(request, kind, options.max_image_bytes)
         return Asked({**fields, **said}, file)
     if kind.startswith("image/"):
         return Asked(said, await read_body(request, options.max_image_bytes))
     return Asked({**await read_object(request, options), **said})
 
 
-async def _read_form(request: Request, max_bytes: int) -> tuple[dict[str, str], bytes | None]:
-    try:
-        form = await request.form(
-            max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=2 * max_bytes
+async def _read_form(
+    request: Request, kind: str, max_image_bytes: int
+) -> tuple[dict[str, str], bytes | None]:
+    """Texts and the picture of a form; in one, a picture can be a text too.
+
+    Raises:
+        Problem: It is cut, is none, or has more than one file.
+    """
+    max_bytes = 2 * max_image_bytes + _OTHER_BYTES
+    body = await read_body(request, max_bytes)
+    if kind == _FIELDS:
+        return await take_apart(body, partial(_fields_of, body)), None
+    content_type = request.headers["content-type"]
+    form = await take_apart(body, partial(read_form, body, content_type, max_bytes))
+    name, file = form.only_file() or ("", None)
+    if file is not None and len(file.content) > max_image_bytes:
+        message = f"{name[:64]}: has {len(file.content)} bytes; "
+        raise Problem(
+            "payload_too_large", f"{message}at most {max_image_bytes} are accepted", param=name[:64]
         )
-    except HTTPException as error:
-        raise Problem("bad_request", f"the form cannot be read: {error.detail}") from error
+    return form.texts, file.content if file else None
+
+
+def _fields_of(body: bytes) -> dict[str, str]:
     try:
-        texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        return texts, await _file_of(form, max_bytes)
-    finally:
-        await form.close()
-
-
-async def _file_of(form: FormData, max_bytes: int) -> bytes | None:
-    for name, value in form.items():
-        if isinstance(value, UploadFile):
-            if value.size is not None and value.size > max_bytes:
-                message = f"{name}: has {value.size} bytes; at most {max_bytes} are accepted"
-                raise Problem("payload_too_large", message, param=name)
-            return await value.read()
-    return None
+        text = body.decode("ascii", "replace")
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_PARTS))
+    except ValueError as error:
+        raise Problem("bad_request", f"the form has more than {MOST_PARTS} fields") from error

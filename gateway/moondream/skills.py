@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,13 +11,12 @@ from pydantic import BaseModel
 from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import first_text, frame_of
 from gateway.backend import Frame
+from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.moondream.asked import Asked, read_asked
 from gateway.moondream.figures import figures
 from gateway.moondream.streaming import stream, stream_text
-from gateway.ollama.naming import plain_name
 from gateway.problems import Problem
-from schemas.requests.models import ModelInfo
 from schemas.result import Result, ResultDocument
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
@@ -102,7 +101,7 @@ class Call:
 
     async def without_picture(self, asked: Asked, question: str, **beside: Any) -> Response:
         """The answer to a question about none; `beside` as in `text`."""
-        info = cast("ModelInfo", await self._backend.call("model/info", {}))
+        info = await model_info(self._backend)
         answer = text_answer(question, plain_name(info.model.name))
         if asked.flag("stream"):
             return stream_text(answer, self._began)

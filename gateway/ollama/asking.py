@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,14 +16,13 @@ from fastapi.responses import JSONResponse
 from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import first_text, frame_of
 from gateway.backend import Frame
+from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.filling.form import ANY_JSON, Form
 from gateway.ollama.answers import Answers, Figures, Wrap, in_message, in_response
-from gateway.ollama.naming import name_of, plain_name
+from gateway.ollama.naming import name_of
 from gateway.ollama.questions import Question, read_chat, read_generate
-from schemas.requests.models import ModelInfo
 from schemas.result import ResultDocument
-from schemas.status import ModelStatus
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
@@ -49,7 +48,7 @@ class Call:
             question: What was read of the request.
             wrap: Where the endpoint has its text.
         """
-        model = await self._model()
+        model = (await model_info(self._backend)).model
         answers = Answers(wrap, name_of(model.name, model.revision))
         figures = partial(Figures, self._began, question.conversation.text)
         if question.is_empty:
@@ -97,9 +96,6 @@ class Call:
     def _frame(self, pictures: list[str], fields: dict[str, Any]) -> Frame:
         """Of the first picture, which is taken; whoever asks about it does not keep it."""
         return frame_of(pictures.pop(0), fields, self.request, self.options)
-
-    async def _model(self) -> ModelStatus:
-        return cast("ModelInfo", await self._backend.call("model/info", {})).model
 
 
 TheCall = Annotated[Call, Depends()]

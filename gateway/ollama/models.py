@@ -7,13 +7,13 @@ What would change the list of models is refused.
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.access import TheBackend, TheOptions
-from gateway.backend import Backend
+from gateway.chat.model import model_info
 from gateway.chat.tokens import CONTEXT_TOKENS
 from gateway.objects import read_object
 from gateway.ollama.answers import NDJSON
@@ -44,13 +44,13 @@ async def version() -> dict[str, str]:
 @router.get("/tags")
 async def tags(backend: TheBackend) -> dict[str, Any]:
     """The models that can be asked: one."""
-    return {"models": [_listed(await _info(backend))]}
+    return {"models": [_listed(await model_info(backend))]}
 
 
 @router.get("/ps")
 async def running(backend: TheBackend) -> dict[str, Any]:
     """The models in memory."""
-    info = await _info(backend)
+    info = await model_info(backend)
     if not info.loaded_models:
         return {"models": []}
     listed = _listed(info)
@@ -67,7 +67,7 @@ async def running(backend: TheBackend) -> dict[str, Any]:
 @router.post("/show")
 async def show(backend: TheBackend) -> dict[str, Any]:
     """What the model is and can do."""
-    info = await _info(backend)
+    info = await model_info(backend)
     listed = _listed(info)
     return {
         "modelfile": f"# {listed['model']}",
@@ -91,7 +91,7 @@ async def pull(request: Request, backend: TheBackend, options: TheOptions) -> Re
     asked = said.get("model") or said.get("name")
     if not isinstance(asked, str):
         raise Problem("bad_field", "model is required")
-    ours = (await _info(backend)).model
+    ours = (await model_info(backend)).model
     name = name_of(ours.name, ours.revision)
     if not is_meant(asked, name):
         raise Problem("not_implemented", f"this server has {name} only and pulls no other model")
@@ -120,10 +120,6 @@ async def embed() -> Response:
 def _lines(*statuses: str) -> Iterator[str]:
     for status in statuses:
         yield json.dumps({"status": status}) + "\n"
-
-
-async def _info(backend: Backend) -> ModelInfo:
-    return cast("ModelInfo", await backend.call("model/info", {}))
 
 
 def _listed(info: ModelInfo) -> dict[str, Any]:

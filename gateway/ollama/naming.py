@@ -1,18 +1,11 @@
 """What the model is called: Ollama's names are `name:tag`, here model and revision."""
 
 import hashlib
-import re
+
+from gateway.chat.model import plain_name
 
 #: Names of the same model in Ollama's own library.
 _LIBRARY_NAMES = frozenset({"moondream", "moondream2"})
-
-
-def plain_name(model: str) -> str:
-    """A hub id as it is; of a folder only its own name."""
-    is_folder = model.startswith(("/", ".", "~")) or re.match(r"[A-Za-z]:\\", model)
-    parts = re.split(r"[/\\]", model.rstrip("/\\"))
-    name = parts[-1] if is_folder else "/".join(parts)
-    return name.replace(" ", "-") or "model"
 
 
 def name_of(model: str, revision: str) -> str:

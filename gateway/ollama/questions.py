@@ -3,7 +3,6 @@
 Options, tools, templates and whatever else a client sends are left alone.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,14 +70,13 @@ def _question(said: dict[str, Any], turns: list[Turn], which: str) -> Question:
         replace(conversation, pictures=()),
         list(pick(conversation.pictures, which)) if conversation.pictures else [],
         said.get("stream") is not False,  # what is not said means yes
-        not (conversation.pictures or conversation.system or any(_is_said(turns))),
+        not (conversation.pictures or conversation.system or _says_anything(turns)),
         wanted,
     )
 
 
-def _is_said(turns: list[Turn]) -> Iterator[bool]:
-    """Of each message but the system's, whether it says something."""
-    return (bool(turn.text) for turn in turns if turn.role != "system")
+def _says_anything(turns: list[Turn]) -> bool:
+    return any(turn.text for turn in turns if turn.role != "system")
 
 
 def _format(said: dict[str, Any]) -> dict[str, Any] | str | None:

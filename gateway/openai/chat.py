@@ -16,10 +16,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import Answering, first_text, frame_of
 from gateway.backend import Frame
+from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.openai.described import BODY
 from gateway.openai.documents import DONE, Completion, failed
-from gateway.openai.naming import id_of, model_info
 from gateway.openai.request import ChatRequest, read_chat
 from gateway.problems import Problem
 from schemas.result import ResultDocument
@@ -49,7 +49,7 @@ class Call:
         """
         asked = await read_chat(self._request, self._options)
         completion = Completion(
-            id_of((await model_info(self._backend)).model.name),
+            plain_name((await model_info(self._backend)).model.name),
             f"{asked.conversation.system}\n{asked.conversation.text}",
             len(asked.pictures),
         )

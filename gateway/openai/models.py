@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from gateway.access import TheBackend
+from gateway.chat.model import model_info, plain_name
 from gateway.chat.tokens import CONTEXT_TOKENS
-from gateway.openai.naming import id_of, model_info
 from gateway.problems import Problem
 from schemas.requests.models import ModelInfo
 
@@ -36,7 +36,7 @@ async def model(model_id: str, backend: TheBackend) -> dict[str, Any]:
 
 
 def _entry(info: ModelInfo) -> dict[str, Any]:
-    name = id_of(info.model.name)
+    name = plain_name(info.model.name)
     loaded_at = [int(each.loaded_at.timestamp()) for each in info.loaded_models]
     return {
         "id": name,

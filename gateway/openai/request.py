@@ -3,19 +3,18 @@
 Whatever else a client sends (models, temperatures, tools) is left alone.
 """
 
-import asyncio
 import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request
 
-from broker.codec import PayloadError, read_json
-from gateway.bodies import read_body
 from gateway.chat.conversation import Conversation, Turn, pick
 from gateway.filling.form import ANY_JSON, Form
+from gateway.objects import read_with
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
 
@@ -23,10 +22,8 @@ _MOST_MESSAGES = 1000
 _MOST_PICTURES = 32  # of one message
 _MOST_BYTES = 32 << 20  # of a body, where one picture may not be larger
 _OTHER_BYTES = 1 << 20  # of a body besides its pictures
-_SMALL_BYTES = 32 << 10  # are read at once in less time than a thread takes to begin
 
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.I)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TEXTS = frozenset({"text", "input_text"})
 _PICTURES = frozenset({"image_url", "input_image"})
 
@@ -50,21 +47,12 @@ async def read_chat(request: Request, options: GatewayOptions) -> ChatRequest:
     """
     one_picture = (options.max_image_bytes + 2) // 3 * 4
     max_bytes = max(_MOST_BYTES, one_picture + _OTHER_BYTES)
-    body = await read_body(request, max_bytes)
-    if len(body) <= _SMALL_BYTES:
-        return _read(body, max_bytes, options.images)
-    return await asyncio.to_thread(_read, body, max_bytes, options.images)
+    return await read_with(request, max_bytes, partial(_read, which=options.images))
 
 
-def _read(body: bytes, max_bytes: int, which: str) -> ChatRequest:
-    try:
-        content = read_json(body, max_bytes=max_bytes)
-    except PayloadError as error:
-        raise Problem(error.code, f"the body: {error}") from error
-    if not isinstance(content, dict):
-        raise Problem("bad_json", "the body must be a JSON object")
-    if _SURROGATE.search(body):
-        content = _encodable(content)
+def _read(content: dict[str, Any], which: str) -> ChatRequest:
+    if not content:
+        raise Problem("bad_json", "the body must be a JSON object with messages")
     messages = content.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= _MOST_MESSAGES:
         raise _bad("messages", f"must be a list of 1 to {_MOST_MESSAGES} messages")
@@ -86,17 +74,6 @@ def _read(body: bytes, max_bytes: int, which: str) -> ChatRequest:
 
 def _bad(path: str, message: str) -> Problem:
     return Problem("bad_field", f"{path}: {message}", param=path)
-
-
-def _encodable(value: Any) -> Any:
-    """The same without halves of characters, which no answer could be encoded with."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_encodable(each) for each in value]
-    if isinstance(value, dict):
-        return {_encodable(name): _encodable(each) for name, each in value.items()}
-    return value
 
 
 def _turn(message: object, path: str) -> Turn:

@@ -4,6 +4,7 @@ import { call } from './calls.js';
 import { el, fill, setText } from './dom.js';
 import { dialog, toast } from './notice.js';
 import { Picture } from './picture.js';
+import { state } from './state.js';
 import { duration, found } from './words.js';
 
 const MOST_ANSWERS = 20, LONGEST_SIDE = 2048, MOST_BYTES = 4e6;
@@ -114,7 +115,10 @@ class Asking {
     const [kind, words, began] = [this.#kind, this.words.value.trim(), performance.now()];
     this.#running = new AbortController();
     this.#isBusy(true);
-    const tick = () => setText(this.note, `The model is looking at it, ${Math.floor((performance.now() - began) / 1000)} s …`);
+    const tick = () => {
+      const doing = state.stats?.processing === false ? 'Paused: the picture waits' : 'The model is looking at it';
+      setText(this.note, `${doing}, ${Math.floor((performance.now() - began) / 1000)} s …`);
+    };
     tick();
     this.#timer = setInterval(tick, 1000);
     try {

@@ -3,6 +3,7 @@
 import { pictureOf } from './card.js';
 import { el, fill, icon, setText } from './dom.js';
 import { History, pictureOf as pictureOfJob } from './history.js';
+import { toast } from './notice.js';
 import { Picture, widthFor } from './picture.js';
 import { Settings } from './settings.js';
 import { since, state } from './state.js';
@@ -41,6 +42,7 @@ export class CameraPage {
     this.size.observe(this.picture.node);
     this.history.search('');
     this.settings.load();
+    this.wasThere = state.cameras.has(this.id);
     this.#show();
   }
 
@@ -52,7 +54,19 @@ export class CameraPage {
   update(changes) {
     if (changes.has(`result:${this.id}`)) this.history.add(this.#camera.result);
     if (changes.has(`settings:${this.id}`) && this.#camera.settings) this.settings.show(this.#camera);
-    if (changes.has(`camera:${this.id}`)) this.#show();
+    if (changes.has(`camera:${this.id}`)) this.#isForgotten() ? this.#leave() : this.#show();
+  }
+
+  /** Whether it was there and is no more. */
+  #isForgotten() {
+    const isThere = state.cameras.has(this.id);
+    this.wasThere ||= isThere;
+    return this.wasThere && !isThere;
+  }
+
+  #leave() {
+    toast(`${this.heading.textContent} has been forgotten.`);
+    location.hash = '#/';
   }
 
   /** Every second. */

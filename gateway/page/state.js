@@ -70,7 +70,8 @@ const events = {
     const known = new Map((all.cameras ?? []).map((each) => [each.camera_id, each]));
     for (const id of state.cameras.keys()) if (!known.has(id)) state.cameras.delete(id);
     for (const each of known.values()) {
-      const { location, settings, result, image, status, seen_at: seenAt } = each;
+      const { settings, result, image, status, seen_at: seenAt } = each;
+      const location = each.location ?? result?.location ?? null; // frames may say it themselves
       Object.assign(camera(each.camera_id), { location, settings, result, image, status, seenAt });
       changed(`camera:${each.camera_id}`);
     }

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.access import TheBackend
+from gateway.access import TheAsker, TheBackend
 from gateway.backend import Backend
 from gateway.calls import add_call, add_route, fields_of_request, say
 from gateway.listening import or_hang_up
@@ -24,14 +24,14 @@ LONGEST_WAIT_S = 300.0
 router = APIRouter(tags=["jobs"])
 
 
-async def get_job(request: Request, backend: TheBackend) -> Response:
+async def get_job(request: Request, backend: TheBackend, asker: TheAsker) -> Response:
     """A job; with `wait` once it has ended, at the latest after so many seconds."""
     content = await fields_of_request(request, JOB_GET, {})
     wait_s = _seconds(content.pop("wait", "0"))
     job = await _get(backend, dict(content))
     if wait_s and not job.status.is_final:
         waiting = backend.wait_for_end(job.camera_id, job.job_id, wait_s)
-        await or_hang_up(request, asyncio.ensure_future(waiting))
+        await or_hang_up(request, asyncio.ensure_future(waiting), asker.closing)
         job = await _get(backend, dict(content))
     return say(job)
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.access import TheBackend, TheOptions
-from gateway.ollama.naming import plain_name
+from gateway.chat.model import plain_name
 from schemas.job import JobStatus
 from schemas.status import Metrics
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.access import TheBackend, TheOptions
 from gateway.backend import Backend
+from gateway.chat.model import model_info, plain_name
 from gateway.objects import read_object
-from gateway.ollama.naming import plain_name
 from gateway.problems import Problem
-from schemas.requests.models import ModelInfo, Ordered
+from schemas.requests.models import Ordered
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
@@ -25,7 +25,7 @@ async def switch(
     if not isinstance(said.get("model"), str):
         raise Problem("bad_field", "model: is required", param="model")
     fields = {name: said[name] for name in _LOAD_FIELDS if said.get(name) is not None}
-    if plain_name((await _info(backend)).model.name) == fields["model"]:
+    if plain_name((await model_info(backend)).model.name) == fields["model"]:
         del fields["model"]  # a folder goes by its own name outside
     ordered = cast("Ordered", await backend.call("model/load", fields))
     if ordered.state == "accepted":
@@ -52,12 +52,8 @@ def _told(ordered: Ordered) -> dict[str, Any]:
 
 async def _memory(backend: Backend) -> dict[str, float]:
     """What the models take, in MiB."""
-    loaded = (await _info(backend)).loaded_models
+    loaded = (await model_info(backend)).loaded_models
     return {
         "vram_mb": sum(each.vram_mb for each in loaded),
         "ram_mb": sum(each.ram_mb for each in loaded),
     }
-
-
-async def _info(backend: Backend) -> ModelInfo:
-    return cast("ModelInfo", await backend.call("model/info", {}))

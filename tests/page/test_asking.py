@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.async_api import FilePayload, Page, expect
 
 from gateway.problems import Problem
-from tests.support.scripted_service import ScriptedService, picture, result
+from tests.support.scripted_service import ScriptedService, picture, result, state, stats
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -47,6 +47,20 @@ async def test_a_dropped_picture_is_captioned(page: Page, service: ScriptedServi
     await expect(page.locator(".said-about p")).to_have_text("A green box on a lawn.")
     head, _, content = sent(service, "/caption")["frame_data"].partition(",")
     assert (head, base64.b64decode(content)) == ("data:image/jpeg;base64", _PICTURE)
+
+
+async def test_a_picture_that_waits_because_of_a_pause_is_said_to(
+    page: Page, service: ScriptedService
+) -> None:
+    service.answers["POST /caption"] = held = asyncio.Event()
+    service.state = state({}, stats=stats(processing=False))
+    await page.goto(service.url)
+    await expect(page.locator("#state")).not_to_have_text("Connecting")
+    await page.evaluate(_PASTE, await transfer(page))
+    await page.get_by_role("button", name="Caption", exact=True).click()
+    await expect(page.locator(".asking")).to_contain_text("Paused: the picture waits")
+    await page.get_by_role("button", name="Cancel").click()
+    held.set()
 
 
 async def test_a_pasted_picture_is_asked_and_searched(page: Page, service: ScriptedService) -> None:

@@ -31,6 +31,15 @@ async def opened(page: Page, service: ScriptedService, *captions: str) -> None:
     await expect(page.locator("h1")).to_have_text("Front")
 
 
+async def test_a_camera_that_is_forgotten_meanwhile_is_left(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service, "A cat.")
+    service.say("camera", {"action": "forgotten", "camera_id": "door"})
+    await expect(page.locator("#toast")).to_have_text("Front has been forgotten.")
+    await expect(page.locator(".camera")).to_have_count(0)
+
+
 async def test_history_shows_captions_with_pictures_and_leads_back_in_time(
     page: Page, service: ScriptedService
 ) -> None:

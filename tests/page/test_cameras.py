@@ -107,6 +107,16 @@ async def test_cameras_come_and_go_in_order_of_their_names(
     await expect(names).to_have_text(["attic", "street"])
 
 
+async def test_a_name_that_frames_say_is_there_after_opening_the_page_again(
+    page: Page, service: ScriptedService
+) -> None:
+    service.state = state({"door": result("door", "A cat.", location="Front door")})
+    for camera in service.state["cameras"]:
+        camera["location"] = None  # no setting says it
+    await opened(page, service)
+    await expect(page.locator(".card h2")).to_have_text("Front door")
+
+
 async def test_what_cameras_say_is_text_and_never_markup(
     page: Page, service: ScriptedService
 ) -> None:

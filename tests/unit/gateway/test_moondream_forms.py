@@ -38,8 +38,6 @@ _END = b"--x--\r\n"
         ("application/json", b""),
     ],
 )
-# The framework leaves the part of a form that is cut to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_what_cannot_be_read_is_refused(media_type: str, body: bytes) -> None:
     answer = await _post("/v1/query", media_type, body)
 
@@ -53,6 +51,19 @@ async def test_what_is_too_large_is_refused(media_type: str) -> None:
 
     assert answer.status_code == 413
     assert "bytes" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (_HEAD + b"abc", "the form is cut"),
+        (_FILE + _FILE.replace(b'"file"', b'"more"') + _END, "one picture, not file, more"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_said(body: bytes, said: str) -> None:
+    answer = await _post("/v1/caption", _FORM, body)
+
+    assert (answer.status_code, said in answer.json()["message"]) == (400, True)
 
 
 async def test_a_file_that_is_too_large_is_refused() -> None:
