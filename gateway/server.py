@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -45,6 +46,30 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
+async def listening(host: str, port: int) -> AsyncIterator[socket.socket]:
+    """Listen while the block lasts; in a thread, because a resolver may take its time over a name.
+
+    Raises:
+        OSError: The address is not this machine's, or is in use.
+    """
+    opened: list[socket.socket] = []
+    is_over = threading.Event()
+
+    def open_it() -> None:
+        opened.append(listen(host, port))
+        if is_over.is_set():  # cancelled meanwhile: nobody else knows of it
+            opened[0].close()
+
+    try:
+        await asyncio.to_thread(open_it)
+        yield opened[0]
+    finally:
+        is_over.set()
+        for listener in opened:
+            listener.close()
+
+
+@asynccontextmanager
 async def serving(
     app: App,
     listener: socket.socket,
@@ -53,13 +78,13 @@ async def serving(
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Answer requests while the block lasts; those under way get a few seconds at its end.
 
+    Yields what answers, which is done early only after an error. The listener is closed at the end.
+
     Args:
         app: Answers.
         listener: See `listen`.
         patience: With callers.
         end: Lets those that wait longer hear that it ends; what follows events is cut.
-
-    Yields what answers, which is done early only after an error.
     """
     config = uvicorn.Config(
         app,
@@ -80,11 +105,16 @@ async def serving(
     try:
         yield answering
     finally:
-        server.should_exit = True
-        await asyncio.wait([answering], timeout=_GRACE_S)
-        if end is not None and not answering.done():
-            await end()
-            await asyncio.wait([answering], timeout=_LAST_S)
-        for connection in list(server.server_state.connections):  # a page that follows events
-            connection.transport.abort()
-        await asyncio.wait([answering])
+        try:
+            server.should_exit = True
+            await asyncio.wait([answering], timeout=_GRACE_S)
+            if end is not None and not answering.done():
+                await end()
+                await asyncio.wait([answering], timeout=_LAST_S)
+            for connection in list(server.server_state.connections):  # a page that follows events
+                connection.transport.abort()
+            await asyncio.wait([answering])
+        finally:  # uvicorn closes it only where it has started, and has ended by itself
+            for each in getattr(server, "servers", ()):
+                each.close()
+            listener.close()

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from gateway.app import make_app
 from gateway.news import News
 from gateway.options import GatewayOptions
-from gateway.server import listen, serving
+from gateway.server import listening, serving
 from service.delivery.documents import Documents
 from service.errors import ConfigurationError
 from service.monitor import Monitor
@@ -73,13 +73,13 @@ async def open_gateway(
     shrinker = Shrinker(base.limits)
     pictures = ServicePictures(feed, store, shrinker, base.limits)
     async with running() as tasks:
-        listening = Listening(lambda: _answering(settings, backend, feed.news, pictures))
+        gateway = Listening(lambda: _answering(settings, backend, feed.news, pictures))
         feed.follow(output.publisher, store.outbox, delivery.cameras)
         await once_there_is_room(feed.load, base.stop)
         tasks.start("http-news", feed.run)
-        tasks.start("http", listening.run)
+        tasks.start("http", gateway.run)
         try:
-            yield listening
+            yield gateway
         finally:
             feed.news.close()  # or its readers would hold up the end
             tasks.cancel()
@@ -97,21 +97,21 @@ async def _answering(
         ConfigurationError, StoreFullError: The address cannot be listened on, or there is no token.
     """
     token, _ = token_of(settings)
-    try:  # a name is asked of a resolver, which may take its time
-        listener = await asyncio.to_thread(listen, settings.http.host, settings.http.port)
-    except OSError as error:
-        where = f"{settings.http.host} port {settings.http.port}"
-        raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-    kept = "http.token" if settings.http.token else token_file(settings.data_dir)
-    logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
-    app = make_app(backend, gateway_options(settings, token), news, pictures)
-    try:
-        async with serving(app, listener, end=app.state.asker.close) as answering:
-            yield answering
-    finally:
-        await app.state.asker.close()
+    async with AsyncExitStack() as stack:
+        try:
+            address = listening(settings.http.host, settings.http.port)
+            listener = await stack.enter_async_context(address)
+        except OSError as error:
+            where = f"{settings.http.host} port {settings.http.port}"
+            raise ConfigurationError(f"http.port: cannot listen on {where}: {error}") from error
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        kept = "http.token" if settings.http.token else token_file(settings.data_dir)
+        logger.info("HTTP on %s, its token in %s", url, kept, extra={"action": "http_started"})
+        app = make_app(backend, gateway_options(settings, token), news, pictures)
+        stack.push_async_callback(app.state.asker.close)
+        serves = serving(app, listener, end=app.state.asker.close)
+        yield await stack.enter_async_context(serves)
 
 
 def _readings(

@@ -1,11 +1,10 @@
 """Whether the HTTP gateway can be reached where it listens, and what its token is worth."""
 
-import asyncio
 import errno
 
 import httpx
 
-from gateway.server import listen
+from gateway.server import listening
 from service.commands.checks.finding import Finding
 from service.errors import ConfigurationError
 from service.http_settings import HttpSettings
@@ -27,7 +26,8 @@ async def check_gateway(settings: Settings) -> list[Finding]:
 async def _check_address(http: HttpSettings) -> Finding:
     where = f"{http.host} port {http.port}"
     try:
-        (await asyncio.to_thread(listen, http.host, http.port)).close()
+        async with listening(http.host, http.port):
+            pass
     except OSError as error:
         if error.errno == errno.EADDRINUSE and await _is_ours(http):
             return Finding("http", "ok", f"answers on {where}{_reach(http)}")
