@@ -285,7 +285,7 @@ def frame_of(
         Problem: A header has a value that it cannot have.
     """
     said = {"camera_id": options.camera_id, **fields, **said_in_headers(request, fields)}
-    origin = f"{request.method} {request.url.path}"
+    origin = f"{request.method} {request.scope['path']}"
     if isinstance(picture, bytes):
         return Frame(said, origin, picture)
     if picture[:8].lower().startswith(_IS_URL):

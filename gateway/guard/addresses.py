@@ -1,6 +1,7 @@
 """Addresses of callers, and networks of them."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -13,12 +14,19 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_LONGEST = 80  # characters; an IPv6 address has at most 45, and may name its interface
+
 
 def address_of(text: str) -> Address | None:
     """An address as a socket or a URL says it; None where it is none.
 
     An IPv4 address that came over an IPv6 socket (`::ffff:192.0.2.1`) is an IPv4 address.
     """
+    return _read(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1024)  # each request says three, nearly always the same
+def _read(text: str) -> Address | None:
     try:
         address = ip_address(text.strip("[]"))
     except ValueError:

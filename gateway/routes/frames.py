@@ -96,7 +96,7 @@ def _frame(
     """
     picture: Any = fields.pop("image_url", None)
     if picture is None and image is None:
-        return Frame(fields, f"{request.method} {request.url.path}")
+        return Frame(fields, f"{request.method} {request.scope['path']}")
     given = [name for name in ("frame_data", "frame_url") if name in fields]
     if given or (picture is not None and image is not None):
         raise Problem(
