@@ -36,13 +36,22 @@ async def read_object(
     return await read_with(request, max_bytes, _as_it_is)
 
 
-async def read_with(request: Request, max_bytes: int, read: Callable[[dict[str, Any]], _T]) -> _T:
+async def read_with(
+    request: Request,
+    max_bytes: int,
+    read: Callable[[dict[str, Any]], _T],
+    *,
+    may_be_empty: bool = True,
+) -> _T:
     """What a function makes of that object; called beside the event loop where it is large.
 
     Raises:
-        Problem: As in `read_object`, or of the function.
+        Problem: As in `read_object`, or of the function; `bad_json` where nothing was sent and
+            something has to be.
     """
     body = await bodies.read_body(request, max_bytes)
+    if not (body or may_be_empty):
+        raise Problem("bad_json", "the body: must be a JSON object")
     if len(body) <= _QUICK_BYTES:
         return read(_object_of(body, max_bytes))
     return await asyncio.to_thread(lambda: read(_object_of(body, max_bytes)))

@@ -47,12 +47,11 @@ async def read_chat(request: Request, options: GatewayOptions) -> ChatRequest:
     """
     one_picture = (options.max_image_bytes + 2) // 3 * 4
     max_bytes = max(_MOST_BYTES, one_picture + _OTHER_BYTES)
-    return await read_with(request, max_bytes, partial(_read, which=options.images))
+    read = partial(_read, which=options.images)
+    return await read_with(request, max_bytes, read, may_be_empty=False)
 
 
 def _read(content: dict[str, Any], which: str) -> ChatRequest:
-    if not content:
-        raise Problem("bad_json", "the body must be a JSON object with messages")
     messages = content.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= _MOST_MESSAGES:
         raise _bad("messages", f"must be a list of 1 to {_MOST_MESSAGES} messages")
