@@ -134,7 +134,7 @@ def test_every_command_takes_the_same_options(
     shown = capsys.readouterr().out
     assert "--config" in shown
     of_broker = {"--host", "--port", "--username", "--password-file"}
-    wanted = of_broker if name not in {"demo", "infer", "download"} else set()
+    wanted = of_broker if name not in {"demo", "infer", "download", "token"} else set()
     assert {each for each in of_broker if each in shown} == wanted
 
 
