@@ -18,6 +18,7 @@ from fastapi import Request
 
 from gateway.backend import Backend, Frame
 from gateway.callers import Callers, caller_of, patience_of, said_in_headers
+from gateway.guard.asgi import until_hung_up
 from gateway.joining import Joint, Joints
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
@@ -60,7 +61,7 @@ class _Waiting:
         self._grace_s = _HUNG_UP_S
         self._held = held
         held.callback(lambda: joint.leave(self._grace_s))
-        self._gone = asyncio.create_task(_hang_up(request), name="http hang-up")
+        self._gone = asyncio.create_task(until_hung_up(request.receive), name="http hang-up")
         self._gone.add_done_callback(lambda _: self.leave())
 
     async def wait(self, is_so: Callable[[Joint], bool]) -> None:
@@ -243,12 +244,6 @@ class Asker:
                 why, limit_s = f"the patience of the caller ({said})", patience_s
             until = now + limit_s
             return _Waiting(joint, request, self._backend, until, why, held.pop_all())
-
-
-async def _hang_up(request: Request) -> None:
-    """Wait until a caller closes its connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _forget_body(request: Request) -> None:

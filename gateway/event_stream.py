@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastapi import Response
 
 from gateway.guard.aborting import ABORT
-from gateway.guard.asgi import Receive, Scope, Send
+from gateway.guard.asgi import Receive, Scope, Send, until_hung_up
 from gateway.news import News, Reader, Which
 
 _SILENCE_S = 15.0  # proxies end what says nothing for a minute
@@ -48,7 +48,7 @@ class EventStream(Response):
         abort = scope.get("extensions", {}).get(ABORT, _nothing)
         with self._news.reader(self._which, abort) as reader:
             telling = asyncio.create_task(self._tell(reader, send, abort))
-            leaving = asyncio.create_task(_left(receive))
+            leaving = asyncio.create_task(until_hung_up(receive))
             try:
                 await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -75,11 +75,6 @@ class EventStream(Response):
                 return
         abort()
         await asyncio.Event().wait()  # until the connection is gone
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _nothing() -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from gateway.guard.asgi import until_hung_up
 from gateway.joining import stopping
 
 _T = TypeVar("_T")
@@ -23,7 +24,7 @@ async def or_hang_up(request: Request, waiting: "asyncio.Future[_T]", closing: a
         ClientDisconnect: Nobody hears the answer any more.
         Problem: `stopping`.
     """
-    listening = asyncio.ensure_future(_hung_up(request))
+    listening = asyncio.ensure_future(until_hung_up(request.receive))
     ending = asyncio.ensure_future(closing.wait())
     all_of_them: list[asyncio.Future[Any]] = [waiting, listening, ending]
     try:
@@ -34,8 +35,3 @@ async def or_hang_up(request: Request, waiting: "asyncio.Future[_T]", closing: a
     finally:
         for each in all_of_them:
             each.cancel()
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue

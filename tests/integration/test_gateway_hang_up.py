@@ -15,7 +15,8 @@ from gateway.access import TheAsker, TheOptions
 from gateway.app import make_app
 from gateway.asking import frame_of
 from gateway.server import listen, serving
-from tests.unit.gateway.test_asking import OPTIONS, Asked, Backend, document
+from tests.support.results import result_document
+from tests.unit.gateway.test_asking import OPTIONS, Asked, Backend
 
 SOON_S = 1.0
 
@@ -111,6 +112,6 @@ async def test_second_of_two_connections_keeps_the_job(site: Site) -> None:
     job = await site.job()
     first.close()
     assert not await site.is_cancelled_soon(job)
-    job.end.set_result(document("A cat"))
+    job.end.set_result(result_document("A cat"))
     assert b"A cat" in await asyncio.wait_for(reader.readuntil(b'"A cat"'), 5)
     second.close()

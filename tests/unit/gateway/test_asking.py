@@ -13,54 +13,12 @@ import gateway.backend
 from gateway.asking import Asker, frame_of
 from gateway.backend import Frame, OnText
 from gateway.joining import _MOST_KEPT
-from gateway.options import GatewayOptions
 from gateway.problems import Problem
-from schemas.frame import Priority
-from schemas.job import JobStatus
-from schemas.result import ModelInfo, Result, ResultDocument
-from tests.support.factories import NOON
+from schemas.result import ResultDocument
+from tests.support.results import result_document
+from tests.unit.gateway.apps import options
 
-OPTIONS = GatewayOptions(
-    host="127.0.0.1",
-    port=0,
-    max_image_bytes=1 << 20,
-    max_in_flight=2,
-    images="middle",
-    timeout_s=30.0,
-    version="0",
-    model_name="m",
-    model_revision="1",
-    keyless_networks=("127.0.0.0/8",),
-)
-
-
-def document(caption: str) -> ResultDocument:
-    info = ModelInfo(
-        model="m",
-        revision="1",
-        device="cpu",
-        camera_id="http",
-        motion_intensity=0.5,
-        priority=Priority.HIGH,
-    )
-    result = Result(
-        caption=caption,
-        short_caption=caption,
-        confidence=1.0,
-        processing_time=0.0,
-        queue_time=0.0,
-        model_info=info,
-    )
-    return ResultDocument(
-        job_id="job",
-        camera_id="http",
-        status=JobStatus.COMPLETED,
-        result=result,
-        error_message=None,
-        timestamp=NOON,
-        location=None,
-        metadata={},
-    )
+OPTIONS = options(max_image_bytes=1 << 20, max_in_flight=2, timeout_s=30.0, model_revision="1")
 
 
 class Asked:
@@ -201,8 +159,8 @@ async def test_who_hangs_up_does_not_end_a_job_that_another_waits_for(site: Site
     await problem_of(asking)
     await asyncio.sleep(0.8)
     assert not job.is_cancelled
-    job.end.set_result(document("A cat"))
-    assert (await other).result == document("A cat").result
+    job.end.set_result(result_document("A cat"))
+    assert (await other).result == result_document("A cat").result
 
 
 async def test_who_comes_back_at_once_finds_its_job(site: Site) -> None:
@@ -214,7 +172,7 @@ async def test_who_comes_back_at_once_finds_its_job(site: Site) -> None:
     await asyncio.sleep(0.4)
     again = site.ask(Caller())
     await asyncio.sleep(0.5)
-    job.end.set_result(document("A cat"))
+    job.end.set_result(result_document("A cat"))
     await again
     assert len(site.backend.jobs) == 1
 
@@ -241,14 +199,14 @@ async def test_identical_requests_are_one_job_and_others_are_not(site: Site) -> 
     asking.append(site.ask(Caller("10.0.0.3"), b"two"))
     asking.append(site.ask(Caller("10.0.0.3"), prompt="Who?"))
     for job in await site.until_jobs(4):
-        job.end.set_result(document("A cat"))
+        job.end.set_result(result_document("A cat"))
     await asyncio.gather(*asking)
 
 
 async def test_answer_is_kept_for_who_asks_again_after_it_came(site: Site) -> None:
     asking = site.ask(Caller())
     [job] = await site.until_jobs(1)
-    job.end.set_result(document("A cat"))
+    job.end.set_result(result_document("A cat"))
     first = await asking
     assert await site.ask(Caller()) is first
     assert len(site.backend.jobs) == 1
@@ -267,7 +225,7 @@ async def test_answer_about_an_address_is_not_kept(site: Site) -> None:
         request = Caller().request
         frame = frame_of("http://camera/now.jpg", {}, request, OPTIONS)
         asking = asyncio.create_task(site.asker.ask(request, frame))
-        (await site.until_jobs(number))[-1].end.set_result(document("A cat"))
+        (await site.until_jobs(number))[-1].end.set_result(result_document("A cat"))
         await asking
 
 
@@ -275,7 +233,7 @@ async def test_no_more_answers_are_kept_than_there_is_room_for(site: Site) -> No
     for number in range(_MOST_KEPT + 10):
         asking = site.ask(Caller(), str(number).encode())
         await site.until(lambda number=number: len(site.backend.jobs) == number + 1)  # type: ignore[misc]
-        site.backend.jobs[-1].end.set_result(document("A cat"))
+        site.backend.jobs[-1].end.set_result(result_document("A cat"))
         await asking
     await asyncio.sleep(0)
     assert len(site.asker._joints._kept) == _MOST_KEPT
@@ -289,7 +247,7 @@ async def test_idempotency_key_is_the_id_of_the_job(site: Site) -> None:
     assert jobs[0].fields["job_id"] == "mine"
     assert jobs[1].fields["job_id"].startswith("key-")
     for job in jobs:
-        job.end.set_result(document("A cat"))
+        job.end.set_result(result_document("A cat"))
     await asyncio.gather(first, second, third)
 
 
@@ -312,7 +270,7 @@ async def test_who_would_hang_up_is_told_before_and_may_come_back(site: Site) ->
     await asyncio.sleep(1.0)
     again = site.ask(Caller(x_stainless_read_timeout="0.5"))
     await asyncio.sleep(0.05)
-    job.end.set_result(document("A cat"))
+    job.end.set_result(result_document("A cat"))
     await again
 
 
@@ -337,11 +295,11 @@ async def test_who_has_too_many_under_way_is_sent_away_until_there_is_room(site:
     assert "http.max_in_flight" in str(problem)
     other = site.ask(Caller("10.0.0.2"), b"more")
     await site.until_jobs(3)
-    jobs[0].end.set_result(document("A cat"))
+    jobs[0].end.set_result(result_document("A cat"))
     await asking[0]
     more = site.ask(Caller(), b"more")
     for job in (await site.until_jobs(4))[1:]:
-        job.end.set_result(document("A cat"))
+        job.end.set_result(result_document("A cat"))
     await asyncio.gather(asking[1], other, more)
 
 
@@ -380,7 +338,7 @@ async def test_headers_count_for_frames_that_were_made_elsewhere_too(site: Site)
     asking = asyncio.create_task(site.asker.ask(request, Frame({"frame_data": "…"}, "POST /")))
     [job] = await site.until_jobs(1)
     assert job.fields == {"frame_data": "…", "priority": "background", "job_id": "mine"}
-    job.end.set_result(document("A cat"))
+    job.end.set_result(result_document("A cat"))
     await asking
 
 
@@ -445,7 +403,7 @@ async def test_pieces_come_while_they_are_generated_and_are_the_result(site: Sit
     for piece in ("A", " cat"):
         job.say(piece)
         await asyncio.sleep(0.01)
-    job.end.set_result(document("A cat sits"))
+    job.end.set_result(result_document("A cat sits"))
     assert await reading == ["A", " cat", " sits"]
 
 
@@ -454,7 +412,7 @@ async def test_who_joins_a_stream_gets_all_of_it(site: Site) -> None:
     [job] = await site.until_jobs(1)
     job.say("A cat")
     second = await begin(site)
-    job.end.set_result(document("A cat sits"))
+    job.end.set_result(result_document("A cat sits"))
     assert (await first, await second) == (["A cat", " sits"], ["A cat", " sits"])
     assert await (await begin(site)) == ["A cat sits"]
 
@@ -475,12 +433,12 @@ async def test_stream_that_cannot_go_on_ends_with_a_problem(site: Site, end: str
     if end == "fails":
         job.end.set_exception(Problem("engine", "no"))
     else:
-        job.end.set_result(document("A dog sits"))
+        job.end.set_result(result_document("A dog sits"))
     assert await reading == ["A cat", "!engine" if end == "fails" else "!engine_lost"]
 
 
 async def test_answer_without_text_has_no_pieces(site: Site) -> None:
     reading = await begin(site)
     [job] = await site.until_jobs(1)
-    job.end.set_result(document(""))
+    job.end.set_result(result_document(""))
     assert await reading == []

@@ -9,23 +9,18 @@ import ollama
 import pytest
 
 from gateway.app import make_app
-from gateway.options import GatewayOptions
 from gateway.problems import Problem
 from gateway.server import listen, serving
 from schemas.requests.models import ModelInfo
 from schemas.status import ModelStatus
+from tests.unit.gateway.apps import options
 
-OPTIONS = GatewayOptions(
-    host="127.0.0.1",
-    port=0,
+OPTIONS = options(
     max_image_bytes=1 << 20,
     max_in_flight=8,
-    images="middle",
     timeout_s=5,
-    version="0",
     model_name="hub/moondream2",
     model_revision="main",
-    keyless_networks=("127.0.0.0/8",),
 )
 PICTURE = "data:image/jpeg;base64,/9j/AAAA"
 FAILURES = (Problem("engine_lost", "the engine\nhas died"), KeyError("nobody foresaw this"))

@@ -9,22 +9,17 @@ from pydantic import BaseModel
 
 from gateway.app import make_app
 from gateway.backend import Backend, Frame
-from gateway.options import GatewayOptions
 from schemas.job import ErrorDetail, JobStatus
 from schemas.requests.bridge import HealthAnswer
 from schemas.status import HealthCheck, StatusDocument
+from tests.unit.gateway.apps import options
 
-_OPTIONS = GatewayOptions(
-    host="127.0.0.1",
-    port=0,
+_OPTIONS = options(
     max_image_bytes=1 << 20,
-    max_in_flight=32,
-    images="middle",
     timeout_s=60.0,
     version="1",
     model_name="vikhyatk/moondream2",
     model_revision="2025-06-21",
-    keyless_networks=("127.0.0.0/8",),
 )
 _FRAME = {"camera_id": "front", "frame_data": "x"}
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,10 +10,8 @@ import pytest
 from gateway.app import make_app
 from gateway.backend import Frame
 from gateway.problems import Problem
-from schemas.frame import Priority
-from schemas.job import JobStatus
-from schemas.result import Answer, Result, ResultDocument
-from schemas.result import ModelInfo as Answered
+from schemas.result import Answer, ResultDocument
+from tests.support.results import result_document
 from tests.unit.gateway.test_broken_streams import OPTIONS, Model
 
 
@@ -34,33 +31,8 @@ class Asker:
             for task in frame.fields["tasks"]
             if isinstance(task, dict) and "query" in task
         )
-        said = Answered(
-            model="m",
-            revision="r",
-            device="cpu",
-            camera_id="http",
-            motion_intensity=0.0,
-            priority=Priority.HIGH,
-        )
-        result = Result(
-            caption=image if not answers else "",
-            short_caption="",
-            confidence=1.0,
-            answers=answers,
-            processing_time=0.5,
-            queue_time=0.0,
-            model_info=said,
-        )
-        return ResultDocument(
-            job_id="job",
-            camera_id="http",
-            status=JobStatus.COMPLETED,
-            result=result,
-            error_message=None,
-            timestamp=datetime.now(UTC),
-            location=None,
-            metadata={},
-        )
+        caption = "" if answers else image
+        return result_document(caption, short_caption="", answers=answers, processing_time=0.5)
 
 
 async def post(path: str, body: dict[str, Any], images: str = "middle") -> tuple[Any, Asker]:

@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -18,28 +17,15 @@ from gateway.backend import Frame, OnText
 from gateway.openai.chat import _generated
 from gateway.openai.documents import Completion
 from gateway.openai.request import ChatRequest
-from gateway.options import GatewayOptions
 from gateway.problems import Problem
-from schemas.frame import Priority
-from schemas.job import JobStatus
 from schemas.requests.models import ModelInfo
-from schemas.result import ModelInfo as Answerer
-from schemas.result import Result, ResultDocument
+from schemas.result import ResultDocument
 from schemas.status import ModelStatus
 from tests.support.no_backend import NoBackend
+from tests.support.results import result_document
+from tests.unit.gateway.apps import options
 
-OPTIONS = GatewayOptions(
-    host="127.0.0.1",
-    port=0,
-    max_image_bytes=1 << 20,
-    max_in_flight=32,
-    images="middle",
-    timeout_s=5,
-    version="0",
-    model_name="m",
-    model_revision="r",
-    keyless_networks=("127.0.0.0/8",),
-)
+OPTIONS = options(max_image_bytes=1 << 20, timeout_s=5)
 JPEG = b"\xff\xd8\xff and so on"
 
 
@@ -60,32 +46,7 @@ class Recorder(NoBackend):
         self, frame: Frame, timeout_s: float, on_text: OnText | None = None
     ) -> ResultDocument:
         self.frames.append(frame)
-        answerer = Answerer(
-            model="m",
-            revision="r",
-            device="cpu",
-            camera_id="http",
-            motion_intensity=0,
-            priority=Priority.HIGH,
-        )
-        result = Result(
-            caption="A dog.",
-            short_caption="A dog.",
-            confidence=1,
-            processing_time=0,
-            queue_time=0,
-            model_info=answerer,
-        )
-        return ResultDocument(
-            job_id="1",
-            camera_id="http",
-            status=JobStatus.COMPLETED,
-            result=result,
-            error_message=None,
-            timestamp=datetime.now(UTC),
-            location=None,
-            metadata={},
-        )
+        return result_document("A dog.")
 
 
 async def sent(**body: Any) -> tuple[Recorder, httpx.Response]:

@@ -8,22 +8,11 @@ import pytest
 
 from gateway.app import make_app
 from gateway.backend import Backend
-from gateway.options import GatewayOptions
 from schemas.requests.models import ModelInfo
 from schemas.status import Gpu, GpuMemory, Metrics, ModelStatus
+from tests.unit.gateway.apps import options
 
-OPTIONS = GatewayOptions(
-    host="127.0.0.1",
-    port=0,
-    max_image_bytes=1 << 20,
-    max_in_flight=32,
-    images="middle",
-    timeout_s=5,
-    version="0",
-    model_name="m",
-    model_revision="r",
-    keyless_networks=("127.0.0.0/8",),
-)
+OPTIONS = options(max_image_bytes=1 << 20, timeout_s=5)
 
 
 class Machine:
