@@ -86,10 +86,18 @@ class Connection:
         try:
             await self._publish_offline()
         finally:
-            self._handover.stop()
-            await asyncio.shield(asyncio.to_thread(self._thread.join, _JOIN_TIMEOUT_S))
-            self._take_events()
-            self._handover.close()
+            closing = asyncio.create_task(self._close(), name="mqtt close")
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing  # the thread ends soon, and its sockets are nobody else's to close
+                raise
+
+    async def _close(self) -> None:
+        self._handover.stop()
+        await asyncio.to_thread(self._thread.join, _JOIN_TIMEOUT_S)
+        self._take_events()
+        self._handover.close()
 
     @property
     def state(self) -> ConnectionState:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import psutil
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -620,6 +621,25 @@ async def test_end_comes_soon_while_connecting() -> None:
         await until(lambda: connection.state.reason != "not connected yet")
         started = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - started < 1.0
+
+
+async def test_end_that_is_cancelled_leaves_no_socket(mosquitto: EmbeddedBroker) -> None:
+    may_leave = asyncio.Event()
+
+    async def connect_and_leave() -> None:
+        async with connected(options(mosquitto.port)):
+            may_leave.set()
+
+    before = psutil.Process().num_fds()
+    for num_rounds in range(8):  # of the event loop, between its beginning to end and our order
+        may_leave.clear()
+        leaving = asyncio.create_task(connect_and_leave())
+        await within(may_leave.wait())
+        for _ in range(num_rounds):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    assert psutil.Process().num_fds() == before
 
 
 # Other transports.
