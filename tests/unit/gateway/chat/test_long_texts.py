@@ -1,8 +1,7 @@
 """Texts as long as a body may be cost next to nothing: MQTT shares the interpreter's lock."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
@@ -16,17 +15,21 @@ _LENGTH = 16 << 20
 _PIECES = ["a", ".", "a.b", "hello world. ", "You are. ", "\n", "title text: ", "please ", "ä☃"]
 
 
-@contextmanager
-def quickly() -> Iterator[None]:
-    began = time.thread_time()
-    yield
-    assert time.thread_time() - began < 0.15
+def cost_s(do: Callable[[], object]) -> float:
+    """Seconds of computing; the least of three, because other work on the machine adds to each."""
+    costs = []
+    for _ in range(3):
+        began = time.thread_time()
+        do()
+        costs.append(time.thread_time() - began)
+    return min(costs)
 
 
 @pytest.mark.parametrize("piece", _PIECES)
 def test_prompt_of_a_whole_body_costs_little(piece: str) -> None:
     text = piece * (_LENGTH // len(piece))
-    with quickly():
+
+    def answer() -> None:
         conversation = Conversation.of([Turn("user", text, ("picture",))])
         if conversation.text:
             with pytest.raises(Problem, match="has room for"):
@@ -34,17 +37,18 @@ def test_prompt_of_a_whole_body_costs_little(piece: str) -> None:
         text_answer(conversation.text, "model")
         assert estimate(text) >= _LENGTH // 4 - 1
 
+    assert cost_s(answer) < 0.15
+
 
 @pytest.mark.parametrize("piece", _PIECES)
 def test_system_prompt_of_a_whole_body_costs_little(piece: str) -> None:
     text = piece * (_LENGTH // len(piece))
-    with quickly():
-        Conversation.of([Turn("system", text), Turn("user", "Is it open?")]).question()
+    turns = [Turn("system", text), Turn("user", "Is it open?")]
+    assert cost_s(lambda: Conversation.of(turns).question()) < 0.15
 
 
 @pytest.mark.parametrize("piece", _PIECES)
 def test_schema_of_a_whole_body_costs_little(piece: str) -> None:
     text = piece * (_LENGTH // len(piece))
     schema = {"type": "object", "properties": {"a": {"type": "string", "description": text}}}
-    with quickly():
-        Form.of(schema, text)
+    assert cost_s(lambda: Form.of(schema, text)) < 0.15
