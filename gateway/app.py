@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from gateway.asking import Asker
 from gateway.backend import Backend
 from gateway.direct import Direct, Endpoints
-from gateway.guard.asgi import App
+from gateway.guard.asgi import App, Receive, Scope, Send
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
 from gateway.metrics.requests import CountRequests
@@ -78,12 +80,24 @@ _DIRECT: Endpoints = {
 }
 
 
+#: What the framework would tell others of requests and errors, where OpenTelemetry is set up around
+#: it; versions that know nothing of it keep this as a name that means nothing.
+_TELLS_NOBODY: Any = dict.fromkeys(
+    ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
+)
+
+
 class _Application(FastAPI):
     """Routes behind the guard, which also sees what goes wrong in them."""
 
-    def build_middleware_stack(self) -> App:
-        """See `Guard`; what it refuses is counted too."""
-        routes = Contained(Direct(super().build_middleware_stack(), _DIRECT))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; see `Guard`, what it refuses is counted too."""
+        scope["app"] = self
+        await self._guarded(scope, receive, send)
+
+    @cached_property
+    def _guarded(self) -> App:
+        routes = Contained(Direct(super().__call__, _DIRECT))
         guard = Guard(routes, self.state.options, self.state.callers)
         return CountRequests(guard, self.state.request_counts)
 
@@ -107,6 +121,7 @@ def make_app(
         version=options.version,
         openapi_url=None,  # `gateway.routes.docs` has its own, and a page
         redirect_slashes=False,  # to an absolute address, which a proxy's https and path are not in
+        telemetry=_TELLS_NOBODY,
         servers=[{"url": "."}],  # wherever this is read, also below another server's path
     )
     app.state.backend = backend

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.guard.asgi import Receive, Scope, Send
 
@@ -10,7 +10,7 @@ from gateway.guard.asgi import Receive, Scope, Send
 ABORT = "moondream2mqtt.abort"
 
 
-class AbortableHttp(H11Protocol):
+class AbortableHttp(HttpToolsProtocol):
     """uvicorn's protocol, with a way to end a connection whose client does not read.
 
     Without one, what has been written waits for such a client until the system gives up.

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from gateway.guard.addresses import Address, address_of, household, is_in, networks_of
 from gateway.guard.guesses import Guesses
@@ -36,7 +37,8 @@ class Callers:
 
     def __init__(self, options: GatewayOptions) -> None:
         self.key = Key(options.token)
-        self._keyless = networks_of(options.keyless_networks)
+        keyless = networks_of(options.keyless_networks)
+        self._is_keyless = lru_cache(maxsize=1024)(partial(is_in, networks=keyless))
         self._supervisor = address_of(options.supervisor) if options.supervisor else None
         self._guesses = Guesses()
 
@@ -50,7 +52,7 @@ class Callers:
             user = incoming.header("x-remote-user-id") or ""
             return Caller(f"ingress {user if _USER.fullmatch(user) else ''}", root_path=root_path)
         address = household(incoming.peer)
-        if is_in(incoming.peer, self._keyless) and not incoming.is_proxied:
+        if self._is_keyless(incoming.peer) and not incoming.is_proxied:
             return Caller(f"keyless {address}")
         if self.key.has_session(incoming.all("cookie")):
             return Caller(f"session {address}")
@@ -97,7 +99,7 @@ class Callers:
         network that is trusted anyway.
         """
         peer = household(incoming.peer)
-        if not is_in(incoming.peer, self._keyless):
+        if not self._is_keyless(incoming.peer):
             return peer
         said = ",".join(incoming.all("x-forwarded-for")).rpartition(",")[2].strip()
         address: Address | None = address_of(said)

@@ -7,8 +7,9 @@ us for that page's server. It cannot give us a name that is ours, so the name is
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
-from gateway.guard.addresses import address_of
+from gateway.guard.addresses import Address, address_of
 from gateway.guard.incoming import Incoming
 from gateway.problems import Problem
 
@@ -30,6 +31,7 @@ class Hosts:
         self._is_open = "*" in names
         self._domains = tuple(each[1:] for each in names if each.startswith("*."))
         self._names = {socket.gethostname().lower(), *names}
+        self._is_ours = lru_cache(maxsize=256)(self._look_at)  # it is nearly always the same
 
     def check(self, incoming: Incoming) -> None:
         """See that the request calls us by a name of ours; HTTP/1.0 may call without one.
@@ -37,17 +39,18 @@ class Hosts:
         Raises:
             Problem: The name is a stranger's.
         """
-        if any(not self._is_ours(_plain(each), incoming) for each in incoming.all("host")):
+        if not all(self._is_ours(each, incoming.own) for each in incoming.all("host")):
             raise Problem(
                 "misdirected",
                 "the name in the Host header is not known here; if this service is meant, list the "
                 "name in http.allowed_hosts",
             )
 
-    def _is_ours(self, host: str, incoming: Incoming) -> bool:
+    def _look_at(self, said: str, own: Address | None) -> bool:
+        host = _plain(said)
         address = address_of(host)
         if address is not None:  # an address cannot be given to somebody else
-            return not address.is_global or address == incoming.own or self._is_listed(host)
+            return not address.is_global or address == own or self._is_listed(host)
         if not _NAME.fullmatch(host):
             return False
         # Names of one label are the network's own (a container's, a machine's), never a domain's.

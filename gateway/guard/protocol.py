@@ -1,16 +1,16 @@
 """HTTP on one connection, within bounds that uvicorn does not set.
 
-Headers that never end, bodies that nobody wants any more and readers that do not read each hold a
-connection; here each gets its time.
+Headers that never end, bodies that nobody wants any more, requests that are sent and never read
+back and readers that do not read each hold a connection or memory; here each gets its time.
 """
 
 import asyncio
 import json
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import h11
+import httptools
 
 from gateway.guard.aborting import AbortableHttp
 from gateway.guard.addresses import address_of, household
@@ -20,8 +20,15 @@ _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
-    501: "Not Implemented",
 }
+#: That brought neither a whole head nor a piece of a body: headers or trailers without end.
+_MOST_UNREAD_BYTES = 16 << 10
+#: Of a body, for a route that has not asked for it yet. A frame is at hand whole: to stop reading
+#: and to begin again for each costs as much as reading it.
+_READ_AHEAD_BYTES = 256 << 10
+#: Requests that a caller sends without waiting for answers; beyond, it is not heard any more.
+_MOST_PIPELINED = 256
+_NO_PATH = b"//"  #: the guard refuses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,15 @@ class GuardedProtocol(AbortableHttp):
         self._patience = patience
         self._household = ""
         self._is_admitted = False
+        self._is_idle = False
         self._headers_timer: asyncio.TimerHandle | None = None
         self._leftover_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
         self._leftover_bytes = 0
+        self._unread_bytes = 0  #: since the parser last told something
+        self._is_in_body = False  #: the parser is, of the request that came last
         self._is_over = False  #: what still comes is not looked at
+        self._answered: Any = None  #: uvicorn's exchange that runs; others wait in the pipeline
 
     # --- asyncio
 
@@ -79,6 +90,7 @@ class GuardedProtocol(AbortableHttp):
         if self._is_admitted:
             self._is_admitted = False
             self._all.forget(self, self._household)
+        self._disconnect()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
@@ -91,8 +103,27 @@ class GuardedProtocol(AbortableHttp):
                 return
         if self._is_over:
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._unread_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(400, "bad_request")
+            return
+        if self._unread_bytes > _MOST_UNREAD_BYTES:
+            self._refuse(431, "header_too_large")
+            return
         self._look()
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read; it stops where a caller asks for another protocol, which is none."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            else:
+                return
 
     def pause_writing(self) -> None:
         """The caller does not read as fast as it is answered."""
@@ -106,27 +137,78 @@ class GuardedProtocol(AbortableHttp):
             self._reading_timer.cancel()
             self._reading_timer = None
 
+    # --- what the parser finds; what is raised here reaches `data_received` as its error
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; those that come behind a body are nobody's."""
+        if not self._is_in_body:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A request begins."""
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise ValueError("too many requests at once")
+        if not self.url.startswith(b"/"):
+            self.url = _NO_PATH  # for CONNECT a host, for a proxy a URL, `*` for all
+        super().on_headers_complete()
+        self._unread_bytes = 0
+        self._is_in_body = True
+        if not self.pipeline:
+            self._answered = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body."""
+        self._unread_bytes = 0
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > _READ_AHEAD_BYTES:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """A request has come whole."""
+        self._unread_bytes = 0
+        self._is_in_body = False
+        super().on_message_complete()
+
     # --- uvicorn
 
     def on_response_complete(self) -> None:
         """A request has had its answer."""
+        if self.pipeline:
+            self._answered = self.pipeline[-1][0]
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
         self._look()
-
-    def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP; h11 may know a better code than 400."""
-        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            self.transport.close()  # in the middle of an answer: nothing can be said
-            return
-        status = getattr(sys.exception(), "error_status_hint", 400)
-        code = "header_too_large" if status == 431 else "bad_request"
-        phrase = _PHRASES.get(status, _PHRASES[400])
-        self._end_with(status if status in _PHRASES else 400, phrase, code, "this is no HTTP/1.1")
 
     def close_idle(self) -> None:
         """Make room for others."""
         self._is_admitted = False
         self.timeout_keep_alive_handler()
+
+    def _exchanges(self) -> Iterator[Any]:
+        """Requests without their whole answer."""
+        for each in (self._answered, *(cycle for cycle, _ in self.pipeline)):
+            if each is not None and not each.response_complete:
+                yield each
+
+    def _disconnect(self) -> None:
+        """Let whoever answers know that nobody hears it; uvicorn tells the last one alone."""
+        for each in self._exchanges():
+            each.disconnected = True
+            each.message_event.set()
+
+    def _refuse(self, status: int, code: str) -> None:
+        """What came is no HTTP."""
+        is_answering = any(each.response_started for each in self._exchanges())
+        self._disconnect()
+        if is_answering:
+            self._is_over = True
+            self.transport.close()  # in the middle of an answer: nothing can be said
+        else:
+            self._end_with(status, _PHRASES[status], code, "this is no HTTP/1.1")
 
     # --- time
 
@@ -134,19 +216,9 @@ class GuardedProtocol(AbortableHttp):
         """Say whether the connection is idle, and start or stop what limits it."""
         if self.transport.is_closing() or not self._is_admitted:
             return
-        is_waiting = self.conn.their_state is h11.IDLE
-        if is_waiting:
-            self._all.mark_idle(self, self._household)
-            if self.timeout_keep_alive_task is None and self._headers_timer is None:
-                self._headers_timer = self.loop.call_later(
-                    self._patience.headers_s, self._headers_are_late
-                )
-        else:
-            self._all.mark_busy(self, self._household)
-            if self._headers_timer is not None:
-                self._headers_timer.cancel()
-                self._headers_timer = None
-        is_left_over = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        is_answered = next(self._exchanges(), None) is None
+        self._mark(is_idle=is_answered and not self._is_in_body)
+        is_left_over = is_answered and self._is_in_body
         if is_left_over and any(name == b"expect" for name, _ in self.headers):
             self.transport.close()  # whether it still sends its body is not known
         elif is_left_over:
@@ -155,10 +227,24 @@ class GuardedProtocol(AbortableHttp):
             self._leftover_timer.cancel()
             self._leftover_timer = None
 
+    def _mark(self, *, is_idle: bool) -> None:
+        if is_idle:
+            if self.timeout_keep_alive_task is None and self._headers_timer is None:
+                self._headers_timer = self.loop.call_later(
+                    self._patience.headers_s, self._headers_are_late
+                )
+        elif self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+        if is_idle is not self._is_idle:
+            self._is_idle = is_idle
+            mark = self._all.mark_idle if is_idle else self._all.mark_busy
+            mark(self, self._household)
+
     def _headers_are_late(self) -> None:
         if self.transport.is_closing():
             return
-        if self.conn.trailing_data[0]:
+        if self._unread_bytes:
             self._end_with(408, _PHRASES[408], "too_slow", "the headers come too slowly")
         else:
             self.transport.close()
@@ -172,7 +258,7 @@ class GuardedProtocol(AbortableHttp):
 
     def expects_body(self) -> bool:
         """Whether the caller is in the middle of a body."""
-        return self.conn.their_state is h11.SEND_BODY
+        return self._is_in_body
 
     def end(self) -> None:
         """Look at nothing that still comes."""
@@ -194,7 +280,7 @@ class GuardedProtocol(AbortableHttp):
         self.transport.abort()
 
     def _end_with(self, status: int, phrase: str, code: str, message: str) -> None:
-        """Say why, past h11, which has no request to answer, and close."""
+        """Say why, past uvicorn, which has no request to answer, and close."""
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         body = json.dumps({"error": error, "message": message}).encode()
         head = (

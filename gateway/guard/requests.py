@@ -23,8 +23,8 @@ def check_request(incoming: Incoming) -> None:
     Raises:
         Problem: It cannot.
     """
-    size = sum(len(name) + len(value) for name, value in incoming.headers)
-    if len(incoming.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+    num_headers = sum(map(len, incoming.headers.values()))
+    if num_headers > MAX_HEADERS or incoming.header_bytes > MAX_HEADER_BYTES:
         raise Problem(
             "header_too_large",
             f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them",
@@ -33,11 +33,25 @@ def check_request(incoming: Incoming) -> None:
         raise Problem(
             "method_not_allowed", f"methods here are {', '.join(sorted(_METHODS))}, no others"
         )
-    if incoming.header("transfer-encoding") and incoming.header("content-length"):
-        # Where one request ends and the next begins is then seen differently by a proxy.
-        raise Problem("bad_request", "Content-Length and Transfer-Encoding exclude each other")
+    _check_framing(incoming)
     if not _is_plain(incoming):
         raise Problem("not_found", "no path here has '..', '//', '\\' or encoded slashes")
+
+
+def _check_framing(incoming: Incoming) -> None:
+    """See that whoever passes a request on cannot have understood another one (RFC 9112).
+
+    Raises:
+        Problem: For whom it is, or where it ends, could be seen differently.
+    """
+    num_hosts = len(incoming.all("host"))
+    if num_hosts > 1 or (num_hosts == 0 and incoming.version == "1.1"):
+        raise Problem("bad_request", "exactly one Host header is required")
+    codings = incoming.all("transfer-encoding")
+    if codings and incoming.header("content-length"):
+        raise Problem("bad_request", "Content-Length and Transfer-Encoding exclude each other")
+    if codings and [each.lower() for each in codings] != ["chunked"]:
+        raise Problem("not_implemented", "Transfer-Encoding: only chunked is understood")
 
 
 def _is_plain(incoming: Incoming) -> bool:

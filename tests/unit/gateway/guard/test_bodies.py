@@ -169,7 +169,11 @@ async def test_cut_body_is_no_error_of_ours() -> None:
         "method": "POST",
         "path": "/size",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")],
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"transfer-encoding", b"chunked"),
+        ],
         "client": ("127.0.0.1", 1),
     }
     await application()(scope, receive, send)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -107,12 +107,87 @@ async def test_requests_that_are_sent_at_once_are_answered_in_order() -> None:
         assert {(await answer(streams[0]))[0] for _ in range(200)} == {200}
 
 
+async def test_requests_without_end_and_without_waiting_are_given_up() -> None:
+    num_begun = 0
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal num_begun
+        num_begun += 1
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with server(wait) as connect:
+        reader, writer = await connect()
+        writer.write((GOOD * 2000).replace("\n", "\r\n").encode())
+        assert (await answer(reader))[0] == 400
+        assert await is_closed(reader)
+        assert num_begun <= 1
+
+
+async def test_exchange_hears_that_its_caller_has_gone_with_others_behind_it() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        ended.set()
+
+    async with server(wait) as connect:
+        _, writer = await connect()
+        writer.write((GOOD * 3).replace("\n", "\r\n").encode())
+        await asyncio.wait_for(begun.wait(), 5)
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_trailers_are_nobodys_and_end() -> None:
+    head = (
+        b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    )
+    heard: list[list[bytes]] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        heard.append([name for name, _ in scope["headers"]])
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with server(note) as connect:
+        reader, writer = await connect()
+        writer.write(head + b"Authorization: Bearer x\r\n\r\n")
+        await answer(reader)
+        assert heard == [[b"host", b"content-type", b"transfer-encoding"]]
+        for endless in (b"X: " + b"a" * 1000, b"X: y\r\n" * 100):
+            reader, writer = await connect()
+            writer.write(head)
+            with suppress(ConnectionError):
+                for _ in range(1000):
+                    writer.write(endless)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            assert (await answer(reader))[0] == 431
+            assert await is_closed(reader)
+
+
+async def test_request_behind_one_that_asks_for_another_protocol_is_answered() -> None:
+    upgrade = GOOD.replace("\n\n", "\nConnection: Upgrade\nUpgrade: h2c\n\n")
+    async with server() as connect:
+        reader, writer = await connect()
+        writer.write((upgrade + GOOD + upgrade).replace("\n", "\r\n").encode())
+        for _ in range(3):
+            assert (await answer(reader))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [
         ("nonsense\n\n", 400),
-        ("\n\n\n", 400),
-        ("PRI * HTTP/2.0\n\nSM\n\n", 405),
+        ("\n\n\n", 408),  # empty lines before a request are to be ignored
+        ("PRI * HTTP/2.0\n\nSM\n\n", 400),
         ("GET /livez HTTP/1.1\n\n", 400),  # without a Host
         ("GET /livez HTTP/1.1\nHost: a\nHost: b\n\n", 400),
         ("GET /livez HTTP/1.1\nHost: a\nContent-Length: -1\n\n", 400),

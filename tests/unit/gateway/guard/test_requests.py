@@ -188,7 +188,7 @@ async def test_paths_that_mean_others_are_none(path: bytes) -> None:
         "path": unquote(path.decode()),
         "raw_path": path,
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"host", b"localhost")],
         "client": ("127.0.0.1", 1),
     }
     await application()(scope, receive, send)  # type: ignore[arg-type]
