@@ -11,6 +11,7 @@ from gateway.direct import Direct, Endpoints
 from gateway.guard.asgi import App
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
+from gateway.heads import Heads
 from gateway.metrics.requests import CountRequests
 from gateway.moondream import skills as moondream
 from gateway.news import News
@@ -83,7 +84,7 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> App:
         """See `Guard`; what it refuses is counted too."""
-        routes = Contained(Direct(super().build_middleware_stack(), _DIRECT))
+        routes = Contained(Heads(Direct(super().build_middleware_stack(), _DIRECT)))
         guard = Guard(routes, self.state.options, self.state.callers)
         return CountRequests(guard, self.state.request_counts)
 
