@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
-from gateway.asking import first_text
+from gateway.asking import finish_reason, first_text
 from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.filling.form import ANY_JSON, Form
@@ -56,7 +56,8 @@ class Call(PictureCall):
             return answers.stream(answering, figures)
         documents = await self.ask_each(pictures, fields)
         text = "\n".join(first_text(document) for document in documents)
-        return _said(answers, question, text, figures(_engine_s(documents)))
+        reason = finish_reason(documents)
+        return _said(answers, question, text, figures(_engine_s(documents)), reason)
 
     async def _fill(self, answers: Answers, question: Question) -> Response:
         conversation = question.conversation

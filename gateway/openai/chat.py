@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from gateway.asking import Answering, first_text
+from gateway.asking import Answering, finish_reason, first_text
 from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.openai.described import BODY
@@ -40,6 +40,7 @@ class Call(PictureCall):
             f"{asked.conversation.system}\n{asked.conversation.text}",
             len(asked.pictures),
         )
+        reason = "stop"
         if asked.form is not None:
             text = await self._fill(asked)
         elif not asked.pictures:
@@ -53,9 +54,10 @@ class Call(PictureCall):
         else:
             documents = await self.ask_each(asked.pictures, asked.conversation.question())
             text = _lines([first_text(each) for each in documents])
+            reason = finish_reason(documents)
         if asked.is_streamed:
-            return _stream(_said(text, completion, asked))
-        return JSONResponse(completion.whole(text))
+            return _stream(_said(text, completion, asked, reason))
+        return JSONResponse(completion.whole(text, reason))
 
     async def _fill(self, asked: ChatRequest) -> str:
         form = asked.form
@@ -94,21 +96,24 @@ async def _generated(
     except Problem as problem:
         yield failed(problem)
         return
-    for each in _end("".join(texts), completion, asked):
+    reason = finish_reason([answering.document])
+    for each in _end("".join(texts), completion, asked, reason):
         yield each
 
 
-async def _said(text: str, completion: Completion, asked: ChatRequest) -> AsyncIterator[str]:
+async def _said(
+    text: str, completion: Completion, asked: ChatRequest, reason: str
+) -> AsyncIterator[str]:
     """Chunks of a text that is there already."""
     yield completion.first()
     yield completion.piece(text)
-    for each in _end(text, completion, asked):
+    for each in _end(text, completion, asked, reason):
         yield each
 
 
-def _end(text: str, completion: Completion, asked: ChatRequest) -> list[str]:
+def _end(text: str, completion: Completion, asked: ChatRequest, reason: str) -> list[str]:
     counted = [completion.usage(text)] if asked.wants_usage else []
-    return [completion.last(), *counted, DONE]
+    return [completion.last(reason), *counted, DONE]
 
 
 def _stream(chunks: AsyncIterator[str]) -> StreamingResponse:
