@@ -13,6 +13,7 @@ from gateway.direct import Direct, Endpoints
 from gateway.guard.asgi import App, Receive, Scope, Send
 from gateway.guard.callers import Callers
 from gateway.guard.guard import BodyGone, Guard
+from gateway.heads import Heads
 from gateway.metrics.requests import CountRequests
 from gateway.moondream import skills as moondream
 from gateway.news import News
@@ -97,7 +98,7 @@ class _Application(FastAPI):
 
     @cached_property
     def _guarded(self) -> App:
-        routes = Contained(Direct(super().__call__, _DIRECT))
+        routes = Contained(Heads(Direct(super().__call__, _DIRECT)))
         guard = Guard(routes, self.state.options, self.state.callers)
         return CountRequests(guard, self.state.request_counts)
 

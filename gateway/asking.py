@@ -8,7 +8,7 @@ has more under way than `http.max_in_flight`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -259,6 +259,13 @@ def first_text(document: ResultDocument) -> str:
     if result is None:
         return ""
     return result.caption or (result.answers[0].answer if result.answers else "")
+
+
+def finish_reason(documents: Iterable[ResultDocument | None]) -> str:
+    """Why texts ended, as OpenAI and Ollama call it: `length` where one was cut, else `stop`."""
+    results = (document.result for document in documents if document is not None)
+    is_cut = any(result is not None and result.truncated for result in results)
+    return "length" if is_cut else "stop"
 
 
 def frame_of(

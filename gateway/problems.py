@@ -185,6 +185,8 @@ def _answer_framework(request: Request, error: HTTPException) -> JSONResponse:
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         problem = Problem("method_not_allowed", f"{path} is asked with {allowed}")
+        if "GET" in allowed and "HEAD" not in allowed:  # what `gateway.heads` adds
+            error.headers = {"Allow": f"{allowed}, HEAD"}
     else:
         problem = Problem("bad_request", str(error.detail))
     answer = answer_problem(request, problem)

@@ -91,6 +91,11 @@ class Result(BaseModel):
     points: tuple[PointedObjects, ...] = ()
     processing_time: float = Field(description="seconds in the engine")
     queue_time: float = Field(description="seconds from arrival to the engine")
+    truncated: bool = Field(
+        default=False,
+        exclude_if=lambda truncated: not truncated,
+        description="a text ended where model.max_tokens cut it; only where one did",
+    )
     model_info: ModelInfo
 
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from gateway.access import TheAsker, TheBackend, TheOptions
 from gateway.asking import first_text, frame_of
 from gateway.backend import Frame
 from gateway.chat.model import model_info, plain_name
@@ -16,6 +15,7 @@ from gateway.chat.text_only import text_answer
 from gateway.moondream.asked import Asked, read_asked
 from gateway.moondream.figures import figures
 from gateway.moondream.streaming import stream, stream_text
+from gateway.picture_call import PictureCall
 from gateway.problems import Problem
 from schemas.result import Result, ResultDocument
 
@@ -25,17 +25,8 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 _NO_REASONING: dict[str, Any] = {"text": "", "grounding": []}
 
 
-class Call:
+class Call(PictureCall):
     """One request, from what it says to its answer."""
-
-    def __init__(
-        self, request: Request, backend: TheBackend, asker: TheAsker, options: TheOptions
-    ) -> None:
-        self._request = request
-        self._backend = backend
-        self._asker = asker
-        self._options = options
-        self._began = time.monotonic()
 
     async def read(self) -> Asked:
         """What is asked.
@@ -43,7 +34,7 @@ class Call:
         Raises:
             Problem: It is not what this interface takes, or more than the model can do.
         """
-        asked = await read_asked(self._request, self._options)
+        asked = await read_asked(self.request, self.options)
         if asked.fields.get("spatial_refs"):
             # An answer about something else than what was pointed at would be worse than none.
             raise Problem(
@@ -66,11 +57,9 @@ class Call:
         """
         is_streamed, timeout_s = asked.flag("stream"), self._timeout_s(asked)
         if is_streamed:
-            answering = await self._asker.begin(
-                self._request, self._frame(asked, fields), timeout_s
-            )
-            return stream(answering, self._began)
-        document = await self._asker.ask(self._request, self._frame(asked, fields), timeout_s)
+            answering = await self.asker.begin(self.request, self._frame(asked, fields), timeout_s)
+            return stream(answering, self.began)
+        document = await self.asker.ask(self.request, self._frame(asked, fields), timeout_s)
         text = first_text(document)
         return self.answer({name: text, **beside}, text, document.job_id)
 
@@ -82,8 +71,8 @@ class Call:
             task: detect or point.
         """
         fields = {"tasks": [{task: asked.text("object", "obj")}]}
-        document = await self._asker.ask(
-            self._request, self._frame(asked, fields), self._timeout_s(asked)
+        document = await self.asker.ask(
+            self.request, self._frame(asked, fields), self._timeout_s(asked)
         )
         return _result_of(document), document.job_id
 
@@ -96,24 +85,24 @@ class Call:
             job_id: Empty: no job was needed.
         """
         said = {"request_id": job_id} if job_id else {}
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self.began
         return JSONResponse({**content, **said, "_stats": figures(text, seconds)})
 
     async def without_picture(self, asked: Asked, question: str, **beside: Any) -> Response:
         """The answer to a question about none; `beside` as in `text`."""
-        info = await model_info(self._backend)
+        info = await model_info(self.backend)
         answer = text_answer(question, plain_name(info.model.name))
         if asked.flag("stream"):
-            return stream_text(answer, self._began)
+            return stream_text(answer, self.began)
         return self.answer({"answer": answer, **beside}, answer)
 
     def _frame(self, asked: Asked, fields: dict[str, Any]) -> Frame:
         """Whoever asks about it does not keep it meanwhile."""
         said = {**asked.about_the_frame, **fields}
-        return frame_of(asked.take_picture(), said, self._request, self._options)
+        return frame_of(asked.take_picture(), said, self.request, self.options)
 
     def _timeout_s(self, asked: Asked) -> float:
-        return asked.seconds("timeout", self._options.timeout_s)
+        return asked.seconds("timeout", self.options.timeout_s)
 
 
 TheCall = Annotated[Call, Depends()]

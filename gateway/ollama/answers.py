@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from fastapi.responses import StreamingResponse
 
-from gateway.asking import Answering
+from gateway.asking import Answering, finish_reason
 from gateway.chat.tokens import PICTURE_TOKENS, estimate
 from gateway.problems import Problem, said_by_ollama
 
@@ -105,8 +105,9 @@ class Answers:
             raise
         document = answering.document
         seconds = document.result.processing_time if document and document.result else 0.0
+        reason = finish_reason([document])
         said = figures(seconds).of("".join(texts))
-        yield _line(self._last("", {"done_reason": "stop", **said}))
+        yield _line(self._last("", {"done_reason": reason, **said}))
 
     def _piece(self, text: str) -> dict[str, Any]:
         return {**self._head(), **self._wrap(text), "done": False}

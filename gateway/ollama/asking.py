@@ -5,41 +5,28 @@ Nothing is sent before the first piece of text is there, so that what fails befo
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
-from gateway.access import TheAsker, TheBackend, TheOptions
-from gateway.asking import first_text, frame_of
-from gateway.backend import Frame
+from gateway.asking import finish_reason, first_text
 from gateway.chat.model import model_info, plain_name
 from gateway.chat.text_only import text_answer
 from gateway.filling.form import ANY_JSON, Form
 from gateway.ollama.answers import Answers, Figures, Wrap, in_message, in_response
 from gateway.ollama.naming import name_of
 from gateway.ollama.questions import Question, read_chat, read_generate
+from gateway.picture_call import PictureCall
 from schemas.result import ResultDocument
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
-_LEAST_S = 0.1  # of a picture that comes after others
 
-
-class Call:
+class Call(PictureCall):
     """One request, from what it asks to its answer."""
-
-    def __init__(
-        self, request: Request, backend: TheBackend, asker: TheAsker, options: TheOptions
-    ) -> None:
-        self.request = request
-        self.options = options
-        self._backend = backend
-        self._asker = asker
-        self._began = time.monotonic()
 
     async def answer(self, question: Question, wrap: Wrap) -> Response:
         """The answer, whole or as lines.
@@ -48,9 +35,9 @@ class Call:
             question: What was read of the request.
             wrap: Where the endpoint has its text.
         """
-        model = (await model_info(self._backend)).model
+        model = (await model_info(self.backend)).model
         answers = Answers(wrap, name_of(model.name, model.revision))
-        figures = partial(Figures, self._began, question.conversation.text)
+        figures = partial(Figures, self.began, question.conversation.text)
         if question.is_empty:
             return _said(answers, question, "", figures(), "load")
         if question.format is not None:
@@ -62,14 +49,15 @@ class Call:
 
     async def _ask(self, answers: Answers, question: Question) -> Response:
         conversation, pictures = question.conversation, question.pictures
-        figures = partial(Figures, self._began, conversation.text, len(pictures))
+        figures = partial(Figures, self.began, conversation.text, len(pictures))
         fields = conversation.question()
         if question.is_streamed and len(pictures) == 1:
-            answering = await self._asker.begin(self.request, self._frame(pictures, fields))
+            answering = await self.asker.begin(self.request, self.frame_of_next(pictures, fields))
             return answers.stream(answering, figures)
-        documents = await self._ask_each(pictures, fields)
+        documents = await self.ask_each(pictures, fields)
         text = "\n".join(first_text(document) for document in documents)
-        return _said(answers, question, text, figures(_engine_s(documents)))
+        reason = finish_reason(documents)
+        return _said(answers, question, text, figures(_engine_s(documents)), reason)
 
     async def _fill(self, answers: Answers, question: Question) -> Response:
         conversation = question.conversation
@@ -77,25 +65,10 @@ class Call:
         form = await asyncio.to_thread(Form.of, schema, conversation.text)  # may take a while
         documents: list[ResultDocument] = []
         if form.tasks:
-            documents = await self._ask_each(question.pictures, form.fields())
+            documents = await self.ask_each(question.pictures, form.fields())
         filled = form.filled(documents[0].result if documents else None)
-        figures = Figures(self._began, conversation.text, len(documents), _engine_s(documents))
+        figures = Figures(self.began, conversation.text, len(documents), _engine_s(documents))
         return _said(answers, question, json.dumps(filled, ensure_ascii=False), figures)
-
-    async def _ask_each(self, pictures: list[str], fields: dict[str, Any]) -> list[ResultDocument]:
-        """One after the other, all within the time for one; none is left in the list."""
-        ends = self._began + self.options.timeout_s
-        documents = []
-        while pictures:
-            left_s = max(_LEAST_S, ends - time.monotonic())
-            documents.append(
-                await self._asker.ask(self.request, self._frame(pictures, fields), left_s)
-            )
-        return documents
-
-    def _frame(self, pictures: list[str], fields: dict[str, Any]) -> Frame:
-        """Of the first picture, which is taken; whoever asks about it does not keep it."""
-        return frame_of(pictures.pop(0), fields, self.request, self.options)
 
 
 TheCall = Annotated[Call, Depends()]

@@ -33,14 +33,12 @@ _NEVER = "2318-01-01T00:00:00Z"
 router = APIRouter(prefix="/api", include_in_schema=False)
 
 
-@router.head("/version", include_in_schema=False)
 @router.get("/version")
 async def version() -> dict[str, str]:
     """Which of Ollama's interfaces this is like."""
     return {"version": API_VERSION}
 
 
-@router.head("/tags", include_in_schema=False)
 @router.get("/tags")
 async def tags(backend: TheBackend) -> dict[str, Any]:
     """The models that can be asked: one."""

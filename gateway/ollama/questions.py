@@ -22,7 +22,7 @@ class Question:
     """One request."""
 
     conversation: Conversation  #: without its pictures
-    pictures: list[str] = field(repr=False)  #: to be looked at; taken out by who asks about them
+    pictures: list[str | bytes] = field(repr=False)  #: each is taken out when it is looked at
     is_streamed: bool
     is_empty: bool  #: nothing is asked: the model is to be loaded
     format: dict[str, Any] | str | None  #: a JSON schema, "json", or None for text

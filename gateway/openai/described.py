@@ -35,6 +35,14 @@ _FIELDS = {
     "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
     "model": {"type": "string", "description": "any; the answer names the real one"},
     "stream": {"type": "boolean", "default": False},
+    "max_tokens": {
+        "type": "integer",
+        "description": "accepted, and does nothing: model.max_tokens of the service counts",
+    },
+    "temperature": {
+        "type": "number",
+        "description": "accepted, and does nothing: model.temperature of the service counts",
+    },
     "response_format": {
         "type": "object",
         "description": "with `json_schema`: what is to be filled, one question a property",

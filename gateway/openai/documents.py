@@ -22,13 +22,13 @@ class Completion:
     name: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, text: str) -> dict[str, Any]:
+    def whole(self, text: str, reason: str = "stop") -> dict[str, Any]:
         """The answer as one document."""
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text, "refusal": None},
             "logprobs": None,
-            "finish_reason": "stop",
+            "finish_reason": reason,
         }
         return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(text)}
 
@@ -40,9 +40,9 @@ class Completion:
         """A chunk with some text."""
         return self._chunk({"content": text})
 
-    def last(self) -> str:
+    def last(self, reason: str) -> str:
         """The chunk behind the text."""
-        return self._chunk({}, "stop")
+        return self._chunk({}, reason)
 
     def usage(self, text: str) -> str:
         """The chunk that counts, for who asked for it."""

@@ -4,7 +4,6 @@ Whatever else a client sends (models, temperatures, tools) is left alone.
 """
 
 import binascii
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,13 +16,13 @@ from gateway.filling.form import ANY_JSON, Form
 from gateway.objects import read_with
 from gateway.options import GatewayOptions
 from gateway.problems import Problem
+from schemas.data_uri import TEXT_HEAD
 
 _MOST_MESSAGES = 1000
 _MOST_PICTURES = 32  # of one message
 _MOST_BYTES = 32 << 20  # of a body, where one picture may not be larger
 _OTHER_BYTES = 1 << 20  # of a body besides its pictures
 
-_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.I)
 _TEXTS = frozenset({"text", "input_text"})
 _PICTURES = frozenset({"image_url", "input_image"})
 
@@ -142,7 +141,7 @@ def _decoded(picture: str) -> str | bytes:
 
     Anything else stays as it is; what is wrong with it is said where frames are taken in.
     """
-    found = _DATA_URI.match(picture)
+    found = TEXT_HEAD.match(picture)
     if found is None:
         return picture
     try:

@@ -28,9 +28,9 @@ export async function call(method, path, body, signal) {
 /** A path of parts that come from elsewhere. */
 export const path = (...parts) => parts.map(encodeURIComponent).join('/');
 
-/** Where somebody shows the token, and comes back. */
+/** Where somebody shows the token, and comes back to the part of the page that is shown now. */
 export function logIn() {
-  location.assign('login');
+  location.assign(`login${location.hash}`);
 }
 
 function sentence(said, status) {

@@ -2,6 +2,7 @@
 
 import { call, path } from './calls.js';
 import { el, setText } from './dom.js';
+import { Tasks } from './tasks.js';
 import { capital, plain } from './words.js';
 
 const LEVELS = ['low', 'normal', 'high', 'critical'];
@@ -17,6 +18,8 @@ const FIELDS = [
   ['similarity', 'Alike from, 0 to 1; 0 captions all', 'number', { min: 0, max: 1, step: 'any' }],
   ['newest_wins', 'A new frame replaces a waiting one', 'switch'],
   ['publish_image', 'Publish the captioned frame', 'switch'],
+  ['tasks', 'What is done with each frame', 'tasks'],
+  ['webhook_url', 'Webhook: address that results are sent to', 'secret', { maxlength: 2048, inputmode: 'url', spellcheck: 'false', autocomplete: 'off' }],
 ];
 
 export class Settings {
@@ -45,28 +48,30 @@ export class Settings {
   show({ settings, origins }) {
     this.form.hidden = false;
     for (const [name, row] of this.#rows) {
-      if (row.input !== document.activeElement) put(row.input, settings[name]);
+      if (!row.node.contains(document.activeElement)) row.put(settings[name]);
       if (origins) row.reset.hidden = origins[name] !== 'changed';
     }
   }
 
   #row(name, label, kind, limits = {}, choices = []) {
     const id = `setting-${name}`;
-    const input = make(kind, { id, 'aria-describedby': `${id}-error`, ...limits }, choices);
-    const reset = el('button', { type: 'button', class: 'plain', hidden: true, title: 'As the file says', 'aria-label': `${label}: as the file says`, onclick: () => this.#send(name, null) }, 'Reset');
+    const send = (said) => this.#send(name, said);
+    const named = kind === 'tasks' ? { 'aria-labelledby': `${id}-label` } : {};
+    const { node, put } = control(kind, { id, 'aria-describedby': `${id}-error`, ...named, ...limits }, choices, send);
+    const reset = el('button', { type: 'button', class: 'plain', hidden: true, title: 'As the file says', 'aria-label': `${label}: as the file says`, onclick: () => send(null) }, 'Reset');
     const error = el('p', { class: 'error', id: `${id}-error`, role: 'alert' });
-    this.#rows.set(name, { input, reset, error });
-    input.addEventListener('change', () => this.#send(name, value(input, kind)));
-    return el('div', { class: `row is-${kind}` }, el('label', { for: id }, label), reset, input, error);
+    this.#rows.set(name, { node, put, reset, error });
+    return el('div', { class: `row is-${kind}` }, el('label', { id: `${id}-label`, for: id }, label), reset, node, error);
   }
 
   async #send(name, said) {
     const row = this.#rows.get(name);
     setText(row.error, '');
     if (Number.isNaN(said)) return setText(row.error, 'This is no number.');
+    if (said === undefined) return setText(this.note, 'Not saved yet: a task lacks its words.');
     try {
       this.show(await call('PATCH', path('cameras', this.camera), { [name]: said }));
-      setText(this.note, `${capital(plain(name))} is saved.`);
+      setText(this.note, `${capital(plain(name))} ${name === 'tasks' ? 'are' : 'is'} saved.`);
     } catch (error) {
       setText(this.note, '');
       setText(row.error, error.message);
@@ -75,17 +80,32 @@ export class Settings {
   }
 }
 
+/** What a setting is changed with: its element, and what shows in it how things are. */
+function control(kind, attributes, choices, send) {
+  if (kind === 'tasks') {
+    const tasks = new Tasks(attributes, send);
+    return { node: tasks.node, put: (said) => tasks.put(said) };
+  }
+  const node = make(kind, attributes, choices);
+  node.addEventListener('change', () => send(value(node, kind)));
+  return { node, put: (said) => put(node, kind, said) };
+}
+
 function make(kind, attributes, choices) {
   if (kind === 'switch') return el('input', { type: 'checkbox', role: 'switch', ...attributes });
   if (kind === 'lines') return el('textarea', attributes);
   if (kind === 'number') return el('input', { type: 'number', inputmode: 'decimal', ...attributes });
-  if (kind === 'text') return el('input', { type: 'text', ...attributes });
+  if (kind === 'text' || kind === 'secret') return el('input', { type: 'text', ...attributes });
   return el('select', attributes, ...choices.map((each) => el('option', { value: each }, capital(each))));
 }
 
-function put(input, said) {
-  if (input.type === 'checkbox') input.checked = Boolean(said);
-  else input.value = said ?? '';
+function put(input, kind, said) {
+  if (kind === 'switch') input.checked = Boolean(said);
+  else if (kind !== 'secret') input.value = said ?? '';
+  else { // of what may hold a token only the beginning is told: it is for looking at, not to be sent back
+    input.value = '';
+    input.placeholder = said?.replace(/\*+$/, '…') ?? '';
+  }
 }
 
 /** As JSON; an empty field goes back to the file's value. */

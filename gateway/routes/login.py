@@ -47,7 +47,9 @@ _PAGE = """<!doctype html>
 {content}
 </main></body></html>
 """
-_LOGIN = """{problem}<form method="post" action="login"><input type="hidden" name="next"
+# Without an action a form goes to the page's own address, and the browser keeps its fragment: the
+# part of the live page that was wanted.
+_LOGIN = """{problem}<form method="post"><input type="hidden" name="next"
 value="{next}"><label>Token <input name="token" type="password" required autofocus
 autocomplete="current-password" spellcheck="false"></label><button>Log in</button></form>
 <p><small>The command <code>moondream2mqtt token</code> shows it.</small></p>"""

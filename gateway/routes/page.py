@@ -52,7 +52,6 @@ def _page() -> _Page:
     return _Page(found, packed, version)
 
 
-@router.head("/", include_in_schema=False)
 @router.get("/", response_model=None)
 async def start(request: Request, backend: TheBackend, options: TheOptions) -> Response:
     """The live page for a browser, the status for a program, its sentence for Ollama's clients."""

@@ -48,7 +48,9 @@ def streamed_task(job: Job) -> int | None:
     return kinds.index(TaskKind.QUERY) if said and said[0] is TaskKind.QUERY else None
 
 
-def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Result:
+def build_result(
+    job: Job, done: Done, model: ModelStatus, latency: float, max_tokens: int
+) -> Result:
     """What the model said about a frame.
 
     Args:
@@ -56,6 +58,7 @@ def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Re
         done: The answers.
         model: Who answered.
         latency: Seconds from the arrival of the frame to theirs.
+        max_tokens: What a text was allowed; one of so many tokens was cut.
 
     Raises:
         ValueError: They are not answers to these tasks.
@@ -77,6 +80,10 @@ def build_result(job: Job, done: Done, model: ModelStatus, latency: float) -> Re
         points=points,
         processing_time=round(done.engine_seconds, 4),
         queue_time=round(max(0.0, latency - done.engine_seconds), 4),
+        truncated=any(
+            isinstance(answer, TextAnswer) and len(answer.token_ids) >= max_tokens
+            for answer in done.answers
+        ),
         model_info=ModelInfo(
             model=model.name,
             revision=model.revision,

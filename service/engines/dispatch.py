@@ -100,7 +100,12 @@ class Dispatcher:
         self._running: dict[str, Running] = {}
         self._last_frames = LastFrames(store, cameras, clock)
         self._outcomes = Outcomes(
-            queue, store, deliver, settings.queue.retry_delay, self._on_settled
+            queue,
+            store,
+            deliver,
+            settings.queue.retry_delay,
+            settings.model.max_tokens,
+            self._on_settled,
         )
         self.partials = Partials()
         self._cancelled: set[str] = set()  # job keys, of those that are being started

@@ -48,6 +48,7 @@ class Outcomes:
         store: Job records.
         deliver: The exit.
         retry_delay_s: Before a second attempt; doubles each time.
+        max_tokens: What engines were told of the longest text.
         on_settled: Told of each job whose fate is stored, before it waits again.
     """
 
@@ -57,12 +58,14 @@ class Outcomes:
         store: Store,
         deliver: Deliver,
         retry_delay_s: float,
+        max_tokens: int,
         on_settled: Callable[[Running], None],
     ) -> None:
         self._queue = queue
         self._store = store
         self._deliver = deliver
         self._retry_delay_s = retry_delay_s
+        self._max_tokens = max_tokens
         self._on_settled = on_settled
         self._waiting: asyncio.Queue[Said] = asyncio.Queue(_MOST_IN_GROUP)
 
@@ -100,7 +103,7 @@ class Outcomes:
                 self._settled(running)
                 continue
             if isinstance(event, Done):
-                over.append((running, _captioned(running, event, said.at)))
+                over.append((running, _captioned(running, event, said.at, self._max_tokens)))
                 continue
             fate = fate_of(running.job, event, self._retry_delay_s)
             if isinstance(fate, End):
@@ -179,10 +182,10 @@ def _wanted(chosen: Sequence[tuple[Running, Fate]]) -> list[Ticket]:
     return [running.ticket for running, _ in chosen if not running.is_cancelled]
 
 
-def _captioned(running: Running, done: Done, at: float) -> Outcome:
+def _captioned(running: Running, done: Done, at: float, max_tokens: int) -> Outcome:
     latency = at - running.ticket.queued_at
     model = running.model or running.feed.engine.state
-    result = build_result(running.job, done, model, latency)
+    result = build_result(running.job, done, model, latency, max_tokens)
     num_tokens = sum(len(each.token_ids) for each in done.answers if isinstance(each, TextAnswer))
     captioned = Captioned(
         result, done.body or None, latency, running.fingerprint, num_tokens=num_tokens

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.codec import PayloadError
+from schemas.data_uri import BYTES_HEAD
 from schemas.frame import FrameOptions, MotionFrame
 
 MAX_OTHER_BYTES = 64 * 1024  # of a JSON frame besides its image
 WHITESPACE = b" \t\r\n"  # `base64` breaks its lines
 
-_DATA_URI = re.compile(rb"data:image/[a-z0-9.+-]{1,32}(;[a-z0-9=.+-]{1,64}){0,4};base64,", re.I)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{4}")
 
 
@@ -52,7 +52,7 @@ def unwrap_image(data: bytes, max_image_bytes: int) -> bytes:
     if is_image(data):
         return _bounded(data, max_image_bytes)
     text = data.lstrip(WHITESPACE)
-    prefix = _DATA_URI.match(text)
+    prefix = BYTES_HEAD.match(text)
     if prefix is None and not _BASE64.match(text):
         raise PayloadError(
             "not_an_image", "must be a JPEG, PNG or WebP, base64 or a data URI of one, or JSON"

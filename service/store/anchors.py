@@ -5,7 +5,8 @@ it read two million of them. A few seldom words leave so little that their texts
 How often words stand, and stand together, the newest captions say.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
+from dataclasses import dataclass
 
 from service.store.search_terms import Term
 
@@ -15,8 +16,18 @@ FEWEST_WORDS = 3  #: a search of fewer is left as it is
 
 _PLACES_PER_TEXT = 50  # to fetch a text takes as long as to go through so many places of a word
 _MOST_COUNTED = 32  # of the words asked for; the longest
+_MOST_LOOKED_UP = 8  # where more say nothing, the next will not, and to count them takes long
 
 _Place = tuple[int, int]  # of a word: which term, which of its words
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """More words that could be looked up."""
+
+    chosen: frozenset[_Place]  #: with them
+    lookup: int  #: what FTS5 has to do for all of it, in places of a word
+    left: list[str]  #: captions that hold all of it
 
 
 def anchors(
@@ -37,16 +48,24 @@ def anchors(
     if len(places) < FEWEST_WORDS:
         return None
     counts = {word: _count(word, texts) for word in set(places.values())}
-    chosen: set[_Place] = set()
-    while places:
-        place = min(places, key=lambda each: (_count(places[each], left), counts[places[each]]))
-        if chosen and max(len(left), 1) * _PLACES_PER_TEXT <= counts[places[place]]:
-            return _runs(terms, chosen, counts)
-        del places[place]
-        chosen.add(place)
-        runs = [_spaced(run.words) for run in _runs(terms, chosen, counts)]
-        left = [text for text in left if all(run in text for run in runs)]
-    return None
+    whole = _lookup(places.values(), counts, texts)
+    chosen, looked_up = frozenset[_Place](), 0
+    while len(chosen) < min(_MOST_LOOKED_UP, len(places)):
+        rest = [place for place in places if place not in chosen]
+        seldomest = min(rest, key=lambda each: (_count(places[each], left), counts[places[each]]))
+        steps = []
+        for more in ({seldomest}, *_beside(rest, chosen)):
+            wanted = chosen | more
+            runs = [_spaced(run.words) for run in _runs(terms, wanted, counts)]
+            still = [text for text in left if all(run in text for run in runs)]
+            work = _lookup([places[each] for each in wanted], counts, texts)
+            steps.append(_Step(wanted, work, still))
+        step = min(steps, key=lambda each: each.lookup + _reading(each.left))
+        if chosen and _reading(left) <= step.lookup - looked_up:
+            break
+        chosen, left, looked_up = step.chosen, step.left, step.lookup
+    is_won = len(chosen) < len(places) and looked_up + _reading(left) < whole
+    return _runs(terms, chosen, counts) if is_won else None
 
 
 def pieces(terms: Sequence[Term]) -> list[str]:
@@ -65,7 +84,34 @@ def _whole_words(terms: Sequence[Term]) -> dict[_Place, str]:
     return {place: found[place] for place in longest}
 
 
-def _runs(terms: Sequence[Term], chosen: set[_Place], counts: dict[str, int]) -> list[Term]:
+def _beside(places: Collection[_Place], chosen: Set[_Place]) -> Iterator[set[_Place]]:
+    """What may stand seldom beside what is chosen; at first any two words beside each other.
+
+    Words of nearly every caption still stand in few of them in an order that nobody says.
+    """
+    for i, k in places:
+        if not chosen and (i, k + 1) in places:
+            yield {(i, k), (i, k + 1)}
+        elif not chosen.isdisjoint({(i, k - 1), (i, k + 1)}):
+            yield {(i, k)}
+
+
+def _lookup(words: Collection[str], counts: dict[str, int], texts: Collection[str]) -> int:
+    """What it takes to look words up, in places of a word.
+
+    All captions of each are gone through, and where all of them stand, their places there.
+    """
+    spaced = [_spaced([word]) for word in set(words)]
+    num_all = sum(all(word in text for word in spaced) for text in texts)
+    return sum(counts[word] for word in words) + num_all * len(words)
+
+
+def _reading(left: Collection[str]) -> int:
+    """What it takes to read so many texts, in places of a word."""
+    return max(len(left), 1) * _PLACES_PER_TEXT
+
+
+def _runs(terms: Sequence[Term], chosen: Set[_Place], counts: dict[str, int]) -> list[Term]:
     """Chosen words, as phrases where they stand beside each other."""
     runs: list[list[str]] = []
     last: _Place | None = None

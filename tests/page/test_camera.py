@@ -19,6 +19,8 @@ _SETTINGS = {
     "similarity": None,
     "newest_wins": False,
     "publish_image": False,
+    "tasks": ["caption", {"query": "Is it raining?"}],
+    "webhook_url": "https://hooks.example/**********",
 }
 
 
@@ -143,3 +145,77 @@ async def test_settings_changed_elsewhere_are_seen(page: Page, service: Scripted
     service.say("settings", {"camera_id": "door", "settings": _SETTINGS | {"location": "Door"}})
     await expect(page.get_by_label("Name", exact=True)).to_have_value("Door")
     await expect(page.locator("h1")).to_have_text("Door")
+
+
+async def test_tasks_are_shown_and_changed_as_a_list(page: Page, service: ScriptedService) -> None:
+    await opened(page, service)
+    tasks = page.get_by_role("group", name="What is done with each frame")
+    await expect(tasks.get_by_label("Task 1", exact=True)).to_have_value("caption")
+    await expect(tasks.get_by_label("Task 2: question", exact=True)).to_have_value("Is it raining?")
+    service.answers["PATCH /cameras/door"] = {"settings": _SETTINGS, "origins": {}}
+
+    await tasks.get_by_role("button", name="Add a task").press("Enter")
+    await expect(tasks.get_by_label("Task 3", exact=True)).to_be_focused()
+    await tasks.get_by_label("Task 3", exact=True).select_option("detect")
+    await expect(page.get_by_text("Not saved yet")).to_be_visible()
+    await tasks.get_by_label("Task 3: what to look for").fill(" person ")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Tasks are saved.")).to_be_visible()
+    await tasks.get_by_label("Task 2", exact=True).select_option("choose")
+    await tasks.get_by_label("Task 2: answers, one a line").fill("Yes\nNo, it is dry\n")
+    await tasks.get_by_role("button", name="Remove task 1: Caption").press("Enter")
+    await expect(tasks.get_by_role("listitem")).to_have_count(2)
+    await expect(tasks.get_by_label("Task 1", exact=True)).to_be_focused()
+
+    question = {"question": "Is it raining?", "choices": ["Yes", "No, it is dry"]}
+    sent = [body for method, _, body in service.asked if method == "PATCH"]
+    assert sent[0] == {"tasks": ["caption", {"query": "Is it raining?"}, {"detect": "person"}]}
+    assert sent[-1] == {"tasks": [{"choose": question}, {"detect": "person"}]}
+
+
+async def test_the_last_task_stays_and_what_is_refused_says_why(
+    page: Page, service: ScriptedService, errors: list[str]
+) -> None:
+    await opened(page, service)
+    message = "tasks.0.query: must be at most 2000 characters"
+    service.answers["PATCH /cameras/door"] = Problem("bad_field", message)
+    await page.get_by_role("button", name="Remove task 1: Caption").click()
+    await expect(page.get_by_role("button", name="Remove task 1: Question")).to_be_disabled()
+    await expect(page.locator("#setting-tasks-error")).to_contain_text("at most 2000 characters.")
+    errors[:] = [each for each in errors if "400" not in each]
+
+
+async def test_tasks_changed_elsewhere_are_seen_but_none_that_is_being_typed_is_lost(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service)
+    said = {"camera_id": "door", "settings": _SETTINGS | {"tasks": [{"point": "a cat"}]}}
+    wanted = page.get_by_label("Task 1: what to look for")
+    service.say("settings", said)
+    await expect(wanted).to_have_value("a cat")
+    await wanted.press("End")
+    await wanted.press_sequentially(" in boots")
+    service.say("settings", {"camera_id": "door", "settings": _SETTINGS | {"location": "Door"}})
+    await expect(page.locator("h1")).to_have_text("Door")
+    await expect(wanted).to_have_value("a cat in boots")
+
+
+async def test_a_webhook_is_shown_without_its_secret_and_sent_whole(
+    page: Page, service: ScriptedService
+) -> None:
+    await opened(page, service)
+    webhook = page.get_by_label("Webhook: address that results are sent to", exact=True)
+    await expect(webhook).to_have_attribute("placeholder", "https://hooks.example/…")
+    await expect(webhook).to_have_value("")
+    url = "https://other.example/in?token=1"
+    settings = _SETTINGS | {"webhook_url": "https://other.example/**********"}
+    saved = {"settings": settings, "origins": {"webhook_url": "changed"}}
+    service.answers["PATCH /cameras/door"] = saved
+    await webhook.fill(url)
+    await webhook.blur()
+    await expect(webhook).to_have_attribute("placeholder", "https://other.example/…")
+    await expect(webhook).to_have_value("")
+    await page.get_by_role("button", name="Webhook: address that results are sent to").click()
+    await expect(page.get_by_text("Webhook url is saved.")).to_be_visible()
+    sent = [body for method, _, body in service.asked if method == "PATCH"]
+    assert sent == [{"webhook_url": url}, {"webhook_url": None}]

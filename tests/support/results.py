@@ -12,6 +12,7 @@ def result_document(
     short_caption: str | None = None,
     answers: tuple[Answer, ...] = (),
     processing_time: float = 0.0,
+    truncated: bool = False,
 ) -> ResultDocument:
     """Of a completed job of the camera `http`."""
     info = ModelInfo(
@@ -29,6 +30,7 @@ def result_document(
         answers=answers,
         processing_time=processing_time,
         queue_time=0.0,
+        truncated=truncated,
         model_info=info,
     )
     return ResultDocument(

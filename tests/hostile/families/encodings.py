@@ -40,6 +40,8 @@ def _sound() -> dict[str, bytes]:
         "data URI in capitals": _URI.upper() + BASE64,
         "data URI of another type": b"data:image/png;base64," + BASE64,
         "data URI with a parameter": b"data:image/jpeg;charset=utf-8;base64," + BASE64,
+        "data URI of bytes": b"data:application/octet-stream;base64," + BASE64,
+        "data URI of no type": b"data:;base64," + BASE64,
         "data URI in lines": _URI + b"\n" + base64.encodebytes(PLAIN),
     }
 
@@ -85,6 +87,8 @@ def _not_images() -> dict[str, bytes]:
         "data URI without base64": b"data:image/jpeg," + BASE64,
         "data URI of a text": b"data:text/html;base64," + BASE64,
         "data URI of five parameters": b"data:image/jpeg" + b";a=b" * 5 + b";base64," + BASE64,
+        "data URI of no type, without base64": b"data:," + BASE64,
+        "data URI of bytes that are a GIF": b"data:application/octet-stream;base64,R0lGODlhAAAA",
         "data URI of SVG": b"data:image/svg+xml;base64," + base64.b64encode(b"<svg/>"),
         "a URL": b"http://127.0.0.1/1.jpg",
         "a path": b"/etc/passwd",

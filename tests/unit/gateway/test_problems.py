@@ -52,7 +52,7 @@ async def test_path_that_is_not_there_is_named(client: httpx.AsyncClient) -> Non
 async def test_other_method_is_told_the_right_one(client: httpx.AsyncClient) -> None:
     answer = await client.post("/busy")
     assert _said(answer) == (405, "method_not_allowed")
-    assert answer.headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == "GET, HEAD"
     assert answer.json()["message"] == "/busy is asked with GET"
 
 

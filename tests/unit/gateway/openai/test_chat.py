@@ -94,6 +94,8 @@ async def test_names_of_pictures_are_no_part_of_the_question() -> None:
         {"image_url": "data:image/png;base64,/9j/"},
         {"type": "image_url", "image_url": "data:image/png;base64,/9j/"},
         {"type": "input_image", "image_url": "data:image/png;base64,/9j/"},
+        {"type": "image_url", "image_url": "data:application/octet-stream;base64,/9j/"},
+        {"type": "image_url", "image_url": "data:;base64,/9j/"},
     ],
 )
 async def test_other_spellings_of_a_picture(part: dict[str, Any]) -> None:

@@ -31,9 +31,12 @@ def job_with(*tasks: object, **fields: Any) -> Job:
     return make_job(tasks=[Task.model_validate(task) for task in tasks], **fields)
 
 
+MAX_TOKENS = 4
+
+
 def result_of(job: Job, *answers: Answer, engine_seconds: float = 0.25) -> Result:
     done = Done(job.job_id, answers, engine_seconds)
-    return build_result(job, done, MODEL, 1.0)
+    return build_result(job, done, MODEL, 1.0, MAX_TOKENS)
 
 
 def text(words: str, confidence: float = 0.5) -> TextAnswer:
@@ -80,6 +83,16 @@ def test_task_that_is_streamed_is_the_one_that_the_caption_is_of(
         answers = [other[task.kind.value] for task in job.tasks]
         answers[index] = text("This one")
         assert result_of(job, *answers).caption == "This one"
+
+
+@pytest.mark.parametrize(("num_tokens", "is_cut"), [(1, False), (3, False), (4, True)])
+def test_text_that_ended_at_the_limit_is_said_to_be_cut(num_tokens: int, is_cut: bool) -> None:
+    job = job_with("caption", {"detect": "dog"})
+    said = TextAnswer("A dog is", tuple(range(num_tokens)), 0.5)
+    result = result_of(job, said, BoxesAnswer((), 1.0))
+    assert result.truncated is is_cut
+    assert ("truncated" in result.model_dump()) is is_cut  # what is as ever is not said
+    assert Result.model_validate_json(result.model_dump_json()) == result
 
 
 def test_result_takes_each_answer_to_its_place() -> None:

@@ -29,7 +29,14 @@ def test_words_beside_each_other_stay_a_phrase() -> None:
 
 
 def test_common_words_are_all_left_to_the_index() -> None:
-    assert looked_up('"a car is near the"') is None
+    assert looked_up('"car is near the"') is None
+    assert looked_up("the car is near a") is None
+
+
+def test_common_words_in_an_order_that_nobody_says_are_looked_up_as_two() -> None:
+    assert looked_up('"the a the a"') == ["the a"]
+    assert looked_up('"car is near the is near"') == ["the is"]
+    assert looked_up('"is near" "the is" near') == ["the is"]
 
 
 def test_short_searches_and_beginnings_are_left_to_the_index() -> None:
