@@ -224,7 +224,14 @@ class Deliver:
         job, captioned = outcome.job.model_copy(update=update), outcome.captioned
         if captioned is None:
             messages = self._messages_at_end(job, now)
-            return Ending(job.key, job.status, now, error=job.error, messages=messages)
+            return Ending(
+                job.key,
+                job.status,
+                now,
+                error=job.error,
+                messages=messages,
+                priority=job.priority,
+            )
         document = result_document(job, captioned.result, now)
         is_newest = await self._is_newest(job, now)
         messages = self._documents.final_messages(
@@ -237,6 +244,7 @@ class Deliver:
             result=document,
             messages=messages,
             fingerprint=captioned.fingerprint,
+            priority=job.priority,
         )
 
     async def _finish(self, endings: Sequence[Ending]) -> list[Job]:

@@ -29,7 +29,9 @@ _MOST_WAITING = 1000  # handed over and not yet sent; beyond it the store is rea
 _MOST_IN_FLIGHT = 50  # unacknowledged; more does not make a broker faster
 _PAGE = 200
 _MOST_ANSWERED = 1024  # a second of what a broker takes
-_SENT_DELAY_S = 0.02  # gathers PUBACKs into one transaction; a crash in it only sends twice
+# Gathers PUBACKs into one transaction: at 40 jobs a second 8 a second, with 0.02 s they were 28, of
+# 145 in all. Longer, and a crash sends more of it twice.
+_SENT_DELAY_S = 0.1
 _RETRY_DELAY_S = 1.0
 
 

@@ -249,7 +249,8 @@ class Dispatcher:
         """Commit the attempts, then hand over."""
         by_key = {each.key: each for each in chosen}
         try:
-            attempts = await self._store.start(list(by_key), self._clock.now())
+            is_urgent = any(each.ticket.priority is Priority.CRITICAL for each in chosen)
+            attempts = await self._store.start(list(by_key), self._clock.now(), is_urgent=is_urgent)
         except StoreError as error:
             logger.error("jobs cannot be started: %s", error, extra={"action": "store_failed"})
             await self._put_back(chosen)

@@ -30,6 +30,7 @@ from service.store.rows import (
 )
 from service.store.tables import batch_items, batches, frames, jobs
 from service.store.timekeeper import Timekeeper
+from service.store.turns import Turn
 from service.store.unreadable import UnreadableRow, UnreadableRows, readable
 
 _STORING, _RUNNING, _CANCELLED = "storing", "running", "cancelled"
@@ -107,9 +108,12 @@ class Batches:
         Raises:
             StoreFullError: There is no room for the frames.
         """
-        self._database.check_room(sum(map(len, images.values())))
+        num_bytes = sum(map(len, images.values()))
+        self._database.check_room(num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
-        await self._database.write(_add, batch_id, items, new_jobs, images, stamp)
+        await self._database.write_in_turn(
+            Turn(num_bytes=num_bytes), _add, batch_id, items, new_jobs, images, stamp
+        )
 
     async def complete(self, batch_id: str) -> None:
         """All items are there: from now on the batch is never forgotten."""

@@ -3,8 +3,9 @@
 What runs in a transaction is an ordinary function of a connection. SQLite runs it in a thread of
 its own, in one piece; for PostgreSQL it waits on the event loop at each statement.
 
-One transaction writes at a time. Once begun it runs to its end even when its caller is cancelled,
-so that nobody is left guessing whether it was committed.
+One transaction writes at a time, for all who waited for it; `turns` says who that is. Nobody is
+answered before the commit. Once begun it runs to its end even when its callers are cancelled, so
+that nobody is left guessing whether it was committed.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -24,6 +25,7 @@ from service.errors import ConfigurationError, StoreError, StoreFullError
 from service.store.migrations import upgrade
 from service.store.postgres import PostgresConnections
 from service.store.sqlite import DiskUsage, SqliteConnections
+from service.store.turns import Turn, Turns, Waiting
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -80,7 +82,9 @@ class Database:
     ) -> None:
         self._url = url_of(where)
         self._disk_usage = disk_usage
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None  # while somebody waits
         self._refusal: str | None = None
         self._connections: Connections
 
@@ -114,7 +118,9 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        async with self._turn:
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
+        async with self._writing:
             await self._connections.close()
 
     async def write(
@@ -123,19 +129,72 @@ class Database:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
-        """Run `work(connection, …)` in a transaction of its own and commit it.
+        """Run `work(connection, …)` in a transaction and commit it; see `write_in_turn`."""
+        return await self.write_in_turn(Turn(), work, *args, **kwargs)
+
+    async def write_in_turn(
+        self,
+        turn: Turn,
+        work: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run `work(connection, …)` in a transaction and commit it.
+
+        Args:
+            turn: How urgent it is, and how large.
+            work: Changes nothing but the database: where it, or what shares its transaction, fails,
+                it is rolled back and runs again, alone.
+            args: For `work`.
+            kwargs: For `work`.
 
         Raises:
             StoreError: Nothing was written, or the answer to the commit was lost.
         """
+        waiting = Waiting(lambda connection: work(connection, *args, **kwargs), turn)
+        self._turns.add(waiting)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._take_turns(), name="transactions")
+        outcome: _T = await waiting.outcome
+        return outcome
 
-        def run(connection: Connection) -> _T:
-            return work(connection, *args, **kwargs)
+    async def _take_turns(self) -> None:
+        """Write what waits, until nothing does."""
+        try:
+            while self._turns:
+                async with self._writing:
+                    await self._write_group(self._turns.next_group())
+        finally:
+            self._writer = None
 
-        await self._turn.acquire()
-        transaction = asyncio.create_task(self._transact(run), name="transaction")
-        transaction.add_done_callback(lambda _: self._turn.release())
-        return await asyncio.shield(transaction)
+    async def _write_group(self, group: Sequence[Waiting]) -> None:
+        """Commit all in one transaction; where one of them fails each in its own."""
+        if not group:
+            return
+        is_in_work = False
+
+        def run(connection: Connection) -> list[Any]:
+            nonlocal is_in_work
+            is_in_work = True
+            outcomes = [each.work(connection) for each in group]
+            is_in_work = False
+            return outcomes
+
+        try:
+            outcomes = await self._transact(run)
+        except Exception as error:  # noqa: BLE001 - whoever asked for the transaction hears of it
+            # An error of the commit itself may be an answer that was lost: not done twice.
+            if len(group) > 1 and is_in_work:
+                for each in group:
+                    await self._write_group([each])
+                return
+            for each in group:
+                if not each.outcome.done():  # its caller may have gone
+                    each.outcome.set_exception(error)
+        else:
+            for each, outcome in zip(group, outcomes, strict=True):
+                if not each.outcome.done():
+                    each.outcome.set_result(outcome)
 
     async def _transact(self, run: Callable[[Connection], _T]) -> _T:
         try:
@@ -196,7 +255,7 @@ class Database:
         Raises:
             StoreError: It cannot be written.
         """
-        async with self._turn:
+        async with self._writing:
             with translated():
                 return await self._connections.cut_file()
 
@@ -206,7 +265,7 @@ class Database:
         Raises:
             StoreError: It cannot be written.
         """
-        async with self._turn:
+        async with self._writing:
             with translated():
                 await self._connections.empty_log()
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from schemas.frame import Priority
 from schemas.job import ErrorDetail, Job, JobStatus, sources_of, split_key
 from schemas.outbox import OutboxMessage
 from schemas.result import ResultDocument
@@ -101,6 +102,7 @@ class Ending:
     result: ResultDocument | None = None
     messages: Sequence[OutboxMessage] = ()
     fingerprint: bytes | None = None  #: of the frame, when it was captioned and compared
+    priority: Priority = Priority.NORMAL  #: of the job: the end of a critical one is written first
 
 
 @dataclass(frozen=True, slots=True)

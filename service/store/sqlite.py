@@ -1,8 +1,8 @@
 """SQLite: one file, one thread that writes, a few connections that read.
 
-Readers go through aiosqlite. A writing transaction crosses to its thread once instead, whatever the
-number of its statements: aiosqlite crosses several times for each of them, which for the hot path,
-16 frames in a group, took 15 to 20 % more CPU, and on a busy machine each crossing waits.
+What reads or writes crosses to its thread once, whatever the number of its statements. A driver for
+asyncio (aiosqlite) crosses several times for each of them: for 16 frames in a group that took 15 to
+20 % more CPU, and on a busy machine each crossing waits for the interpreter's lock.
 """
 
 import asyncio
@@ -10,13 +10,12 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.data_dir import usable
 from service.errors import StoreError, StoreFullError
@@ -80,35 +79,37 @@ class SqliteConnections:
         self._writes = create_engine(url, **_pool_of(1))
         _prepare_connections(self._writes, "BEGIN IMMEDIATE")
         self._writer = ThreadPoolExecutor(1, "store-write")
-        # Each statement of a reader stands for itself: to begin and to end a transaction around
-        # one would be three more crossings to its thread.
-        self._reads = create_async_engine(
-            url.set(drivername="sqlite+aiosqlite"),
+        # Each statement of a reader stands for itself: a transaction around one is two more.
+        self._reads = create_engine(
+            url,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
             **_pool_of(_NUM_READERS),
         )
-        _prepare_connections(self._reads.sync_engine)
+        _prepare_connections(self._reads)
+        self._readers = ThreadPoolExecutor(_NUM_READERS, "store-read")
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work`, in a transaction if it writes."""
-        if not writes:
-            async with self._reads.connect() as reader:
-                return await reader.run_sync(work)
+        if writes:
+            return await _finished(self._writer.submit(self._write, work))
+        return await _finished(self._readers.submit(self._read, work))
 
-        def run() -> _T:
-            with self._writes.connect() as writer:
-                try:
-                    with writer.begin():
-                        return work(writer)
-                except DatabaseError as error:
-                    if (tell := writer.info.get(ON_FAILURE)) is not None:
-                        tell(writer, error)
-                    raise
-                finally:
-                    writer.info.pop(ON_FAILURE, None)
+    def _read(self, work: Callable[[Connection], _T]) -> _T:
+        with self._reads.connect() as reader:
+            return work(reader)
 
-        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
+    def _write(self, work: Callable[[Connection], _T]) -> _T:
+        with self._writes.connect() as writer:
+            try:
+                with writer.begin():
+                    return work(writer)
+            except DatabaseError as error:
+                if (tell := writer.info.get(ON_FAILURE)) is not None:
+                    tell(writer, error)
+                raise
+            finally:
+                writer.info.pop(ON_FAILURE, None)
 
     @property
     def reserve_bytes(self) -> int:
@@ -149,12 +150,27 @@ class SqliteConnections:
         """Wait for what is running, then close the file; the last to close empties the log."""
 
         def run() -> None:
+            self._readers.shutdown()
+            self._reads.dispose()
             self._writer.shutdown()
             self._writes.dispose()
             os.close(self._lock)
 
-        await self._reads.dispose()
         await asyncio.to_thread(run)
+
+
+async def _finished(job: Future[_T]) -> _T:
+    """What a thread's job returns; a caller that is cancelled waits until its thread is free.
+
+    Otherwise who asks and goes away again could occupy the readers that frames need.
+    """
+    future = asyncio.wrap_future(job)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not job.cancel():
+            await asyncio.wait([future])
+        raise
 
 
 def _cut_file(connection: Connection) -> int:

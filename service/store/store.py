@@ -7,7 +7,7 @@ change that is not allowed any more (somebody else ended the job first) writes n
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -42,6 +42,7 @@ from service.store.rows import MICROSECONDS
 from service.store.set_aside import FinalMessages, SetAside, set_aside
 from service.store.sqlite import DiskUsage
 from service.store.timekeeper import Timekeeper, load_record, save_record
+from service.store.turns import Turn
 from service.store.unreadable import UnreadableRow, UnreadableRows
 
 __all__ = ["Ended", "Ending", "Known", "OrderBy", "Store"]
@@ -184,9 +185,10 @@ class Store:
         if num_bytes:
             self._database.check_room(num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
+        turn = _turn_for((job.priority for job in new_jobs), num_bytes)
         with self.outbox.uncertain():
-            written = await self._database.write(
-                jobs.insert_jobs, new_jobs, images, messages, stamp
+            written = await self._database.write_in_turn(
+                turn, jobs.insert_jobs, new_jobs, images, messages, stamp
             )
         self.bytes_accepted += num_bytes
         self.outbox.committed(written, is_all=len(written) == len(messages))
@@ -198,7 +200,8 @@ class Store:
         Returns:
             False, and nothing is written, when the job has ended, has a frame, or is unknown.
         """
-        return await self._write(_add_image, job_key, image, self._instance)
+        turn = Turn(num_bytes=len(image))
+        return await self._write(turn, _add_image, job_key, image, self._instance)
 
     async def existing(self, job_keys: Collection[str]) -> dict[str, Job]:
         """Those of `job_keys` that are stored."""
@@ -229,13 +232,20 @@ class Store:
 
     # Life
 
-    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+    async def start(
+        self, job_keys: Sequence[str], at: datetime, *, is_urgent: bool = False
+    ) -> list[Attempt]:
         """Move queued jobs to `processing`, count the attempt, and read their images.
+
+        Args:
+            job_keys: Which.
+            at: When.
+            is_urgent: A critical one is among them.
 
         Returns:
             The jobs that were still queued, in the order asked for.
         """
-        return await self._write(jobs.start, job_keys, at, self._instance)
+        return await self._write(Turn(is_urgent), jobs.start, job_keys, at, self._instance)
 
     async def requeue(
         self,
@@ -257,6 +267,7 @@ class Store:
             The jobs that were still processing, in the order asked for.
         """
         return await self._write(
+            Turn(),
             jobs.requeue,
             job_keys,
             self._instance,
@@ -292,9 +303,10 @@ class Store:
             this any more, is left out and nothing is written for it.
         """
         stamp = self._timekeeper.stamp(self._instance)
+        turn = _turn_for(each.priority for each in endings)
         with self.outbox.uncertain():
             ended = await self._write(
-                jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
+                turn, jobs.finish, endings, stamp, keep_frames=self.keep_finished_frames
             )
         written = [message for _, messages in ended for message in messages]
         self.outbox.committed(written, is_all=len(ended) == len(endings))
@@ -316,7 +328,8 @@ class Store:
         """
         self._database.check_room(job.num_bytes)
         stamp = self._timekeeper.stamp(self._instance)
-        return await self._database.write(jobs.retry, job.key, retried, stamp)
+        turn = Turn(num_bytes=job.num_bytes)
+        return await self._database.write_in_turn(turn, jobs.retry, job.key, retried, stamp)
 
     async def finish_batch(
         self, batch_id: str, at: datetime, message: MessageOf
@@ -341,7 +354,7 @@ class Store:
             The queued jobs of this instance, the longest waiting first; they know since when.
         """
         await self.instances.enter()
-        return await self._write(jobs.recover, self._instance, self._timekeeper)
+        return await self._write(Turn(), jobs.recover, self._instance, self._timekeeper)
 
     async def set_aside(
         self, row: UnreadableRow, at: datetime, final_messages: FinalMessages
@@ -586,15 +599,20 @@ class Store:
 
     async def _write(
         self,
+        turn: Turn,
         work: Callable[Concatenate[Connection, list[UnreadableRow], _P], _T],
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
         """The same in a transaction."""
         met: list[UnreadableRow] = []
-        found = await self._database.write(work, met, *args, **kwargs)
+        found = await self._database.write_in_turn(turn, work, met, *args, **kwargs)
         self.unreadable.note(met)
         return found
+
+
+def _turn_for(priorities: Iterable[Priority], num_bytes: int = 0) -> Turn:
+    return Turn(Priority.CRITICAL in priorities, num_bytes)
 
 
 def _add_image(

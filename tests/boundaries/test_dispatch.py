@@ -113,7 +113,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 class OddTasks(Breaking):
     """Hands out the odd job with tasks that nobody can read."""
 
-    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+    async def start(
+        self, job_keys: Sequence[str], at: datetime, *, is_urgent: bool = False
+    ) -> list[Attempt]:
         attempts = await self.part.start(job_keys, at)
         return [self._odd(each) if each.job.job_id == ODD else each for each in attempts]
 

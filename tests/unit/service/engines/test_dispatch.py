@@ -111,16 +111,22 @@ class GroupingStore(Store):
         self.may_return = asyncio.Event()  # a start that is committed
         self.may_return.set()
         self.num_starting = 0
+        self.starts: list[tuple[list[str], bool]] = []  # and whether it was urgent
+        self.ends: dict[str, Priority] = {}
 
-    async def start(self, job_keys: Sequence[str], at: datetime) -> list[Attempt]:
+    async def start(
+        self, job_keys: Sequence[str], at: datetime, *, is_urgent: bool = False
+    ) -> list[Attempt]:
         self.num_starting += len(job_keys)
+        self.starts.append((list(job_keys), is_urgent))
         await self.may_start.wait()
-        started = await super().start(job_keys, at)
+        started = await super().start(job_keys, at, is_urgent=is_urgent)
         await self.may_return.wait()
         return started
 
     async def finish_many(self, endings: Sequence[Ending]) -> list[Ended]:
         self.groups.append([each.job_key for each in endings])
+        self.ends |= {each.job_key: each.priority for each in endings}
         await self.may_commit.wait()
         return await super().finish_many(endings)
 
@@ -223,6 +229,19 @@ async def test_one_by_one_jobs_take_turns_over_engines(tmp_path: Path) -> None:
             await site.add(job)
             await site.until_status(JobStatus.COMPLETED, job)
         assert [len(each.taken) for each in engines] == [2, 2, 2, 2]
+
+
+async def test_the_store_is_told_what_is_urgent(tmp_path: Path) -> None:
+    engine = Engine(8)
+    engine.is_quick = True
+    jobs = [make_job(priority) for priority in Priority]
+    async with dispatching(tmp_path, [engine]) as site:
+        for job in jobs:
+            await site.add(job)
+            await site.until_status(JobStatus.COMPLETED, job)
+    is_critical = [([job.key], job.priority is Priority.CRITICAL) for job in jobs]
+    assert site.store.starts == is_critical
+    assert site.store.ends == {job.key: job.priority for job in jobs}
 
 
 async def test_engine_with_the_most_room_is_given_the_next(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ async def test_write_that_fails_leaves_nothing(store_url: str) -> None:
 async def test_write_goes_on_when_its_caller_is_cancelled(store_url: str) -> None:
     async with Database(store_url) as database:
         writing = asyncio.create_task(database.write(insert_camera, "front"))
+        await asyncio.sleep(0)
         await asyncio.sleep(0)  # it has begun
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
