@@ -33,13 +33,16 @@ LLMVISION_SOURCE ?= https://github.com/valentinfrlch/ha-llmvision
 # One file of bench/ without its .py; empty runs them all.
 BENCH ?=
 
+# Hundreds of processes are started: none compiles anew what another has compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Debian keeps mosquitto in a folder that an ordinary user's PATH lacks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
 APT := export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends
 IS_APT_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help setup demo run test test-integration-1 test-integration-2 test-acceptance test-others test-homeassistant test-frigate test-clients test-pythons check quick unit-service unit-others lint types imports format bench gpu-report soak demo-model docs pictures clean homeassistant-schema
+.PHONY: help setup demo run test test-model test-service test-integration-1 test-integration-2 test-integration-3 test-acceptance test-others test-homeassistant test-frigate test-clients test-pythons check quick unit-others lint types imports format bench gpu-report soak demo-model docs pictures clean homeassistant-schema
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,30 +55,46 @@ demo: $(READY) ## Show the service at work on drawn cameras; ARGS="--frames 12" 
 run: $(READY) ## Run the service with config.yaml, or with defaults where there is none.
 	$(BIN)/moondream2mqtt serve $(ARGS)
 
-# Much of the time of tests with real brokers and processes is waiting, so two runs share the cores.
-# Each is shown when it has ended. With ARGS, one run.
-TEST_RUNS := test-others test-integration-1 test-acceptance test-integration-2
+# Half the time of tests with real brokers and processes is waiting, so one run more than there are
+# cores shares them. Each is shown when it has ended; the longest begin, and the model's, which
+# hardly waits, goes beside those that do.
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+TEST_RUNS := test-model test-integration-1 test-integration-2 test-service test-others test-acceptance test-integration-3
+SIDE_BY_SIDE = $(MAKE) --no-print-directory -k -j$(JOBS) --output-sync=target
 
 test: $(READY) ## Run every test; with ARGS, what pytest makes of them.
 ifeq ($(strip $(ARGS)),)
-	@echo "two runs side by side; each is shown when it has ended, after some minutes"
-	@$(MAKE) --no-print-directory -k -j2 --output-sync=target $(TEST_RUNS)
+	@echo "$(JOBS) runs side by side; each is shown when it has ended, after some minutes"
+	@$(SIDE_BY_SIDE) $(TEST_RUNS)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-acceptance: $(READY)
-	$(BIN)/python -m pytest -q tests/acceptance
+PYTEST := $(BIN)/python -m pytest -q
+# What computes: the model, what it is trained with and the process that runs it.
+MODEL_TESTS := tests/model tests/unit/bench tests/unit/demo tests/unit/engine tests/unit/moondream2
 
-# In two parts, so that both sides end at about the same time.
+test-model: $(READY)
+	$(PYTEST) $(MODEL_TESTS)
+
+test-service: $(READY)
+	$(PYTEST) tests/unit/service
+
+test-acceptance: $(READY)
+	$(PYTEST) tests/acceptance
+
 test-integration-1: $(READY)
-	$(BIN)/python -m pytest -q tests/integration/test_[a-r]*.py
+	$(PYTEST) tests/integration/test_[a-f]*.py
 
 test-integration-2: $(READY)
-	$(BIN)/python -m pytest -q tests/integration/test_[s-z]*.py
+	$(PYTEST) tests/integration/test_[g-r]*.py
 
+test-integration-3: $(READY)
+	$(PYTEST) tests/integration/test_[s-z]*.py
+
+# Whatever is in none of the others.
 test-others: $(READY)
-	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/acceptance
+	$(PYTEST) tests $(addprefix --ignore=,tests/integration tests/acceptance tests/unit/service $(MODEL_TESTS))
 
 # Home Assistant's own checks of discovery messages, without the hundred packages around them.
 SCHEMA := .venv-homeassistant-schema
@@ -102,16 +121,16 @@ test-clients: $(READY) $(FRIGATE_VENV)/.ready ## Frigate's and LLM Vision's own 
 test-pythons: $(READY) ## Run the tests on every Python from 3.11 to 3.14 that is installed; ARGS as for test.
 	$(BIN)/python -m tests.pythons $(ARGS)
 
-check: lint types imports test ## Everything a change must pass.
+# Types are one more run beside those of the tests.
+check: lint ## Everything a change must pass.
+	@echo "$(JOBS) runs side by side; each is shown when it has ended, after some minutes"
+	@$(SIDE_BY_SIDE) $(TEST_RUNS) types imports
 
 quick: $(READY) ## What is known of a change in a minute: lint, types, imports and unit, side by side.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit-service unit-others lint types imports
-
-unit-service: $(READY)
-	$(BIN)/python -m pytest -q tests/unit/service
+	@$(SIDE_BY_SIDE) test-service unit-others lint types imports
 
 unit-others: $(READY)
-	$(BIN)/python -m pytest -q tests/unit --ignore=tests/unit/service
+	$(PYTEST) tests/unit --ignore=tests/unit/service
 
 lint: $(READY) ## Rules and layout of the code.
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """A real broker for whoever asks for one, and one thread for torch."""
 
+import gc
 import os
 import signal
 import uuid
@@ -13,6 +14,10 @@ import pytest_asyncio
 from broker.embedded import BrokerProgram, EmbeddedBroker
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.mosquitto import mosquitto_or_skip
+
+# What is imported and collected stays to the end. To look for garbage in it meanwhile would take
+# seconds, and after it every full collection would look through all of it again.
+gc.disable()
 
 # A shell that starts the tests in the background lets them ignore SIGINT, and all they start would
 # inherit that: Ctrl-C could not be tested.
@@ -29,6 +34,11 @@ hypothesis.settings.load_profile("any machine")
 # Before torch is imported, and for the processes that tests start: their models are too small to
 # share. A second thread only waits for the first, ten times as long on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

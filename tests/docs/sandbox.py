@@ -222,6 +222,7 @@ class Sandbox:
             "HF_HUB_OFFLINE": "1",
             "MOONDREAM2MQTT__MODEL__NAME": str(ROOT / "demo" / "model"),
             "MOONDREAM2MQTT__MODEL__DEVICE": "cpu",
+            "MOONDREAM2MQTT__STATS_INTERVAL": "0.5",  # how soon it is seen that all is well
         }
         if not (self.folder / "config.yaml").exists():  # their broker is where it is looked for
             ours["MOONDREAM2MQTT__MQTT__PORT"] = str(self.port)

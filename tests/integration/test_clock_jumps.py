@@ -164,10 +164,9 @@ async def test_webhook_is_given_up_after_a_day_of_trying_and_not_before(
 
 
 async def pass_time(bench: Bench, seconds: float) -> None:
-    """Let time pass in half hours, with a moment for the attempts that are due."""
+    """Let time pass in half hours, with the attempts that are due."""
     for _ in range(round(seconds / 1800)):
-        bench.turn(1800)
-        await asyncio.sleep(0.1)
+        await bench.pass_time(1800)
 
 
 @jumps

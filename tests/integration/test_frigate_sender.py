@@ -48,6 +48,25 @@ async def frigate() -> AsyncIterator[ScriptedFrigate]:
         yield frigate
 
 
+class RestingSender(FrigateSender):
+    """Says when it has looked for rows and none is being written."""
+
+    is_resting = False
+
+    async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
+        self.is_resting = False
+        pause = await super()._start_due(tasks)
+        self.is_resting = not self._busy
+        return pause
+
+    async def rest(self) -> None:
+        """Wait until it has looked once more, and written what it found."""
+        self.is_resting = False
+        self.notify(())
+        while self._wake.is_set() or not self.is_resting:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.002)
+
+
 class Bench:
     """A sender, and what reaches Frigate and the dead letters."""
 
@@ -68,7 +87,7 @@ class Bench:
     async def running(self) -> AsyncIterator[None]:
         """A sender runs; afterwards it is gone, as after a crash."""
         api = self.api(self.settings, OperatorHttp(), 1000, self.clock, "1.2")
-        self.sender = FrigateSender(
+        self.sender = RestingSender(
             self.store.outbox,
             api,
             self.settings,
@@ -105,11 +124,7 @@ class Bench:
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and the sender do what is due then."""
         self.clock.advance(seconds)
-        self.sender.notify(())
-        num_requests = -1
-        while num_requests != len(self.frigate.receiver.requests) or self.sender._busy:
-            num_requests = len(self.frigate.receiver.requests)
-            await asyncio.sleep(0.03)
+        await self.sender.rest()
 
     async def pass_until_settled(self, most_s: float = 300.0) -> float:
         """Let time pass until no row is left; returns how much."""

@@ -153,8 +153,7 @@ async def test_urls_of_a_failing_receiver_get_everything_in_order_when_it_is_bac
         receiver.behave = take
         async with asyncio.timeout(50):
             while await bench.pending():
-                bench.turn(30)
-                await asyncio.sleep(0.05)
+                await bench.pass_time(30)
         assert taken == expected
         assert bench.letters == []
 
@@ -222,6 +221,5 @@ async def test_more_hosts_than_are_remembered_are_all_served(tmp_path: Path) -> 
         dead.behave = answers(200)
         async with asyncio.timeout(40):
             while await bench.pending():
-                bench.turn(20)
-                await asyncio.sleep(0.05)
+                await bench.pass_time(20)
         assert bench.letters == []

@@ -38,6 +38,7 @@ from tests.support.reference import (
     answers,
     cases,
     check,
+    decoding_engine,
     engine,
     grouped,
     image_crops,
@@ -126,7 +127,7 @@ def test_everything_with_replayed_steps_equals_reference(
 ) -> None:
     """Alone and at once, with contexts that are fixed and an operator that reads lengths."""
     requests, groups = grouped(cases())
-    batch = engine(slots=slots, decoding=Decoding(RunsAgain, varlen))
+    batch = decoding_engine(slots=slots, decoding=Decoding(RunsAgain, varlen))
     _check_all(groups, answers(run(batch, requests)))
 
 
@@ -138,7 +139,7 @@ def test_everything_with_tokens_fed_back_equals_reference(slots: int, replayed: 
     decoding = Decoding(feedback=True)
     if replayed:
         decoding = Decoding(RunsAgain, ReadsLengths(), feedback=True)
-    events = run(engine(slots=slots, decoding=decoding), requests)
+    events = run(decoding_engine(slots=slots, decoding=decoding), requests)
     _check_all(groups, answers(events))
 
 
@@ -236,7 +237,7 @@ def test_logits_of_batched_rows_equal_reference(image: int | None) -> None:
     chosen = _of(image)
     requests, _ = grouped(chosen)
     with _recorded(reference_model().text.lm_head) as outputs:
-        run(engine(slots=len(chosen)), requests)
+        run(decoding_engine(slots=len(chosen)), requests)
     # One request in a fresh engine: task i runs in slot i, and all begin in the first step.
     for case, logits in zip(chosen, outputs[0], strict=True):
         assert_near(logits, reference_tensors()[case.logits])
@@ -245,7 +246,7 @@ def test_logits_of_batched_rows_equal_reference(image: int | None) -> None:
 @pytest.mark.parametrize("case", _of(*SMALL), ids=lambda case: case.name)
 def test_answer_and_logits_of_fresh_engine_equal_reference(case: Case) -> None:
     with _recorded(reference_model().text.lm_head) as outputs:
-        found = answers(run(engine(slots=1), [case.request()]))
+        found = answers(run(decoding_engine(slots=1), [case.request()]))
     check(case, found[case.name][0])
     assert_near(outputs[0][0], reference_tensors()[case.logits])
 
@@ -254,7 +255,7 @@ def test_answer_and_logits_of_fresh_engine_equal_reference(case: Case) -> None:
 def test_logits_of_every_step_equal_reference(image: int) -> None:
     case = next(case for case in cases() if case.name == f"img{image}.caption.normal")
     with _recorded(reference_model().text.lm_head) as outputs:
-        run(engine(slots=1), [case.request()])
+        run(decoding_engine(slots=1), [case.request()])
     assert_near(torch.cat(outputs), reference_tensors()[f"img{image}.caption_normal.step_logits"])
 
 
@@ -267,7 +268,7 @@ def test_logits_of_coordinates_and_sizes_equal_reference(image: int, skill: str)
         _recorded(region.coord_decoder) as coordinates,
         _recorded(region.size_decoder) as sizes,
     ):
-        run(engine(slots=1), [case.request()])
+        run(decoding_engine(slots=1), [case.request()])
     expected = reference_tensors()
     assert_near(torch.cat(coordinates[:2]), expected[f"img{image}.{skill}.coord_logits"])
     if skill == "detect":

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,6 +19,7 @@ from service.delivery.attempts import Attempts
 from service.delivery.webhooks import WebhookSender
 from service.http.urls import GuardedHttp, origin
 from service.settings import WebhookSettings
+from service.store.outbox import Batch
 from service.store.store import Store
 from tests.support.dead_letters import Letters
 from tests.support.factories import NOON
@@ -29,12 +30,40 @@ SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="  # noqa: S105 - of
 _NUMBERS = count(1)
 
 
+class RestingSender(WebhookSender):
+    """Says when it has looked for what is due and nothing is being posted."""
+
+    is_resting = False
+    _num_working = 0
+
+    def _work(self, receiver: str, batch: Batch) -> Coroutine[Any, Any, None]:
+        self._num_working += 1  # before it begins
+        return self._counted(receiver, batch)
+
+    async def _counted(self, receiver: str, batch: Batch) -> None:
+        try:
+            await super()._work(receiver, batch)
+        finally:
+            self._num_working -= 1
+
+    def _pause(self) -> float:
+        self.is_resting = not self._num_working
+        return super()._pause()
+
+    async def rest(self) -> None:
+        """Wait until it has looked once more, and posted what it found."""
+        self.is_resting = False
+        self.notify([])
+        while self._wake.is_set() or not self.is_resting:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.002)
+
+
 @dataclass
 class Bench:
     """What a test of webhooks works with."""
 
     store: Store
-    sender: WebhookSender
+    sender: RestingSender
     clock: FakeClock
     letters: list[DeadLetter] = field(default_factory=list)
 
@@ -69,6 +98,12 @@ class Bench:
         """Let time pass."""
         self.clock.advance(seconds)
         self.sender.notify([])
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, and wait until what is due then has been tried."""
+        async with asyncio.timeout(20):
+            self.clock.advance(seconds)
+            await self.sender.rest()
 
     async def pending(self) -> int:
         return await self.store.outbox.pending_count(Channel.WEBHOOK)
@@ -133,7 +168,7 @@ async def webhook_bench(
     async with open_faulty(url, faults or NO_FAULTS, clock=clock) as store:
         letters = Letters(store)
         of_webhooks = WebhookSettings(**values)
-        sender = WebhookSender(
+        sender = RestingSender(
             store.outbox,
             of_webhooks,
             attempts=Attempts(of_webhooks, http or GuardedHttp(), clock, "1.2.3"),

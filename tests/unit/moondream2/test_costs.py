@@ -6,6 +6,7 @@ import pytest
 
 from moondream2.config import public_config
 from moondream2.costs import CAPTION_TOKENS, Costs, choose_max_crops, measure, num_crops
+from moondream2.model import Moondream
 from tests.support.checkpoints import reference_model
 from tests.unit.moondream2.test_encoding import Ticks
 
@@ -94,3 +95,37 @@ class Contended(Ticks):
 def test_short_units_are_repeated_until_one_was_left_alone() -> None:
     """A demonstration model's token takes a millisecond, and was taken for half a second."""
     assert measure(reference_model(), Contended()).token_s == pytest.approx(0.001)
+
+
+class Computed(Ticks):
+    """A clock that moves by what is computed: the first unit of an encoding embeds patches too."""
+
+    def __init__(self, model: Moondream) -> None:
+        super().__init__()
+        self.num_encodings = 0
+        self._hooks = [
+            model.vision.patch_emb.register_forward_hook(self._embed),
+            *(block.register_forward_hook(self._attend) for block in model.vision.blocks),
+        ]
+
+    def __call__(self) -> float:
+        self._now += 0.001
+        return self._now
+
+    def _embed(self, *_: object) -> None:
+        self.num_encodings += 1
+        self._now += 0.1
+
+    def _attend(self, *_: object) -> None:
+        self._now += 0.04
+
+    def stop(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def test_first_unit_that_is_always_longer_is_no_reason_to_measure_again() -> None:
+    clock = Computed(reference_model())
+    measure(reference_model(), clock)
+    clock.stop()
+    assert clock.num_encodings == 1
