@@ -18,6 +18,7 @@ from service.clock import Clock
 # And what turns the direction of a line, and lone surrogates, which nothing can encode.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUIET = (
+    "aiosqlite",
     "alembic",
     "asyncio",
     "httpcore",
@@ -155,7 +156,8 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
     """Send the log to stderr.
 
     Python's `warnings` are for who writes programs, and show at DEBUG only. Libraries are held at
-    warnings: at INFO the HTTP ones write whole URLs, passwords included.
+    warnings: at INFO the HTTP ones write whole URLs, passwords included, and at DEBUG aiosqlite
+    writes every value of a statement.
     """
     _hold_standard_streams()
     handler = logging.StreamHandler()

@@ -46,6 +46,9 @@ class Connections(Protocol):
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work` in a transaction and commit it, or roll back when it raises."""
 
+    async def look_up(self, work: Callable[[Connection], _T]) -> _T:
+        """Run `work`, which reads little and which frames wait for."""
+
     @property
     def reserve_bytes(self) -> int:
         """Free bytes that new frames do not get."""
@@ -225,6 +228,22 @@ class Database:
         with translated():
             return await self._connections.transact(
                 lambda connection: work(connection, *args, **kwargs), writes=False
+            )
+
+    async def look_up(
+        self,
+        work: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """The same for what frames wait for on their way: it waits for no list and no search.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        with translated():
+            return await self._connections.look_up(
+                lambda connection: work(connection, *args, **kwargs)
             )
 
     @property

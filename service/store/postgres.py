@@ -40,6 +40,10 @@ class PostgresConnections:
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 
+    async def look_up(self, work: Callable[[Connection], _T]) -> _T:
+        """The same; there are connections for all."""
+        return await self.transact(work, writes=False)
+
     @property
     def reserve_bytes(self) -> int:
         """Room is the server's own business, here and below."""

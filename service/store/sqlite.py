@@ -1,8 +1,9 @@
-"""SQLite: one file, one thread that writes, a few connections that read.
+"""SQLite: one file, one thread that writes, two that look up what frames need, and two that read.
 
-What reads or writes crosses to its thread once, whatever the number of its statements. A driver for
-asyncio (aiosqlite) crosses several times for each of them: for 16 frames in a group that took 15 to
-20 % more CPU, and on a busy machine each crossing waits for the interpreter's lock.
+What frames wait for crosses to its thread once, whatever the number of its statements. aiosqlite,
+which all other readers go through, crosses several times for each of them: for 16 frames in a group
+that took 15 to 20 % more CPU, and on a busy machine each crossing waits for the interpreter's lock.
+What people list and search takes longer than that, and keeps no frame from its connection.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.data_dir import usable
 from service.errors import StoreError, StoreFullError
@@ -80,23 +82,30 @@ class SqliteConnections:
         _prepare_connections(self._writes, "BEGIN IMMEDIATE")
         self._writer = ThreadPoolExecutor(1, "store-write")
         # Each statement of a reader stands for itself: a transaction around one is two more.
-        self._reads = create_engine(
-            url,
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
+        autocommit = {
+            "isolation_level": "AUTOCOMMIT",
+            "skip_autocommit_rollback": True,
             **_pool_of(_NUM_READERS),
-        )
-        _prepare_connections(self._reads)
-        self._readers = ThreadPoolExecutor(_NUM_READERS, "store-read")
+        }
+        self._lookups = create_engine(url, **autocommit)
+        _prepare_connections(self._lookups)
+        self._looking_up = ThreadPoolExecutor(_NUM_READERS, "store-look-up")
+        self._reads = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **autocommit)
+        _prepare_connections(self._reads.sync_engine)
 
     async def transact(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         """Run `work`, in a transaction if it writes."""
         if writes:
             return await _finished(self._writer.submit(self._write, work))
-        return await _finished(self._readers.submit(self._read, work))
+        async with self._reads.connect() as reader:
+            return await reader.run_sync(work)
 
-    def _read(self, work: Callable[[Connection], _T]) -> _T:
-        with self._reads.connect() as reader:
+    async def look_up(self, work: Callable[[Connection], _T]) -> _T:
+        """Run `work`, which reads little, without waiting for what reads much."""
+        return await _finished(self._looking_up.submit(self._look_up, work))
+
+    def _look_up(self, work: Callable[[Connection], _T]) -> _T:
+        with self._lookups.connect() as reader:
             return work(reader)
 
     def _write(self, work: Callable[[Connection], _T]) -> _T:
@@ -150,19 +159,20 @@ class SqliteConnections:
         """Wait for what is running, then close the file; the last to close empties the log."""
 
         def run() -> None:
-            self._readers.shutdown()
-            self._reads.dispose()
+            self._looking_up.shutdown()
+            self._lookups.dispose()
             self._writer.shutdown()
             self._writes.dispose()
             os.close(self._lock)
 
+        await self._reads.dispose()
         await asyncio.to_thread(run)
 
 
 async def _finished(job: Future[_T]) -> _T:
     """What a thread's job returns; a caller that is cancelled waits until its thread is free.
 
-    Otherwise who asks and goes away again could occupy the readers that frames need.
+    Otherwise who asks and goes away again could occupy the threads that frames need.
     """
     future = asyncio.wrap_future(job)
     try:

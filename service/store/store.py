@@ -209,7 +209,7 @@ class Store:
 
     async def known(self, job_keys: Collection[str]) -> Known:
         """Which of `job_keys` are stored, and which of their job ids are, for another camera."""
-        return await self._database.read(jobs.known, job_keys)
+        return await self._database.look_up(jobs.known, job_keys)
 
     async def same_content(
         self, contents: Collection[tuple[str, str]], within_s: float
@@ -219,16 +219,16 @@ class Store:
         Jobs that ended without a caption, or came more than `within_s` seconds ago, do not count.
         """
         earliest = self._timekeeper.elapsed() - round(within_s * MICROSECONDS)
-        return await self._database.read(jobs.newest_with_content, contents, earliest)
+        return await self._database.look_up(jobs.newest_with_content, contents, earliest)
 
     async def newest_caption(self, camera_id: str) -> datetime | None:
         """When the newest frame of a camera that has been captioned arrived."""
-        return await self._database.read(jobs.newest_completed, camera_id)
+        return await self._database.look_up(jobs.newest_completed, camera_id)
 
     async def last_captioned(self, camera_ids: Collection[str]) -> dict[str, LastCaptioned]:
         """The frame of each camera that was captioned last, if it was compared with others."""
         elapsed = self._timekeeper.elapsed()
-        return await self._database.read(last_captioned, camera_ids, elapsed)
+        return await self._database.look_up(last_captioned, camera_ids, elapsed)
 
     # Life
 

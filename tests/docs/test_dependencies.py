@@ -18,6 +18,7 @@ _SHIPPED = ("broker", "demo", "engine", "gateway", "moondream2", "schemas", "ser
 _NOT_SHIPPED = ("bench", "tests")
 #: Needed without an import, and why.
 _UNSEEN = {
+    "aiosqlite": "the driver in SQLAlchemy's URL",
     "asyncpg": "the driver in SQLAlchemy's URL",
     "amqtt": "run as a program",
     "torchao": "imported by name where weights are quantized",

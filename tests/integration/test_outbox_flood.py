@@ -40,7 +40,7 @@ class Statements:
         self.most_values = 0
         connections = store._database._connections
         assert isinstance(connections, SqliteConnections)
-        for engine in (connections._writes, connections._reads):
+        for engine in (connections._writes, connections._reads.sync_engine):
             event.listen(engine, "before_cursor_execute", self._note)
 
     def _note(self, _c: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
