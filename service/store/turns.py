@@ -31,6 +31,7 @@ class Turn:
 
     is_urgent: bool = False  #: for a critical job
     num_bytes: int = 0  #: of the frames in it
+    is_alone: bool = False  #: shares no transaction: others could see what is rolled back with it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,10 +80,13 @@ def _take(line: deque[Waiting]) -> list[Waiting]:
     group: list[Waiting] = []
     num_bytes = 0
     while line and len(group) < _MOST_IN_GROUP:
-        num_bytes += line[0].turn.num_bytes
-        if group and num_bytes > _MOST_BYTES_IN_GROUP:
+        turn = line[0].turn
+        num_bytes += turn.num_bytes
+        if group and (turn.is_alone or num_bytes > _MOST_BYTES_IN_GROUP):
             break
         waiting = line.popleft()
         if not waiting.outcome.done():
             group.append(waiting)
+            if turn.is_alone:
+                break
     return group

@@ -70,6 +70,16 @@ async def test_a_group_is_bounded_in_number_and_in_bytes() -> None:
     assert turns.next_group() == [large[1]]
 
 
+async def test_what_is_to_be_alone_is() -> None:
+    turns = Turns()
+    first, alone, last = (
+        *waiting(turns, 1),
+        *waiting(turns, 1, Turn(is_alone=True)),
+        *waiting(turns, 1),
+    )
+    assert [turns.next_group() for _ in range(3)] == [[first], [alone], [last]]
+
+
 async def test_what_was_cancelled_has_no_turn() -> None:
     turns = Turns()
     first, second = waiting(turns, 2)
