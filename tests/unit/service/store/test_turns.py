@@ -63,10 +63,10 @@ async def test_urgent_ones_that_nobody_waited_for_do_not_count() -> None:
 
 async def test_a_group_is_bounded_in_number_and_in_bytes() -> None:
     turns = Turns()
-    small = waiting(turns, 9)
+    small = waiting(turns, 5)
     large = waiting(turns, 2, Turn(num_bytes=1 << 20))
-    assert turns.next_group() == small[:8]
-    assert turns.next_group() == [small[8], large[0]]
+    assert turns.next_group() == small[:4]
+    assert turns.next_group() == [small[4], large[0]]
     assert turns.next_group() == [large[1]]
 
 
