@@ -21,6 +21,7 @@ from service.store.database import Database
 from service.store.rows import UNREADABLE, to_number
 from service.store.switches import is_on, turn
 from service.store.tables import jobs
+from service.store.turns import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class CaptionIndexing:
         """Look for ever; nearly always there is nothing to do."""
         while True:
             try:
-                if await self._database.write(_prepare):
+                # Alone: each connection remembers whether there is an index.
+                if await self._database.write_in_turn(Turn(is_alone=True), _prepare):
                     await self.index()
             except StoreError as error:
                 logger.warning("captions not indexed: %s", error, extra={"action": "store_failed"})

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from bench._beside import beside
 from broker.embedded import EmbeddedBroker
 from tests.support.factories import make_image
 from tests.support.gateway import Gateway, gateway
@@ -246,6 +247,17 @@ async def test_critical_frame_does_not_wait_for_a_flood(service: Gateway, captio
     print(f"{ratio:.2f} × with {num_answers} answers in {sum(flooded):.1f} s")  # noqa: T201
     assert num_answers > 100
     assert ratio <= 1.2
+    assert await healthy(service) == {}
+
+
+async def test_bad_input_of_every_kind_has_the_right_code_and_no_frame_waits(
+    service: Gateway, caption: Caption
+) -> None:
+    async with beside(service.settings.http.port, "bad") as counts:
+        for _ in range(3):
+            assert await caption() < 5
+    assert [name for name in counts if name.endswith("WRONG")] == []
+    assert counts.total() > 20
     assert await healthy(service) == {}
 
 

@@ -63,11 +63,21 @@ async def test_urgent_ones_that_nobody_waited_for_do_not_count() -> None:
 
 async def test_a_group_is_bounded_in_number_and_in_bytes() -> None:
     turns = Turns()
-    small = waiting(turns, 9)
+    small = waiting(turns, 5)
     large = waiting(turns, 2, Turn(num_bytes=1 << 20))
-    assert turns.next_group() == small[:8]
-    assert turns.next_group() == [small[8], large[0]]
+    assert turns.next_group() == small[:4]
+    assert turns.next_group() == [small[4], large[0]]
     assert turns.next_group() == [large[1]]
+
+
+async def test_what_is_to_be_alone_is() -> None:
+    turns = Turns()
+    first, alone, last = (
+        *waiting(turns, 1),
+        *waiting(turns, 1, Turn(is_alone=True)),
+        *waiting(turns, 1),
+    )
+    assert [turns.next_group() for _ in range(3)] == [[first], [alone], [last]]
 
 
 async def test_what_was_cancelled_has_no_turn() -> None:
