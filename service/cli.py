@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated
@@ -19,6 +18,7 @@ import typer
 
 from service.commands.terminal import one_line
 from service.errors import ConfigurationError, ServiceError
+from service.importing import import_to_stay
 
 PROGRAM = "moondream2mqtt"
 #: What writing to a pipe or a file gives that nobody reads or that is full.
@@ -90,7 +90,7 @@ def build(chosen: str | None) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     for name, summary in COMMANDS.items():
-        run = import_module(f"service.commands.{name}").run if name == chosen else _not_chosen
+        run = import_to_stay(f"service.commands.{name}").run if name == chosen else _not_chosen
         app.command(name, short_help=summary)(run)
     return app
 

@@ -1,6 +1,6 @@
 """The real service in a process of its own, with faults ordered by a test.
 
-Run as `python -m tests.support.faulty_service SETTINGS_JSON PLAN_JSON`. Store, connections and
+Run as `python -m tests.support.faulty_process SETTINGS_JSON PLAN_JSON`. Store, connections and
 engine are the real ones; thin subclasses stand between them and the service only where the plan
 says so. Signals are handled by the `serve` command's own code.
 
@@ -384,7 +384,3 @@ def main() -> None:
     logs.configure(settings.logging.level, settings.logging.format)
     failing = tuple(Failing(**each) for each in plan.pop("failing"))
     asyncio.run(_serve(settings, Plan(**plan, failing=failing)))
-
-
-if __name__ == "__main__":
-    main()

@@ -86,7 +86,7 @@ class Service:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.support.faulty_service",
+                "tests.support.faulty_process",
                 json.dumps(self._all_settings()),
                 plan.to_json(),
                 stdin=asyncio.subprocess.DEVNULL,

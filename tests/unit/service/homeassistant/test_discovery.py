@@ -313,24 +313,28 @@ async def test_many_cameras_that_change_at_once_hold_up_nobody(tmp_path: Path) -
     cameras: dict[str, Any] = {f"camera-{number}": {} for number in range(256)}
     async with living(tmp_path, broker, content={"cameras": cameras}) as life:
         await life.settled()
-        watching = asyncio.create_task(_worst_lag())
+        watching = asyncio.create_task(_longest_turns())
         life.wanted.facts = replace(FACTS, version="1.2.4")
         for camera_id in cameras:
             life.discovery.look_at_camera(camera_id)
         life.discovery.look_at_bridge()
         await until(lambda: len(broker.heard) == 2 * 257)
         watching.cancel()
-        assert await watching < 0.05
+        work, clock = await watching
+        assert work < 0.05
+        assert clock < 1  # the machine may do something else meanwhile
         assert len(life.published.num_rows) == 2 * (1 + 4 + 1)
         assert max(life.published.num_rows) <= 64
 
 
-async def _worst_lag() -> float:
-    worst = 0.0
+async def _longest_turns() -> tuple[float, float]:
+    """Of what comes between two looks: seconds of a core, and by the clock."""
+    work = clock = 0.0
     while True:
-        began = time.monotonic()
+        worked, began = time.thread_time(), time.monotonic()
         try:
             await asyncio.sleep(0.001)
         except asyncio.CancelledError:
-            return worst
-        worst = max(worst, time.monotonic() - began - 0.001)
+            return work, clock
+        work = max(work, time.thread_time() - worked)
+        clock = max(clock, time.monotonic() - began)
