@@ -20,6 +20,7 @@ from tests.support.conversation import json_frame
 from tests.support.factories import make_image
 from tests.support.harness import Service
 from tests.support.http_receivers import Receiver, answers
+from tests.support.quick_service import WITHOUT_MODEL
 
 CAMERAS = {"front": {"location": "Front Door"}, "back": {}}
 
@@ -71,7 +72,6 @@ def settings_for(port: int, base: str, folder: Path, **content: Any) -> Settings
     return Settings(
         mqtt={"port": port, "base_topic": base},
         data_dir=folder / "data",
-        model={"name": str(folder / "no-model")},
         homeassistant=discovery,
         **{"cameras": CAMERAS, **content},
     )
@@ -82,7 +82,9 @@ async def service(port: int, base: str, folder: Path, **content: Any) -> AsyncIt
     """A service that listens, and who watches it."""
     stop = asyncio.Event()
     async with Watching(port, base) as talk, asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(settings_for(port, base, folder, **content), stop=stop))
+        tasks.create_task(
+            serve(settings_for(port, base, folder, **content), stop=stop, parts=WITHOUT_MODEL)
+        )
         await talk.wait_for("bridge/info")
         await talk.until_it_listens()
         yield talk
@@ -184,7 +186,9 @@ async def test_broker_that_has_forgotten_everything_is_told_again(
 ) -> None:
     port, stop = own_mosquitto.port, asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(settings_for(port, topic_base, tmp_path), stop=stop))
+        tasks.create_task(
+            serve(settings_for(port, topic_base, tmp_path), stop=stop, parts=WITHOUT_MODEL)
+        )
         async with Watching(port, topic_base) as talk:
             await talk.until_it_listens()
             found = await talk.until_discovered("bridge", "front", "back")

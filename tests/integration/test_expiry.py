@@ -12,6 +12,7 @@ from service.settings import Settings
 from tests.support.conversation import Conversation, json_frame
 from tests.support.factories import make_image
 from tests.support.http_receivers import Receiver, says_nothing
+from tests.support.quick_service import WITHOUT_MODEL
 
 MAX_AGE_S = 2.0
 LATE_S = 4.0  # what is promised is a second; a loaded machine is no failure
@@ -25,7 +26,6 @@ async def talk(
         {
             "mqtt": {"port": mosquitto.port, "base_topic": topic_base},
             "data_dir": tmp_path / "data",
-            "model": {"name": str(tmp_path / "no-such-model"), "device": "cpu"},
             "fetch": {"allow_hosts": ["127.0.0.1"]},
             "stats_interval": 0.5,
         }
@@ -35,7 +35,7 @@ async def talk(
         Conversation(mosquitto.port, topic_base) as conversation,
         asyncio.TaskGroup() as tasks,
     ):
-        tasks.create_task(serve(settings, stop=stop))
+        tasks.create_task(serve(settings, stop=stop, parts=WITHOUT_MODEL))
         await conversation.wait_for("bridge/health", status="unhealthy")
         yield conversation
         stop.set()

@@ -19,6 +19,7 @@ from service.app import serve
 from service.settings import Settings
 from tests.support.conversation import Conversation, json_frame
 from tests.support.factories import make_image
+from tests.support.quick_service import WITHOUT_MODEL
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,12 +83,11 @@ async def service(
     settings = Settings(
         mqtt={"port": broker.port, "base_topic": base},
         data_dir=folder,
-        model={"name": str(folder / "no-model")},
         **sections,
     )
     stop = asyncio.Event()
     async with Asking(broker.port, base) as talk, asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(settings, stop=stop))
+        tasks.create_task(serve(settings, stop=stop, parts=WITHOUT_MODEL))
         await talk.wait_for("bridge/info")
         await talk.until_it_listens()
         yield talk

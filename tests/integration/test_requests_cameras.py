@@ -20,6 +20,7 @@ from tests.support.checker import until
 from tests.support.conversation import Heard, json_frame
 from tests.support.factories import make_image
 from tests.support.harness import Service
+from tests.support.quick_service import WITHOUT_MODEL
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,7 +61,6 @@ async def service(
     settings = Settings(
         mqtt={"port": broker.port, "base_topic": base},
         data_dir=folder,
-        model={"name": str(folder / "no-model")},
         stats_interval=0.3,
         webhooks={"allow_hosts": ["hooks.example"]},
         fetch={"allow_hosts": ["nvr.example"]},
@@ -68,7 +68,7 @@ async def service(
     )
     stop = asyncio.Event()
     async with Setting(broker.port, base) as talk, asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(settings, stop=stop))
+        tasks.create_task(serve(settings, stop=stop, parts=WITHOUT_MODEL))
         await talk.until_online()
         await talk.wait_for("bridge/info")
         yield talk

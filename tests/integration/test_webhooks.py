@@ -254,8 +254,7 @@ async def test_retry_one_refused_message_steps_aside(tmp_path: Path) -> None:
         receiver.behave = refuse
         others = await bench.post(receiver.url, 50)
         for _ in range(60):
-            bench.turn(1)
-            await asyncio.sleep(0.02)
+            await bench.pass_time(1)
         assert [each for each in ids(receiver) if each != poison] == others
         assert await bench.pending() == 1
         refused = ids(receiver).count(poison)
@@ -381,8 +380,7 @@ async def test_retry_moody_receivers_get_everything_once_and_in_order(
             bench.turn(rng.random())
         async with asyncio.timeout(30):
             while await bench.pending():
-                bench.turn(1)
-                await asyncio.sleep(0.02)
+                await bench.pass_time(1)
         assert taken == expected
         assert bench.letters == []
 

@@ -1,4 +1,4 @@
-"""The whole service in the test's own process, with an engine that has no model."""
+"""The whole service in the test's own process, with an engine that has no model, or none at all."""
 
 import asyncio
 import sys
@@ -14,6 +14,11 @@ from service.app import Parts, serve
 from service.engines.process import EngineProcess
 from service.settings import Settings
 
+_CHILD = Path(__file__).parent / "scripted_child.py"
+#: For `serve`: the model cannot be loaded, without the second that it takes to import torch first.
+WITHOUT_MODEL = Parts(
+    engine=partial(EngineProcess, command=(sys.executable, str(_CHILD), "load_fails"))
+)
 _READY_S = 60.0  # generous: a loaded machine is no failure
 
 
