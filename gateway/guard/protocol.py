@@ -15,6 +15,7 @@ import httptools
 from gateway.guard.aborting import AbortableHttp
 from gateway.guard.addresses import address_of, household
 from gateway.guard.connections import Connections
+from gateway.guard.versions import VERSIONS, answer_as_1_0, head_without_upgrade
 
 _PHRASES = {
     400: "Bad Request",
@@ -117,11 +118,15 @@ class GuardedProtocol(AbortableHttp):
 
     def _feed(self, data: bytes) -> None:
         """Let the parser read; it stops where a caller asks for another protocol, which is none."""
-        while data:
+        while data and not self._is_over:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
+                if not self._is_over:
+                    version = self.parser.get_http_version()
+                    method = self.parser.get_method()
+                    data = head_without_upgrade(method, self.url, version, self.headers) + data
             else:
                 return
 
@@ -146,6 +151,11 @@ class GuardedProtocol(AbortableHttp):
 
     def on_headers_complete(self) -> None:
         """A request begins."""
+        if self._comes_again():
+            return
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise ValueError("another version of HTTP")
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise ValueError("too many requests at once")
         if not self.url.startswith(b"/"):
@@ -155,6 +165,11 @@ class GuardedProtocol(AbortableHttp):
         self._is_in_body = True
         if not self.pipeline:
             self._answered = self.cycle
+        if version == "1.0":
+            answer_as_1_0(self.cycle)
+        if self.parser.get_method() == b"CONNECT":
+            self.cycle.keep_alive = False
+            self._is_over = True  # whatever follows is for a host that is asked for
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""
@@ -166,8 +181,14 @@ class GuardedProtocol(AbortableHttp):
             self.flow.pause_reading()
         self.cycle.message_event.set()
 
+    def _comes_again(self) -> bool:
+        """Whether the parser has a request for another protocol; it comes again without that."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
     def on_message_complete(self) -> None:
         """A request has come whole."""
+        if self._comes_again():
+            return
         self._unread_bytes = 0
         self._is_in_body = False
         super().on_message_complete()
