@@ -44,6 +44,9 @@ class Patience:
     #: A reader who takes less in this time is taken for one that does not read.
     reading_s: float = 30.0
     reading_bytes: int = 32 << 10
+    #: Who sends no more has gone, or reads the answer yet: it gets what is ready by then. Together
+    #: with the time that `gateway.asking` gives those who come back, a job ends within a second.
+    half_closed_s: float = 0.15
 
 
 class GuardedProtocol(AbortableHttp):
@@ -65,10 +68,12 @@ class GuardedProtocol(AbortableHttp):
         self._headers_timer: asyncio.TimerHandle | None = None
         self._leftover_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
+        self._half_closed_timer: asyncio.TimerHandle | None = None
         self._leftover_bytes = 0
         self._unread_bytes = 0  #: since the parser last told something
         self._is_in_body = False  #: the parser is, of the request that came last
         self._is_over = False  #: what still comes is not looked at
+        self._refusal: tuple[int, str] | None = None  #: to be said once all before has its answer
         self._answered: Any = None  #: uvicorn's exchange that runs; others wait in the pipeline
 
     # --- asyncio
@@ -85,7 +90,12 @@ class GuardedProtocol(AbortableHttp):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
-        for timer in (self._headers_timer, self._leftover_timer, self._reading_timer):
+        for timer in (
+            self._headers_timer,
+            self._leftover_timer,
+            self._reading_timer,
+            self._half_closed_timer,
+        ):
             if timer is not None:
                 timer.cancel()
         if self._is_admitted:
@@ -97,7 +107,7 @@ class GuardedProtocol(AbortableHttp):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the caller."""
-        if self._leftover_timer is not None:
+        if self._is_over or self._leftover_timer is not None:
             self._leftover_bytes += len(data)
             if self._leftover_bytes > self._patience.leftover_bytes:
                 self._abort()
@@ -115,6 +125,17 @@ class GuardedProtocol(AbortableHttp):
             self._refuse(431, "header_too_large")
             return
         self._look()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The caller sends no more; True: answers that are nearly there still reach it."""
+        if self._is_in_body or next(self._exchanges(), None) is None:
+            return False
+        if self._half_closed_timer is None:
+            self.cycle.keep_alive = False
+            self._half_closed_timer = self.loop.call_later(
+                self._patience.half_closed_s, self.transport.close
+            )
+        return True
 
     def _feed(self, data: bytes) -> None:
         """Let the parser read; it stops where a caller asks for another protocol, which is none."""
@@ -156,7 +177,7 @@ class GuardedProtocol(AbortableHttp):
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             raise ValueError("another version of HTTP")
-        if len(self.pipeline) >= _MOST_PIPELINED:
+        if self._is_flooded():
             raise ValueError("too many requests at once")
         if not self.url.startswith(b"/"):
             self.url = _NO_PATH  # for CONNECT a host, for a proxy a URL, `*` for all
@@ -181,6 +202,9 @@ class GuardedProtocol(AbortableHttp):
             self.flow.pause_reading()
         self.cycle.message_event.set()
 
+    def _is_flooded(self) -> bool:
+        return len(self.pipeline) >= _MOST_PIPELINED
+
     def _comes_again(self) -> bool:
         """Whether the parser has a request for another protocol; it comes again without that."""
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
@@ -202,6 +226,8 @@ class GuardedProtocol(AbortableHttp):
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()
+        if self._refusal is not None and not self.transport.is_closing():
+            self._refuse(*self._refusal)
         self._look()
 
     def close_idle(self) -> None:
@@ -222,11 +248,17 @@ class GuardedProtocol(AbortableHttp):
             each.message_event.set()
 
     def _refuse(self, status: int, code: str) -> None:
-        """What came is no HTTP."""
+        """What came is no HTTP; requests that came whole before it have their answers first."""
+        self._is_over = True
+        broken = self.cycle if self._is_in_body else None
+        if any(each is not broken for each in self._exchanges()) and not self._is_flooded():
+            if self.pipeline and self.pipeline[0][0] is broken:
+                self.pipeline.popleft()
+            self._refusal = (status, code)
+            return
         is_answering = any(each.response_started for each in self._exchanges())
         self._disconnect()
         if is_answering:
-            self._is_over = True
             self.transport.close()  # in the middle of an answer: nothing can be said
         else:
             self._end_with(status, _PHRASES[status], code, "this is no HTTP/1.1")

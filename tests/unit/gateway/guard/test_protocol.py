@@ -124,6 +124,62 @@ async def test_requests_without_end_and_without_waiting_are_given_up() -> None:
         assert num_begun <= 1
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "no request\n\n",
+        "POST /size HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\nzz\n",
+        f"GET /livez HTTP/1.1\nHost: a\nContent-Length: 1\nContent-Length: 2\n\n{GOOD}",
+    ],
+)
+@pytest.mark.parametrize("num_good", [1, 3])
+async def test_requests_before_what_is_none_have_their_answers_first(
+    behind: str, num_good: int
+) -> None:
+    async with server() as connect:
+        reader, writer = await connect()
+        writer.write((GOOD * num_good + behind).replace("\n", "\r\n").encode())
+        got = [(await answer(reader))[0] for _ in range(num_good + 1)]
+        assert got == [200] * num_good + [400]
+        assert await is_closed(reader)
+
+
+async def test_caller_that_sends_no_more_has_what_is_at_hand_within_a_moment() -> None:
+    ended = asyncio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/never":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            ended.set()
+            return
+        await asyncio.sleep(0.02)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    async with server(late) as connect:
+        reader, writer = await connect()
+        writer.write((GOOD * 2).replace("\n", "\r\n").encode())
+        writer.write_eof()
+        got = await asyncio.wait_for(reader.read(), 5)
+        assert (got.count(b" 200 OK"), got.count(b"connection: close")) == (2, 1)
+        reader, writer = await connect()
+        writer.write(GOOD.replace("livez", "never").replace("\n", "\r\n").encode())
+        writer.write_eof()
+        assert await is_closed(reader, 1)
+        await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_answer_that_ends_the_connection_ends_it_also_before_what_is_no_request() -> None:
+    for behind in ("no request\n\n", "POST / HTTP/1.1\nTransfer-Encoding: chunked\n\nzz\n"):
+        async with server() as connect:
+            reader, writer = await connect()
+            last = GOOD.replace("\n\n", "\nConnection: close\n\n")
+            writer.write((last + behind).replace("\n", "\r\n").encode())
+            assert (await answer(reader))[0] == 200
+            assert await is_closed(reader)
+
+
 async def test_exchange_hears_that_its_caller_has_gone_with_others_behind_it() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
