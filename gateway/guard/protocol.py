@@ -29,6 +29,8 @@ _MOST_UNREAD_BYTES = 16 << 10
 _READ_AHEAD_BYTES = 256 << 10
 #: Requests that a caller sends without waiting for answers; beyond, it is not heard any more.
 _MOST_PIPELINED = 256
+#: Where very many wait on all connections together (each holds 3 KB), a caller may have so many.
+_FEW_PIPELINED = 8
 _NO_PATH = b"//"  #: the guard refuses it
 
 
@@ -73,6 +75,7 @@ class GuardedProtocol(AbortableHttp):
         self._unread_bytes = 0  #: since the parser last told something
         self._is_in_body = False  #: the parser is, of the request that came last
         self._is_over = False  #: what still comes is not looked at
+        self._num_pipelined = 0  #: counted among those of all connections
         self._refusal: tuple[int, str] | None = None  #: to be said once all before has its answer
         self._answered: Any = None  #: uvicorn's exchange that runs; others wait in the pipeline
 
@@ -102,6 +105,8 @@ class GuardedProtocol(AbortableHttp):
             self._is_admitted = False
             self._all.forget(self, self._household)
         self._disconnect()
+        self.pipeline.clear()
+        self._count_pipelined()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
@@ -184,6 +189,7 @@ class GuardedProtocol(AbortableHttp):
         super().on_headers_complete()
         self._unread_bytes = 0
         self._is_in_body = True
+        self._count_pipelined()
         if not self.pipeline:
             self._answered = self.cycle
         if version == "1.0":
@@ -203,7 +209,12 @@ class GuardedProtocol(AbortableHttp):
         self.cycle.message_event.set()
 
     def _is_flooded(self) -> bool:
-        return len(self.pipeline) >= _MOST_PIPELINED
+        most = _FEW_PIPELINED if self._all.are_too_many_pipelined else _MOST_PIPELINED
+        return len(self.pipeline) >= most
+
+    def _count_pipelined(self) -> None:
+        self._all.num_pipelined += len(self.pipeline) - self._num_pipelined
+        self._num_pipelined = len(self.pipeline)
 
     def _comes_again(self) -> bool:
         """Whether the parser has a request for another protocol; it comes again without that."""
@@ -224,6 +235,7 @@ class GuardedProtocol(AbortableHttp):
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
         super().on_response_complete()
+        self._count_pipelined()
         if self.pipeline:
             self.flow.pause_reading()
         if self._refusal is not None and not self.transport.is_closing():
@@ -254,6 +266,7 @@ class GuardedProtocol(AbortableHttp):
         if any(each is not broken for each in self._exchanges()) and not self._is_flooded():
             if self.pipeline and self.pipeline[0][0] is broken:
                 self.pipeline.popleft()
+                self._count_pipelined()
             self._refusal = (status, code)
             return
         is_answering = any(each.response_started for each in self._exchanges())

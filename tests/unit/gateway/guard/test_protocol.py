@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from gateway.guard.asgi import Receive, Scope, Send
-from gateway.guard.connections import Connections
 from gateway.guard.protocol import Patience
 from gateway.server import listen, serving
 from tests.unit.gateway.apps import application
@@ -357,43 +356,3 @@ async def test_end_of_the_server_does_not_wait_for_a_reader() -> None:
         await asyncio.sleep(0.1)
         began = loop.time()
     assert loop.time() - began < 4.5
-
-
-class _Connection:
-    def __init__(self) -> None:
-        self.is_open = True
-
-    def close_idle(self) -> None:
-        self.is_open = False
-
-
-def test_idle_connections_make_room_those_of_whoever_has_most_first() -> None:
-    connections = Connections(most=10, most_of_one=6)
-    crowd = [_Connection() for _ in range(5)]
-    others = [_Connection() for _ in range(3)]
-    for each in crowd:
-        assert connections.admit(each, "crowd")
-        connections.mark_idle(each, "crowd")
-    assert [each.is_open for each in crowd] == [True] * 5
-    assert connections.most_of_one == 5
-    assert connections.admit(_Connection(), "crowd")
-    assert [each.is_open for each in crowd] == [False, True, True, True, True]
-    for number, each in enumerate(others):
-        assert connections.admit(each, f"other {number}")
-        connections.mark_idle(each, f"other {number}")
-    for number in range(20):
-        assert connections.admit(_Connection(), f"new {number}") == (number < 2 + 4 + 3)
-
-
-def test_connections_that_are_answered_are_never_closed_for_others() -> None:
-    connections = Connections(most=8, most_of_one=4)
-    busy = [_Connection() for _ in range(4)]
-    for each in busy:
-        connections.admit(each, "a")
-        connections.mark_idle(each, "a")
-        connections.mark_busy(each, "a")
-    assert not connections.admit(_Connection(), "a")
-    assert all(each.is_open for each in busy)
-    assert connections.admit(_Connection(), "b")
-    connections.forget(busy[0], "a")
-    assert connections.admit(_Connection(), "a")
