@@ -11,6 +11,7 @@ from typing import Protocol
 
 MOST = 2048
 MOST_OF_ONE = 1024
+_MOST_PIPELINED = 4096
 
 
 class Connection(Protocol):
@@ -26,15 +27,24 @@ class Connections:
     Args:
         most: In all; half of the files that the process may open, if that is less.
         most_of_one: Of one caller; half of all, if that is less.
+
+    Attributes:
+        num_pipelined: Requests that wait for the answers to others on their connections.
     """
 
     def __init__(self, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.most = most if files == resource.RLIM_INFINITY else min(most, files // 2)
         self.most_of_one = max(1, min(most_of_one, self.most // 2))
+        self.num_pipelined = 0
         self._num = 0
         self._nums: dict[str, int] = {}
         self._idle: dict[str, OrderedDict[Connection, None]] = {}
+
+    @property
+    def are_too_many_pipelined(self) -> bool:
+        """Whether requests that wait behind others fill memory."""
+        return self.num_pipelined >= _MOST_PIPELINED
 
     def admit(self, connection: Connection, caller: str) -> bool:
         """Count a new connection, if there is room or an idle one that makes it."""

@@ -15,6 +15,7 @@ import httptools
 from gateway.guard.aborting import AbortableHttp
 from gateway.guard.addresses import address_of, household
 from gateway.guard.connections import Connections
+from gateway.guard.versions import VERSIONS, answer_as_1_0, head_without_upgrade
 
 _PHRASES = {
     400: "Bad Request",
@@ -28,6 +29,8 @@ _MOST_UNREAD_BYTES = 16 << 10
 _READ_AHEAD_BYTES = 256 << 10
 #: Requests that a caller sends without waiting for answers; beyond, it is not heard any more.
 _MOST_PIPELINED = 256
+#: Where very many wait on all connections together (each holds 3 KB), a caller may have so many.
+_FEW_PIPELINED = 8
 _NO_PATH = b"//"  #: the guard refuses it
 
 
@@ -43,6 +46,9 @@ class Patience:
     #: A reader who takes less in this time is taken for one that does not read.
     reading_s: float = 30.0
     reading_bytes: int = 32 << 10
+    #: Who sends no more has gone, or reads the answer yet: it gets what is ready by then. Together
+    #: with the time that `gateway.asking` gives those who come back, a job ends within a second.
+    half_closed_s: float = 0.15
 
 
 class GuardedProtocol(AbortableHttp):
@@ -64,10 +70,13 @@ class GuardedProtocol(AbortableHttp):
         self._headers_timer: asyncio.TimerHandle | None = None
         self._leftover_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
+        self._half_closed_timer: asyncio.TimerHandle | None = None
         self._leftover_bytes = 0
         self._unread_bytes = 0  #: since the parser last told something
         self._is_in_body = False  #: the parser is, of the request that came last
         self._is_over = False  #: what still comes is not looked at
+        self._num_pipelined = 0  #: counted among those of all connections
+        self._refusal: tuple[int, str] | None = None  #: to be said once all before has its answer
         self._answered: Any = None  #: uvicorn's exchange that runs; others wait in the pipeline
 
     # --- asyncio
@@ -84,19 +93,26 @@ class GuardedProtocol(AbortableHttp):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
-        for timer in (self._headers_timer, self._leftover_timer, self._reading_timer):
+        for timer in (
+            self._headers_timer,
+            self._leftover_timer,
+            self._reading_timer,
+            self._half_closed_timer,
+        ):
             if timer is not None:
                 timer.cancel()
         if self._is_admitted:
             self._is_admitted = False
             self._all.forget(self, self._household)
         self._disconnect()
+        self.pipeline.clear()
+        self._count_pipelined()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the caller."""
-        if self._leftover_timer is not None:
+        if self._is_over or self._leftover_timer is not None:
             self._leftover_bytes += len(data)
             if self._leftover_bytes > self._patience.leftover_bytes:
                 self._abort()
@@ -115,13 +131,28 @@ class GuardedProtocol(AbortableHttp):
             return
         self._look()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The caller sends no more; True: answers that are nearly there still reach it."""
+        if self._is_in_body or next(self._exchanges(), None) is None:
+            return False
+        if self._half_closed_timer is None:
+            self.cycle.keep_alive = False
+            self._half_closed_timer = self.loop.call_later(
+                self._patience.half_closed_s, self.transport.close
+            )
+        return True
+
     def _feed(self, data: bytes) -> None:
         """Let the parser read; it stops where a caller asks for another protocol, which is none."""
-        while data:
+        while data and not self._is_over:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
+                if not self._is_over:
+                    version = self.parser.get_http_version()
+                    method = self.parser.get_method()
+                    data = head_without_upgrade(method, self.url, version, self.headers) + data
             else:
                 return
 
@@ -146,15 +177,26 @@ class GuardedProtocol(AbortableHttp):
 
     def on_headers_complete(self) -> None:
         """A request begins."""
-        if len(self.pipeline) >= _MOST_PIPELINED:
+        if self._comes_again():
+            return
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise ValueError("another version of HTTP")
+        if self._is_flooded():
             raise ValueError("too many requests at once")
         if not self.url.startswith(b"/"):
             self.url = _NO_PATH  # for CONNECT a host, for a proxy a URL, `*` for all
         super().on_headers_complete()
         self._unread_bytes = 0
         self._is_in_body = True
+        self._count_pipelined()
         if not self.pipeline:
             self._answered = self.cycle
+        if version == "1.0":
+            answer_as_1_0(self.cycle)
+        if self.parser.get_method() == b"CONNECT":
+            self.cycle.keep_alive = False
+            self._is_over = True  # whatever follows is for a host that is asked for
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""
@@ -166,8 +208,22 @@ class GuardedProtocol(AbortableHttp):
             self.flow.pause_reading()
         self.cycle.message_event.set()
 
+    def _is_flooded(self) -> bool:
+        most = _FEW_PIPELINED if self._all.are_too_many_pipelined else _MOST_PIPELINED
+        return len(self.pipeline) >= most
+
+    def _count_pipelined(self) -> None:
+        self._all.num_pipelined += len(self.pipeline) - self._num_pipelined
+        self._num_pipelined = len(self.pipeline)
+
+    def _comes_again(self) -> bool:
+        """Whether the parser has a request for another protocol; it comes again without that."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
     def on_message_complete(self) -> None:
         """A request has come whole."""
+        if self._comes_again():
+            return
         self._unread_bytes = 0
         self._is_in_body = False
         super().on_message_complete()
@@ -179,8 +235,11 @@ class GuardedProtocol(AbortableHttp):
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
         super().on_response_complete()
+        self._count_pipelined()
         if self.pipeline:
             self.flow.pause_reading()
+        if self._refusal is not None and not self.transport.is_closing():
+            self._refuse(*self._refusal)
         self._look()
 
     def close_idle(self) -> None:
@@ -201,11 +260,18 @@ class GuardedProtocol(AbortableHttp):
             each.message_event.set()
 
     def _refuse(self, status: int, code: str) -> None:
-        """What came is no HTTP."""
+        """What came is no HTTP; requests that came whole before it have their answers first."""
+        self._is_over = True
+        broken = self.cycle if self._is_in_body else None
+        if any(each is not broken for each in self._exchanges()) and not self._is_flooded():
+            if self.pipeline and self.pipeline[0][0] is broken:
+                self.pipeline.popleft()
+                self._count_pipelined()
+            self._refusal = (status, code)
+            return
         is_answering = any(each.response_started for each in self._exchanges())
         self._disconnect()
         if is_answering:
-            self._is_over = True
             self.transport.close()  # in the middle of an answer: nothing can be said
         else:
             self._end_with(status, _PHRASES[status], code, "this is no HTTP/1.1")

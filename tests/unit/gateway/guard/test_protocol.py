@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from gateway.guard.asgi import Receive, Scope, Send
-from gateway.guard.connections import Connections
 from gateway.guard.protocol import Patience
 from gateway.server import listen, serving
 from tests.unit.gateway.apps import application
@@ -122,6 +121,62 @@ async def test_requests_without_end_and_without_waiting_are_given_up() -> None:
         assert (await answer(reader))[0] == 400
         assert await is_closed(reader)
         assert num_begun <= 1
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "no request\n\n",
+        "POST /size HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\nzz\n",
+        f"GET /livez HTTP/1.1\nHost: a\nContent-Length: 1\nContent-Length: 2\n\n{GOOD}",
+    ],
+)
+@pytest.mark.parametrize("num_good", [1, 3])
+async def test_requests_before_what_is_none_have_their_answers_first(
+    behind: str, num_good: int
+) -> None:
+    async with server() as connect:
+        reader, writer = await connect()
+        writer.write((GOOD * num_good + behind).replace("\n", "\r\n").encode())
+        got = [(await answer(reader))[0] for _ in range(num_good + 1)]
+        assert got == [200] * num_good + [400]
+        assert await is_closed(reader)
+
+
+async def test_caller_that_sends_no_more_has_what_is_at_hand_within_a_moment() -> None:
+    ended = asyncio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/never":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            ended.set()
+            return
+        await asyncio.sleep(0.02)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    async with server(late) as connect:
+        reader, writer = await connect()
+        writer.write((GOOD * 2).replace("\n", "\r\n").encode())
+        writer.write_eof()
+        got = await asyncio.wait_for(reader.read(), 5)
+        assert (got.count(b" 200 OK"), got.count(b"connection: close")) == (2, 1)
+        reader, writer = await connect()
+        writer.write(GOOD.replace("livez", "never").replace("\n", "\r\n").encode())
+        writer.write_eof()
+        assert await is_closed(reader, 1)
+        await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_answer_that_ends_the_connection_ends_it_also_before_what_is_no_request() -> None:
+    for behind in ("no request\n\n", "POST / HTTP/1.1\nTransfer-Encoding: chunked\n\nzz\n"):
+        async with server() as connect:
+            reader, writer = await connect()
+            last = GOOD.replace("\n\n", "\nConnection: close\n\n")
+            writer.write((last + behind).replace("\n", "\r\n").encode())
+            assert (await answer(reader))[0] == 200
+            assert await is_closed(reader)
 
 
 async def test_exchange_hears_that_its_caller_has_gone_with_others_behind_it() -> None:
@@ -301,43 +356,3 @@ async def test_end_of_the_server_does_not_wait_for_a_reader() -> None:
         await asyncio.sleep(0.1)
         began = loop.time()
     assert loop.time() - began < 4.5
-
-
-class _Connection:
-    def __init__(self) -> None:
-        self.is_open = True
-
-    def close_idle(self) -> None:
-        self.is_open = False
-
-
-def test_idle_connections_make_room_those_of_whoever_has_most_first() -> None:
-    connections = Connections(most=10, most_of_one=6)
-    crowd = [_Connection() for _ in range(5)]
-    others = [_Connection() for _ in range(3)]
-    for each in crowd:
-        assert connections.admit(each, "crowd")
-        connections.mark_idle(each, "crowd")
-    assert [each.is_open for each in crowd] == [True] * 5
-    assert connections.most_of_one == 5
-    assert connections.admit(_Connection(), "crowd")
-    assert [each.is_open for each in crowd] == [False, True, True, True, True]
-    for number, each in enumerate(others):
-        assert connections.admit(each, f"other {number}")
-        connections.mark_idle(each, f"other {number}")
-    for number in range(20):
-        assert connections.admit(_Connection(), f"new {number}") == (number < 2 + 4 + 3)
-
-
-def test_connections_that_are_answered_are_never_closed_for_others() -> None:
-    connections = Connections(most=8, most_of_one=4)
-    busy = [_Connection() for _ in range(4)]
-    for each in busy:
-        connections.admit(each, "a")
-        connections.mark_idle(each, "a")
-        connections.mark_busy(each, "a")
-    assert not connections.admit(_Connection(), "a")
-    assert all(each.is_open for each in busy)
-    assert connections.admit(_Connection(), "b")
-    connections.forget(busy[0], "a")
-    assert connections.admit(_Connection(), "a")
