@@ -7,6 +7,7 @@ loop was held up and the memory it needed.
 
 import asyncio
 import contextlib
+import gc
 import json
 import resource
 import signal
@@ -32,6 +33,7 @@ _TICK_S = 0.005
 
 def main() -> None:
     """Serve until SIGTERM."""
+    gc.freeze()  # as `serve` does with what it has imported
     logs.configure("warning", "text")
     settings = Settings(**json.loads(sys.argv[1]))
     asyncio.run(_serve(settings, Pace(**json.loads(sys.argv[2]))))

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 from gateway.guard.asgi import Message, Receive
 from gateway.guard.incoming import Incoming
@@ -39,10 +40,38 @@ _FORMS = re.compile(
 
 
 class Room:
-    """The bytes of all bodies that are here at once."""
+    """The bytes of all bodies that are here at once, and those that are waited for.
 
-    def __init__(self) -> None:
+    One look a second at all who wait: a timer for each piece of each body cost a twentieth of the
+    computing that a posted frame takes.
+
+    Args:
+        look_every_s: Seconds.
+    """
+
+    def __init__(self, look_every_s: float = 1.0) -> None:
         self.taken = 0
+        self._look_every_s = look_every_s
+        self._waiting: set[Body] = set()
+        self._is_looking = False
+
+    def watch(self, body: "Body") -> None:
+        """See that it does not wait for longer than it may."""
+        self._waiting.add(body)
+        if not self._is_looking:
+            self._is_looking = True
+            asyncio.get_running_loop().call_later(self._look_every_s, self._look)
+
+    def leave(self, body: "Body") -> None:
+        """It waits no more."""
+        self._waiting.discard(body)
+
+    def _look(self) -> None:
+        self._is_looking = bool(self._waiting)
+        if self._is_looking:
+            asyncio.get_running_loop().call_later(self._look_every_s, self._look)
+        for body in [each for each in self._waiting if each.is_late]:
+            body.give_up()
 
     def take(self, num_bytes: int) -> None:
         """Count bytes that have come.
@@ -97,6 +126,10 @@ def _check_kind(incoming: Incoming) -> None:
     )
 
 
+def _too_slow() -> Problem:
+    return Problem("too_slow", "the body comes too slowly; send it again")
+
+
 def too_large(most: int) -> Problem:
     """A body that is."""
     return Problem("too_large", f"the body may have {most} bytes here, and has more")
@@ -128,7 +161,20 @@ class Body:
         self._monotonic = monotonic
         self._began_at = monotonic()
         self._size = 0
+        self._receiver: asyncio.Task[Any] | None = None
+        self._is_given_up = False
         self.is_whole = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has taken longer than it may."""
+        return self._monotonic() - self._began_at > GRACE_S + self._size / PACE
+
+    def give_up(self) -> None:
+        """Let whoever waits for it hear that it comes too slowly."""
+        self._is_given_up = True
+        if self._receiver is not None:
+            self._receiver.cancel()
 
     async def receive(self) -> Message:
         """The next piece; once it is whole, whatever the connection says.
@@ -138,16 +184,27 @@ class Body:
         """
         if self.is_whole:
             return await self._receive()
-        left_s = GRACE_S + self._size / PACE - (self._monotonic() - self._began_at)
-        try:
-            async with asyncio.timeout(max(left_s, 0)):
-                message = await self._receive()
-        except TimeoutError:
-            raise Problem("too_slow", "the body comes too slowly; send it again") from None
+        message = await self._receive_in_time()
         if message["type"] == "http.request":
             self._count(len(message.get("body", b"")))
             self.is_whole = not message.get("more_body", False)
         return message
+
+    async def _receive_in_time(self) -> Message:
+        if self.is_late:
+            raise _too_slow()
+        self._receiver = asyncio.current_task()
+        self._room.watch(self)
+        try:
+            return await self._receive()
+        except asyncio.CancelledError:
+            # Somebody else may have cancelled it too.
+            if self._is_given_up and self._receiver and not self._receiver.uncancel():
+                raise _too_slow() from None
+            raise
+        finally:
+            self._receiver = None
+            self._room.leave(self)
 
     def _count(self, num_bytes: int) -> None:
         if self._size + num_bytes > self._most:

@@ -15,6 +15,7 @@ from schemas.result import ResultDocument
 from schemas.status import StatusDocument
 from service.clock import Clock
 from service.delivery.documents import Documents, Rejection
+from service.delivery.place import Place
 from service.intake.submission import Repeated, Submission
 from service.intake.wrapping import IncomingFrame, is_image, unwrap_frame, unwrap_image
 from service.operations.asking import Asking, Submit
@@ -81,8 +82,9 @@ class HttpFrames:
         if isinstance(outcome, Repeated):
             return await self._known_status(outcome.job_key)
         job = outcome.job
-        if job.status.is_final or self._queue.places([job]):
-            return self._status(job)
+        place = self._place(job)
+        if job.status.is_final or place is not None:
+            return self._documents.status(job, self._clock.now(), place)
         return await self._known_status(job.key)  # an engine has it, or the queue had no room
 
     async def wait_for_end(self, camera_id: str, job_id: str, timeout_s: float) -> None:
@@ -124,11 +126,11 @@ class HttpFrames:
         known = await self._store.get(key)
         if known is None:
             raise Problem("internal", "the job of this id is gone")
-        return self._status(known)
+        return self._documents.status(known, self._clock.now(), self._place(known))
 
-    def _status(self, job: Job) -> StatusDocument:
-        places = {each.key: place for each, place in self._queue.places([job])}
-        return self._documents.status(job, self._clock.now(), places.get(job.key))
+    def _place(self, job: Job) -> Place | None:
+        """Where it waits, if it does."""
+        return next((place for _, place in self._queue.places([job])), None)
 
     async def _submission(self, frame: Frame, *, is_asked_for: bool) -> Submission:
         """The frame as any source makes it.

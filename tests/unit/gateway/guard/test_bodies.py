@@ -125,6 +125,37 @@ async def test_body_that_drips_is_given_up() -> None:
     assert slow.now <= GRACE_S + 2
 
 
+async def test_body_that_stops_is_given_up() -> None:
+    now = 0.0
+
+    async def never() -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    body = Body(never, 1 << 20, Room(look_every_s=0.01), lambda: now)
+    receiving = asyncio.create_task(body.receive())
+    await asyncio.sleep(0.05)
+    assert not receiving.done()
+    now = GRACE_S + 1
+    with pytest.raises(Problem) as error:
+        await asyncio.wait_for(receiving, 5)
+    assert error.value.status == 408
+    assert not receiving.cancelling()
+
+
+async def test_body_that_is_waited_for_by_nobody_is_cancelled_as_ever() -> None:
+    async def never() -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    room = Room(look_every_s=0.01)
+    receiving = asyncio.create_task(Body(never, 1 << 20, room).receive())
+    await asyncio.sleep(0.03)
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+
+
 async def test_body_over_a_slow_line_is_waited_for() -> None:
     slow = _Slow(b"a" * PACE, 1.0)
     body = Body(slow.receive, 64 << 20, Room(), lambda: slow.now)
