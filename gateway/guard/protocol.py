@@ -133,7 +133,8 @@ class GuardedProtocol(AbortableHttp):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The caller sends no more; True: answers that are nearly there still reach it."""
-        if self._is_in_body or next(self._exchanges(), None) is None:
+        is_cut = self._is_in_body and self._refusal is None
+        if is_cut or next(self._exchanges(), None) is None:
             return False
         if self._half_closed_timer is None:
             self.cycle.keep_alive = False

@@ -186,8 +186,9 @@ class Database:
         try:
             outcomes = await self._transact(run)
         except Exception as error:  # noqa: BLE001 - whoever asked for the transaction hears of it
-            # An error of the commit itself may be an answer that was lost: not done twice.
-            if len(group) > 1 and is_in_work:
+            # An error of the commit itself may be an answer that was lost: not done twice. That
+            # there is no room is an answer, and SQLite finds out when it commits.
+            if len(group) > 1 and (is_in_work or isinstance(error, StoreFullError)):
                 for each in group:
                     await self._write_group([each])
                 return

@@ -142,7 +142,7 @@ def _check_make(words: list[str]) -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert target in re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
     given = dict(each.split("=", 1) for each in variables)
-    assert given.keys() <= {"ARGS", "BENCH", "TORCH", "TORCH_ARGS", "PYTHON"}
+    assert given.keys() <= {"ARGS", "BENCH", "JOBS", "TORCH", "TORCH_ARGS", "PYTHON"}
     assert "BENCH" not in given or (ROOT / "bench" / f"{given['BENCH']}.py").is_file()
     arguments = shlex.split(given.get("ARGS", ""))
     if target == "soak":

@@ -132,12 +132,15 @@ async def test_requests_without_end_and_without_waiting_are_given_up() -> None:
     ],
 )
 @pytest.mark.parametrize("num_good", [1, 3])
+@pytest.mark.parametrize("is_half_closed", [False, True])
 async def test_requests_before_what_is_none_have_their_answers_first(
-    behind: str, num_good: int
+    behind: str, num_good: int, is_half_closed: bool
 ) -> None:
     async with server() as connect:
         reader, writer = await connect()
         writer.write((GOOD * num_good + behind).replace("\n", "\r\n").encode())
+        if is_half_closed:
+            writer.write_eof()
         got = [(await answer(reader))[0] for _ in range(num_good + 1)]
         assert got == [200] * num_good + [400]
         assert await is_closed(reader)

@@ -1,5 +1,6 @@
 """A real disk without room: every refusal is `StoreFullError`, and all works again with room."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -117,3 +118,23 @@ async def test_open_on_a_full_disk_says_so_and_leaves_a_file_that_opens(
     async with Store.open(url_on(disk)) as store:
         jobs.append(await add(store))
         assert len(await store.recover()) == len(jobs)
+
+
+async def test_what_does_not_fit_takes_nobody_along_with_whom_it_was_written(
+    disk: SmallDisk,
+) -> None:
+    async with Database(url_on(disk)) as database:
+        store = Store(database, "")
+        ending = await add(store)
+        await store.start([ending.key], NOON)
+        disk.fill(leave=300_000)
+        began = asyncio.create_task(store.set_camera_override("front", {"cooldown": 1}))
+        await asyncio.sleep(0)  # what comes now waits for it, and is one group
+        outcomes = await asyncio.gather(
+            store.set_camera_override("large", {"prompt": "x" * 900_000}),
+            store.finish(ending.key, JobStatus.CANCELLED, at=NOON),
+            return_exceptions=True,
+        )
+        await began
+        assert isinstance(outcomes[0], StoreFullError)
+        assert not isinstance(outcomes[1], StoreFullError), "it fits"
