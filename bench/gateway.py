@@ -38,9 +38,9 @@ from bench._standin import Pace
 from bench.intake import fill
 
 ENGINE_S = 0.02
-#: At once, each with its own frame: of the first as many as MQTT's frames on their way, of which a
-#: broker has up to a hundred without PUBACK; of the second as many as a larger house has cameras.
-NUM_POSTING, NUM_CAMERAS = 64, 16
+#: At once, each with its own frame: of the first as many as MQTT's frames on their way, of which
+#: the broker has a hundred without PUBACK; of the second as many as a larger house has cameras.
+NUM_POSTING, NUM_CAMERAS = 100, 16
 _WARM = 100  #: frames whose computing is not counted
 _BASE = "moondream2mqtt"
 _TOKEN = "of-the-benchmark-of-the-benchmark"  # noqa: S105 - for who comes through a proxy

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 
@@ -59,7 +60,8 @@ async def read_frame(
     """
     max_bytes = max_frame_bytes(options)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    beside = {**_from_headers(request), **_texts(request.query_params, further)}
+    query = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    beside = {**_from_headers(request), **_texts(query, further)}
     body = await read_body(request, max_bytes)
     if media_type in _IMAGES:
         return Said(beside, body)
