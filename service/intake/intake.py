@@ -1,4 +1,4 @@
-"""From submissions to committed jobs: check, decide, commit, answer, queue.
+"""From submissions to committed jobs: examine, decide, commit, answer, queue.
 
 Whatever arrived while the last commit ran is the next group (at most 64 frames): no frame waits for
 company, and under load the groups grow by themselves. A source hears what became of its frames
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.errors import ImageError
 from engine.images import ImageLimits, inspect
@@ -31,6 +31,9 @@ from service.store.retry import until_stored
 from service.store.store import Known, Store
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 #: Of one group, and the most that a source hands over; keeps a transaction, and its pause, short.
 MOST_IN_GROUP = 64
@@ -80,11 +83,19 @@ class Checks:
         return ImageFacts(digest, header.width, header.height)
 
 
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A frame that has passed what can be seen of it alone."""
+
+    submission: Submission
+    image: ImageFacts
+
+
 @dataclass(slots=True, eq=False)
 class _Handed:
     """What a source has handed over, and its answer."""
 
-    items: Sequence[Submission | Rejection]
+    items: Sequence[_Examined | Rejection]
     answer: "asyncio.Future[list[Outcome]]"
     until_queued: bool  #: answer once the new jobs have their places in the queue
 
@@ -148,7 +159,8 @@ class Intake:
         if not items:
             return []
         answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        await self._arrivals.put(_Handed(items, answer, until_queued))
+        examined = await _in_slices(self._examine, items)  # while the group before is committed
+        await self._arrivals.put(_Handed(examined, answer, until_queued))
         return await answer
 
     async def run(self) -> None:
@@ -170,8 +182,9 @@ class Intake:
         return group
 
     async def _admit(self, group: Sequence[_Handed]) -> None:
-        """One group: check, decide, commit, answer, queue."""
-        items = [_Item(each) for each in await self._check_all(group)]
+        """One group: decide, commit, answer, queue."""
+        handed = [item for each in group for item in each.items]
+        items = [_Item(each) for each in await _in_slices(self._resolve, handed)]
         plans = await self._commit_or_refuse(items)
         outcomes = iter(item.outcome for item in items)
         taken = [[o for _, o in zip(each.items, outcomes, strict=False) if o] for each in group]
@@ -181,34 +194,29 @@ class Intake:
             await self._enqueue(plan)
         _answer(group, taken, until_queued=True)
 
-    # -- check -----------------------------------------------------------------------------------
+    # -- examine ---------------------------------------------------------------------------------
 
-    async def _check_all(self, group: Sequence[_Handed]) -> list[Candidate | Rejection]:
-        checked: list[Candidate | Rejection] = []
-        loop = asyncio.get_running_loop()
-        yield_at = loop.time() + _SLICE_S
-        for item in (item for each in group for item in each.items):
-            checked.append(item if isinstance(item, Rejection) else self._check(item))
-            if loop.time() >= yield_at:
-                await asyncio.sleep(0)
-                yield_at = loop.time() + _SLICE_S
-        return checked
-
-    def _check(self, submission: Submission) -> Candidate | Rejection:
-        """The frame as a job, or why it is refused."""
+    def _examine(self, item: Submission | Rejection) -> _Examined | Rejection:
+        if isinstance(item, Rejection):
+            return item
         try:
-            image = self._checks.image_of(submission)
+            return _Examined(item, self._checks.image_of(item))
+        except Exception as error:  # noqa: BLE001 - of one frame
+            return _refusal(item, error)
+
+    def _resolve(self, item: _Examined | Rejection) -> Candidate | Rejection:
+        """The frame as a job, or why it is refused."""
+        if isinstance(item, Rejection):
+            return item
+        frame = item.submission
+        try:
             camera = self._cameras.admit(
-                submission.camera_id, submission.arrived_monotonic, submission.camera_name
+                frame.camera_id, frame.arrived_monotonic, frame.camera_name
             )
-            job = resolve(submission, camera, image, self._settings.queue)
-            return Candidate(submission, camera, job)
-        except (FrameError, ImageError, UrlRefusedError) as error:
-            return submission.refused(ErrorDetail(code=error.code, message=str(error)))
-        except Exception:
-            # Whatever a hostile frame finds must not stop the others.
-            logger.exception("a frame of %s broke its checks", submission.camera_id)
-            return submission.refused(INTERNAL)
+            job = resolve(frame, camera, item.image, self._settings.queue)
+        except Exception as error:  # noqa: BLE001 - of one frame
+            return _refusal(frame, error)
+        return Candidate(frame, camera, job)
 
     # -- decide and commit -----------------------------------------------------------------------
 
@@ -313,6 +321,27 @@ class Intake:
                 self._deliver.announce(job)
 
 
+async def _in_slices(do: Callable[[_T], _U], items: Sequence[_T]) -> list[_U]:
+    """Do it to each; others have a turn on the event loop now and then."""
+    done: list[_U] = []
+    loop = asyncio.get_running_loop()
+    yield_at = loop.time() + _SLICE_S
+    for item in items:
+        done.append(do(item))
+        if loop.time() >= yield_at:
+            await asyncio.sleep(0)
+            yield_at = loop.time() + _SLICE_S
+    return done
+
+
+def _refusal(frame: Submission, error: Exception) -> Rejection:
+    """What a frame is refused with; whatever a hostile one finds must not stop the others."""
+    if isinstance(error, FrameError | ImageError | UrlRefusedError):
+        return frame.refused(ErrorDetail(code=error.code, message=str(error)))
+    logger.error("a frame of %s broke its checks", frame.camera_id, exc_info=error)
+    return frame.refused(INTERNAL)
+
+
 def _answer(
     group: Sequence[_Handed], taken: Sequence[list[Outcome]], *, until_queued: bool
 ) -> None:
@@ -324,7 +353,7 @@ def _answer(
 
 def _has_room(group: Sequence[_Handed]) -> bool:
     items = [item for each in group for item in each.items]
-    num_bytes = sum(each.num_bytes for each in items if isinstance(each, Submission))
+    num_bytes = sum(each.submission.num_bytes for each in items if isinstance(each, _Examined))
     return len(items) < MOST_IN_GROUP and num_bytes < MOST_BYTES_IN_GROUP
 
 
