@@ -86,10 +86,15 @@ async def test_stats_follow_every_order_although_the_interval_is_an_hour(
         await stats(processing=True, system_status="running")
         await talk.data("model/unload")
         await stats(system_status="unloaded", max_concurrent_jobs=0)
-        assert talk.said("bridge/info")[-1].json["model"]["state"] == "unloaded"
+        await until(lambda: model_state(talk) == "unloaded", 0.5)
         await talk.data("model/load")
         await stats(system_status="running")
-        assert talk.said("bridge/info")[-1].json["model"]["state"] == "ready"
+        await until(lambda: model_state(talk) == "ready", 0.5)
+
+
+def model_state(talk: Asking) -> str:
+    """As the newest `bridge/info` tells it."""
+    return str(talk.said("bridge/info")[-1].json["model"]["state"])
 
 
 async def stats_within(talk: Asking, **fields: Any) -> None:
