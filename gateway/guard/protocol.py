@@ -15,6 +15,7 @@ import httptools
 from gateway.guard.aborting import AbortableHttp
 from gateway.guard.addresses import address_of, household
 from gateway.guard.connections import Connections
+from gateway.guard.lingering import LingeringTransport
 from gateway.guard.versions import VERSIONS, answer_as_1_0, head_without_upgrade
 
 _PHRASES = {
@@ -83,7 +84,7 @@ class GuardedProtocol(AbortableHttp):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has connected."""
-        super().connection_made(_PoliteTransport(transport, self))  # type: ignore[arg-type]
+        super().connection_made(LingeringTransport(transport, self))  # type: ignore[arg-type]
         self._household = household(address_of(self.client[0]) if self.client else None)
         self._is_admitted = self._all.admit(self, self._household)
         if not self._is_admitted:
@@ -358,35 +359,3 @@ class GuardedProtocol(AbortableHttp):
         self.transport.write(head.encode() + body)
         self._is_over = True
         self.transport.close()
-
-
-class _PoliteTransport:
-    """A transport whose `close` lets the caller hear what was said before.
-
-    A socket that is closed with unread bytes in it is reset, and the caller may lose the answer.
-    """
-
-    def __init__(self, transport: asyncio.Transport, protocol: GuardedProtocol) -> None:
-        self._transport = transport
-        self._protocol = protocol
-        self._is_closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        """Whether nothing more can be said."""
-        return self._is_closing or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close once what the caller is still sending has been read, for a moment."""
-        if self.is_closing():
-            return
-        if not self._protocol.expects_body():
-            self._transport.close()
-            return
-        self._is_closing = True
-        self._protocol.end()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._protocol.wait_for_leftover()
